@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""How the time to build and compile grows with the number of nodes.
+
+    python benchmarks/scale.py [--sizes 1000,10000,100000] [--json out.json]
+
+Two families of graphs, each with its gradient by the input:
+
+chain   every node reads the one before it and the input: the deepest graph there is, whose derivative by the input
+        is a sum over as many paths as there are links
+wide    independent branches from one input, summed in pairs: the widest graph
+
+For each size it times declaring the graph (``build``, the gradient's declaration included) and every stage of
+``graphc.compiler.PIPELINE`` up to the schedule, then prints seconds, microseconds for each declared node, and the
+growth from size to size: a growth of 10 from 1,000 to 10,000 nodes is linear.  A stage that fails is shown as failed,
+with the reason.  The exit status is 0 whatever the figures say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import graphc
+from graphc.compiler import PIPELINE
+from graphc.ir import Graph
+
+LAST_STAGE = "schedule"
+VECTOR = 64  # elements of the input: small, since only compile time is measured
+
+
+def chain(nodes: int) -> Graph:
+    """About `nodes` nodes in a row: tanh and add in turn."""
+    x = graphc.placeholder("x", (VECTOR,), "float32")
+    value = x
+    for _ in range(nodes // 2):
+        value = graphc.tanh(value) + x
+    return with_gradient(x, value)
+
+
+def wide(nodes: int) -> Graph:
+    """About `nodes` nodes side by side: constant, broadcast, multiply, tanh a branch, and an add to join two."""
+    x = graphc.placeholder("x", (VECTOR,), "float32")
+    count = max(1, nodes // 5)
+    row = [graphc.tanh(x * (1 + k / count)) for k in range(count)]
+    while len(row) > 1:
+        pairs = [a + b for a, b in zip(row[::2], row[1::2], strict=False)]
+        row = pairs + row[len(pairs) * 2 :]
+    return with_gradient(x, row[0])
+
+
+def with_gradient(x: Any, value: Any) -> Graph:
+    """The graph that computes the sum of `value` and its gradient by `x`."""
+    loss = graphc.sum(value)
+    (gradient,) = graphc.gradients(loss, [x])
+    return Graph((x,), (loss, gradient))
+
+
+FAMILIES: dict[str, Callable[[int], Graph]] = {"chain": chain, "wide": wide}
+
+
+def time_stages(family: str, size: int) -> dict[str, Any]:
+    """Seconds of every stage for one graph; the stage that failed, if one did, and why."""
+    row: dict[str, Any] = {"family": family, "size": size, "nodes": None, "seconds": {}, "failed": None}
+    stages: list[tuple[str, Callable[[Any], Any]]] = [("build", lambda _: FAMILIES[family](size)), *PIPELINE]
+    product: Any = None
+    for name, stage in stages:
+        gc.collect()  # of the stage before, so that each pays for its own garbage
+        start = time.perf_counter()
+        try:
+            product = stage(product)
+        except Exception as error:  # a measurement reports what happened; it never stops the others
+            row["failed"] = f"{name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            break
+        row["seconds"][name] = time.perf_counter() - start
+        if name == "build":
+            row["nodes"] = len(product.nodes)
+        if name == LAST_STAGE:
+            break
+    if row["failed"] is None:
+        row["seconds"]["total"] = sum(row["seconds"].values())
+    return row
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """One Markdown table for a family: a line a stage; for each size seconds, microseconds a node, growth."""
+    print(f"\n{rows[0]['family']}\n")
+    heads = ["stage"]
+    for number, row in enumerate(rows):
+        heads += [f"{row['nodes'] or row['size']:,} nodes, s", "us a node"] + (["growth"] if number else [])
+    print("| " + " | ".join(heads) + " |\n|" + "---|" + "---:|" * (len(heads) - 1))
+    for stage in dict.fromkeys(name for row in rows for name in row["seconds"]):
+        cells = [stage]
+        before: float | None = None
+        for number, row in enumerate(rows):
+            seconds = row["seconds"].get(stage)
+            if seconds is None:
+                cells += ["-", "-"] + (["-"] if number else [])
+            else:
+                cells += [f"{seconds:.4f}", f"{seconds / row['nodes'] * 1e6:.2f}"]
+                if number:
+                    cells.append(f"{seconds / before:.1f}" if before else "-")
+            before = seconds
+        print("| " + " | ".join(cells) + " |")
+    for row in rows:
+        if row["failed"]:
+            print(f"\n{row['size']:,} nodes failed in {row['failed']}")
+
+
+def sizes(text: str) -> list[int]:
+    """Parse ``1000,10000``."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 2:
+        raise argparse.ArgumentTypeError(f"expected whole numbers of at least 2, separated by commas, got {text!r}")
+    return numbers
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Time building and compiling as graphs grow.")
+    parser.add_argument("--sizes", type=sizes, default="1000,10000,100000", help="nodes, separated by commas")
+    parser.add_argument("--json", metavar="FILE", help="write the rows, one JSON object a line of an array")
+    args = parser.parse_args()
+    rows = []
+    for family in FAMILIES:
+        for size in args.sizes:
+            print(f"{family} of {size:,} nodes", file=sys.stderr)
+            rows.append(time_stages(family, size))
+    for family in FAMILIES:
+        print_table([row for row in rows if row["family"] == family])
+    if args.json:
+        Path(args.json).write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

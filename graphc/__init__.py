@@ -1,0 +1,35 @@
+"""graphc: a static computational-graph compiler for Python.
+
+Declare a graph of tensors, differentiate it, and run it: graphc infers shapes, derives the backward graph, simplifies
+and fuses it, plans its memory, and compiles it to vector code with Numba.
+
+    import graphc
+
+    x = graphc.placeholder("x", ("batch", 3))
+    w = graphc.variable([[1.0], [2.0], [3.0]], name="w")
+    loss = (graphc.tanh(x @ w) ** 2).mean()
+    step = graphc.assign(w, w - 0.1 * graphc.gradients(loss, w))
+
+    with graphc.Session() as session:
+        value, _ = session.run([loss, step], {x: [[0.1, 0.2, 0.3]]})
+"""
+
+from graphc import ops
+from graphc.errors import GraphcError, GraphcWarning
+from graphc.ir import Dim, Graph, Tensor
+from graphc.ops import *  # noqa: F403
+from graphc.passes.explain import explain_gradient
+from graphc.session import Program, Session, compile  # noqa: A004
+from graphc import data, nn, optim, random  # noqa: I001  (they are made of the names above)
+from graphc.testing.gradients import check_gradients
+from graphc.visual import draw, install, install_from_config
+
+__version__ = "0.1.0"
+
+install()
+install_from_config()
+
+__all__ = [
+    "Dim", "Graph", "GraphcError", "GraphcWarning", "Program", "Session", "Tensor", "check_gradients", "compile", "data",
+    "draw", "explain_gradient", "nn", "ops", "optim", "random", *ops.__all__,
+]  # fmt: skip

@@ -1,0 +1,106 @@
+"""Indexed accumulation: contributions added where an index says, in their order, for any number of workers.
+
+Two workers must not add to one element, and the order of additions must not depend on them. So every worker goes
+through all contributions and adds those that fall into its own part of the result. Where an axis of the result is an
+axis of the contributions as well (the features of an embedding), workers split that axis, and nobody looks at what
+belongs to others; else they split the first axis and skip what falls outside of their part.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from graphc.codegen.cpu import formulas, operators
+from graphc.codegen.cpu.context import LINE_BYTES, Context
+from graphc.codegen.cpu.writer import Known
+from graphc.ir.symbolic import Axis, Size, atoms_of, of_atom, product
+from graphc.schedule.kernel import Accumulate
+
+
+def write_accumulation(context: Context) -> None:
+    """Print a kernel that is one accumulation."""
+    (stage,) = context.kernel.stages
+    assert isinstance(stage, Accumulate)
+    writer = context.writer
+    writer.nodes = stage.nodes
+    if not stage.axes:
+        context.loops.only_worker_0()
+        _write_zeros(context, stage, None)
+        _write_contributions(context, stage, None, None)
+        return
+    place = _split(stage)
+    axis = stage.axes[place]
+    _write_part(context, stage, place)
+    _write_zeros(context, stage, axis)
+    source = _plain_axis(stage, place)
+    _write_contributions(context, stage, source, None if source else stage.destination[place])
+
+
+def _plain_axis(stage: Accumulate, place: int) -> Axis | None:
+    """The axis of the contributions that a result's axis is, if it is one."""
+    for axis in stage.contributions:
+        if stage.destination[place] == of_atom(axis) and axis.extent == stage.axes[place].extent:
+            others = [size for k, size in enumerate(stage.destination) if k != place]
+            if not any(axis in atoms_of(size) for size in others):
+                return axis
+    return None
+
+
+def _split(stage: Accumulate) -> int:
+    """The axis of the result that workers split: a plain one, the last such; else the first of all."""
+    plain = [place for place in range(len(stage.axes)) if _plain_axis(stage, place)]
+    wide = [place for place in plain if stage.axes[place].extent != 1]
+    return wide[-1] if wide else 0
+
+
+def _write_part(context: Context, stage: Accumulate, place: int) -> None:
+    """Set ``first`` and ``last``: this worker's part of the split axis.
+
+    A worker without a part goes on: the indices are checked even if there is nowhere to add.
+    """
+    extent = context.expressions.named(stage.axes[place].extent).text
+    row = product(axis.extent for axis in stage.axes[place + 1 :]) * stage.result.dtype.itemsize
+    unit = max(1, LINE_BYTES // row) if isinstance(row, int) and row > 0 else 1
+    context.writer.line(f"first = share({extent}, {unit}, worker, workers)")
+    context.writer.line(f"last = share({extent}, {unit}, worker + 1, workers)")
+
+
+def _write_zeros(context: Context, stage: Accumulate, split: Axis | None) -> None:
+    """Clear this worker's part of the result."""
+    context.writer.comment("zeros")
+    with ExitStack() as stack:
+        for axis in stage.axes:
+            _loop(context, stack, axis, axis == split, "j")
+        zero = operators.literal(stage.result.dtype.type(0), stage.result.dtype)
+        context.store(stage.result, context.index_of(stage), Known(zero, 0))
+
+
+def _loop(context: Context, stack: ExitStack, axis: Axis, split: bool, prefix: str) -> None:
+    """Open a loop over an axis, or over this worker's part of it."""
+    if not split:
+        stack.enter_context(context.loops.over([axis], prefix))
+        return
+    variable = context.writer.name(prefix)
+    level = stack.enter_context(context.writer.block(f"for {variable} in range(first, last):"))
+    stack.enter_context(context.expressions.bound({axis: Known(variable, level)}))
+
+
+def _write_contributions(context: Context, stage: Accumulate, source: Axis | None, owned: Size | None) -> None:
+    """Add the contributions, in order: those of the part of axis ``source``, or whose place ``owned`` is this worker's."""
+    writer, expressions, dtype = context.writer, context.expressions, stage.result.dtype
+    writer.comment(formulas.stage_formula(context, stage))
+    with ExitStack() as stack:
+        for axis in stage.contributions:
+            _loop(context, stack, axis, axis is source, "r")
+        place = expressions.size(context.flat(stage.result, stage.destination))
+        if owned is not None:
+            row = expressions.named(owned, "p").text
+            stack.enter_context(writer.block(f"if (first <= {row}) & ({row} < last):"))
+        elif not isinstance(stage.result.type.size, int) or stage.result.type.size == 0:
+            size = expressions.named(stage.result.type.size).text
+            stack.enter_context(writer.block(f"if {size} > 0:"))
+        value = operators.cast(expressions.scalar(stage.value).text, stage.value.dtype, dtype)
+        called = ("load_bool", "store_bool") if dtype.kind == "b" else ("load", "store")
+        pointer = context.pointer(stage.result)
+        held = f"{called[0]}({pointer}, {place.text})"
+        writer.line(f"{called[1]}({pointer}, {place.text}, {operators.combine('add', held, value, dtype)})")

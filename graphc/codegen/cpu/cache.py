@@ -1,0 +1,353 @@
+"""Compiled kernels on disk: object code under a key of everything that decides it.
+
+The key is a SHA-256 over the kernel's source, its signature, graphc's own code generators, the versions
+of the tools, and the processor.  It holds no user name, path or line, so that equal kernels of different
+programs share one entry.
+
+An entry is one file, ``<source>.<key>.obj``::
+
+    magic (8) | symbol length (4) | object length (8) | SHA-256 of key, symbol, object (32) | symbol | object
+
+It is written to a temporary file and renamed into place, so a reader sees all of it or nothing, and two
+processes that compile the same kernel both succeed: the second rename replaces equal by equal.  A file
+that is truncated, altered, foreign or under a wrong name is a miss; the next store replaces it.  Beside
+the entries lie the kernel sources, ``<source>.py``, for people, tracebacks and profilers.
+
+What the folder holds is *executed*.  It must therefore belong to this user and be writable by nobody
+else; otherwise graphc says so once and works without it, as it does on a read-only or full disk.
+
+The folder has a size limit.  A hit touches its entry; a store that exceeds the limit drops the entries
+that were used least recently.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import platform
+import stat
+import struct
+import tempfile
+import threading
+import time
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from graphc import config
+from graphc.codegen.cpu import machine
+from graphc.errors import GraphcWarning
+
+_MAGIC = b"graphc\x00\x01"
+_HEADER = struct.Struct("<8sIQ32s")
+_ABANDONED_SECONDS = 3600.0  # a temporary file this old was left by a process that died
+_TEMPORARY = "new-"
+
+_said: set[str] = set()
+_said_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One compiled kernel on disk.
+
+    Attributes
+    ----------
+    key : str
+        The key of its object code, 64 hexadecimal digits.
+    path : Path
+        The file with the object code.
+    source : Path
+        The kernel's readable source.
+    size : int
+        Bytes of the object file.
+    used : float
+        When it was stored or last loaded, seconds since the epoch.
+    """
+
+    key: str
+    path: Path
+    source: Path
+    size: int
+    used: float
+
+
+# -- keys ---------------------------------------------------------------------------------------------------------
+
+
+def _version(distribution: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@cache
+def environment() -> str:
+    """Digest of what, besides its source, decides a kernel's object code.
+
+    That is: the text of graphc's own CPU code generators (kernels inline their library), the versions
+    of Python, Numba, llvmlite and graphc, and the processor.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    versions = [platform.python_version(), *map(_version, ("numba", "llvmlite", "graphc"))]
+    host = machine.host()
+    digest.update("\0".join([*versions, host.triple, host.cpu, host.features]).encode())
+    return digest.hexdigest()
+
+
+def source_name(source: str) -> str:
+    """Name of a kernel source, made from its content alone: ``kernel_`` and 24 hexadecimal digits."""
+    return "kernel_" + hashlib.sha256(source.encode()).hexdigest()[:24]
+
+
+def key_of(source: str, signature: str) -> str:
+    """Key of the object code that `source` compiles to on this machine, 64 hexadecimal digits."""
+    return hashlib.sha256("\0".join([environment(), signature, source]).encode()).hexdigest()
+
+
+# -- the folder ---------------------------------------------------------------------------------------------------
+
+
+def _say_once(reason: str) -> None:
+    with _said_lock:
+        if reason in _said:
+            return
+        _said.add(reason)
+    warnings.warn(f"compiled kernels are not kept on disk: {reason}", GraphcWarning, stacklevel=3)
+
+
+def _reason_against(folder: Path) -> str | None:
+    """Why what `folder` holds must not be executed, or None."""
+    status = os.stat(folder)
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{folder} is not a folder"
+    if status.st_uid != os.geteuid():
+        return f"{folder} belongs to user {status.st_uid}, not {os.geteuid()} (set GRAPHC_CACHE_DIR to one of yours)"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"{folder} is writable by other users (run: chmod go-w {folder})"
+    return None
+
+
+def _folder(create: bool) -> Path | None:
+    """The cache folder, or None where there is none that can be used."""
+    folder = config.current().cache_dir
+    try:
+        if create and not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+        reason = _reason_against(folder)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = f"{folder}: {error.strerror}"
+    if reason is not None:
+        _say_once(reason)
+        return None
+    return folder
+
+
+def _write(folder: Path, name: str, content: bytes) -> bool:
+    """Put `content` under `name`, whole or not at all; tell whether it is there."""
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=folder)  # mode 0600
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(temporary, folder / name)
+        return True
+    except OSError as error:  # read-only, full, over quota, removed meanwhile
+        if temporary is not None:
+            _remove(Path(temporary))
+        _say_once(f"{folder}: {os.strerror(error.errno or errno.EIO)}")
+        return False
+
+
+def _remove(path: Path) -> bool:
+    try:
+        path.unlink()
+        return True
+    except OSError:  # another process was faster, or the folder is read-only: either way nothing to do
+        return False
+
+
+def _read(path: Path) -> bytes | None:
+    """Content of a plain file that is this user's own and nobody else can write; None otherwise."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                return None
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return None
+            return file.read()
+    except OSError:  # absent, a link (ELOOP), or unreadable: a miss like any other
+        return None
+
+
+# -- load and store -----------------------------------------------------------------------------------------------
+
+
+def _checksum(key: str, symbol: bytes, code: bytes) -> bytes:
+    digest = hashlib.sha256(key.encode() + b"\0" + symbol + b"\0")
+    digest.update(code)
+    return digest.digest()
+
+
+def load(key: str, source: str) -> tuple[str, bytes] | None:
+    """Look an entry up.
+
+    Parameters
+    ----------
+    key : str
+        From :func:`key_of`.
+    source : str
+        The kernel's source text.
+
+    Returns
+    -------
+    (str, bytes) or None
+        The symbol and the object code that defines it; None where there is no sound entry.
+    """
+    folder = _folder(create=False)
+    if folder is None:
+        return None
+    path = folder / f"{source_name(source)}.{key}.obj"
+    content = _read(path)
+    if content is None or len(content) < _HEADER.size:
+        return None
+    magic, symbol_length, code_length, checksum = _HEADER.unpack_from(content)
+    if magic != _MAGIC or len(content) != _HEADER.size + symbol_length + code_length:
+        return None
+    symbol, code = content[_HEADER.size :][:symbol_length], content[_HEADER.size + symbol_length :]
+    if _checksum(key, symbol, code) != checksum:
+        return None
+    try:
+        os.utime(path)  # the time of last use
+    except OSError:  # a read-only cache still serves
+        pass
+    return symbol.decode("ascii"), code
+
+
+def store(key: str, source: str, symbol: str, code: bytes) -> bool:
+    """Keep object code; drop the least recently used entries where the folder outgrows its limit.
+
+    Parameters
+    ----------
+    key : str
+        From :func:`key_of`.
+    source : str
+        The kernel's source text.
+    symbol : str
+        ASCII name of the function in `code`.
+    code : bytes
+        The object file.
+
+    Returns
+    -------
+    bool
+        Whether the entry was written; if not, the reason has been said once as a warning.
+    """
+    folder = _folder(create=True)
+    if folder is None:
+        return False
+    name = symbol.encode("ascii")
+    header = _HEADER.pack(_MAGIC, len(name), len(code), _checksum(key, name, code))
+    written = _write(folder, f"{source_name(source)}.{key}.obj", header + name + code)
+    if written:
+        _evict(folder, config.current().cache_bytes)
+    return written
+
+
+def keep_source(source: str) -> str | None:
+    """Write a kernel's source beside the entries unless it is there; return its path, None without a folder."""
+    folder = _folder(create=True)
+    if folder is None:
+        return None
+    path = folder / f"{source_name(source)}.py"
+    if _read(path) == source.encode() or _write(folder, path.name, source.encode()):
+        return str(path)
+    return None
+
+
+# -- housekeeping -------------------------------------------------------------------------------------------------
+
+
+def _scan(folder: Path) -> tuple[list[Entry], dict[Path, int], list[Path]]:
+    """Entries (least recently used first), sizes of the sources, temporary files left behind."""
+    found: list[Entry] = []
+    sources: dict[Path, int] = {}
+    abandoned: list[Path] = []
+    try:
+        items = list(os.scandir(folder))
+    except OSError:  # the folder went away: it holds nothing
+        items = []
+    for item in items:
+        try:
+            status = item.stat(follow_symlinks=False)
+        except FileNotFoundError:  # dropped by another process since the scan began
+            continue
+        path, stem = Path(item.path), item.name.split(".")
+        if item.name.startswith(_TEMPORARY):
+            if time.time() - status.st_mtime > _ABANDONED_SECONDS:
+                abandoned.append(path)
+        elif item.name.startswith("kernel_") and item.name.endswith(".py"):
+            sources[path] = status.st_size
+        elif item.name.startswith("kernel_") and item.name.endswith(".obj") and len(stem) == 3:
+            found.append(Entry(stem[1], path, folder / f"{stem[0]}.py", status.st_size, status.st_mtime))
+    found.sort(key=lambda entry: entry.used)
+    return found, sources, abandoned
+
+
+def _evict(folder: Path, limit: int) -> None:
+    """Drop entries, least recently used first, until everything fits `limit` bytes."""
+    found, sources, abandoned = _scan(folder)
+    for path in abandoned:
+        _remove(path)
+    total = sum(entry.size for entry in found) + sum(sources.values())
+    users: dict[Path, int] = {}
+    for entry in found:
+        users[entry.source] = users.get(entry.source, 0) + 1
+    for entry in found:
+        if total <= limit:
+            break
+        _remove(entry.path)
+        total -= entry.size
+        users[entry.source] -= 1
+        if users[entry.source] == 0 and entry.source in sources:
+            _remove(entry.source)
+            total -= sources[entry.source]
+
+
+def entries() -> list[Entry]:
+    """The compiled kernels on disk, least recently used first."""
+    folder = _folder(create=False)
+    return _scan(folder)[0] if folder is not None else []
+
+
+def total_bytes() -> int:
+    """Bytes that entries and sources take on disk."""
+    folder = _folder(create=False)
+    if folder is None:
+        return 0
+    found, sources, _ = _scan(folder)
+    return sum(entry.size for entry in found) + sum(sources.values())
+
+
+def clear() -> int:
+    """Remove every entry and source; return how many entries went. Other files in the folder stay."""
+    folder = _folder(create=False)
+    if folder is None:
+        return 0
+    found, sources, abandoned = _scan(folder)
+    removed = sum(_remove(entry.path) for entry in found)
+    for path in [*sources, *abandoned]:
+        _remove(path)
+    return removed

@@ -1,0 +1,256 @@
+"""What the parts of the printer share while one kernel is printed: buffers, sizes, and where values are.
+
+A tensor is in one of three **places**: in memory (inputs and stored results), in scratch (a worker's own memory, or
+the stack if it is small and of static size), or in a register (a name) where a stage made it in the same loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from graphc.codegen.cpu import operators
+from graphc.codegen.cpu.expressions import Expressions, flat_offset
+from graphc.codegen.cpu.loops import Loops
+from graphc.codegen.cpu.writer import Known, Writer
+from graphc.codegen.source import Argument, KernelId, MicroKernel, RuntimeSize, Scratch, Status
+from graphc.ir.node import Tensor
+from graphc.ir.scalar import Load, Position, Scalar
+from graphc.ir.symbolic import Axis, Size, Value, atoms_of, floordiv, of_atom, product
+from graphc.schedule.kernel import Kernel, Stage, walk
+
+LINE_BYTES = 64
+"""Bytes of a cache line; scratch is aligned to it."""
+
+STACK_BYTES = 32 * 1024
+"""Scratch of a static size up to this lies on the stack."""
+
+
+@dataclass(frozen=True)
+class _ScratchArray:
+    """Elements in a worker's own memory, addressed by position on the stage's own axes."""
+
+    pointer: str
+    shape: tuple[Size, ...]
+    steps: tuple[tuple[Axis, Size], ...]
+
+
+class Context:
+    """The printing of one kernel.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    writer : Writer
+    expressions : Expressions
+    loops : Loops
+    arguments : list of Argument
+    sizes : list of RuntimeSize
+    prologue : list of str
+        Lines before the body: what is unpacked from the arguments.
+    registers : dict of Tensor to (callable of no arguments giving Known)
+        Tensors that are at hand in the loops now open.
+    """
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+        self.writer = Writer()
+        self.expressions = Expressions(self.writer, self.read, self.dim, lambda: self._size_name(KernelId()))
+        self.loops = Loops(self.writer, self.expressions)
+        self.arguments: list[Argument] = []
+        self.sizes: list[RuntimeSize] = []
+        self.registers: dict[Tensor, Callable[[], Known]] = {}
+        self._pointers: dict[Tensor, str] = {}
+        self._scratch: dict[Tensor, _ScratchArray] = {}
+        self._scratch_lines: list[tuple[str, str, int, Size]] = []  # name, dtype, item size, first byte
+        self._scratch_bytes: Size = 0
+        self._micro_kernels: set[str] = set()
+        self._words: dict[Tensor, str] = {}
+        self._made, self._stored = set(kernel.made), set(kernel.stored)
+        self._pointer_lines: list[str] = []
+        if kernel.can_fail:
+            self._pointer_lines.append(f"status = pointer_int64(buffers, {self._argument(Status())})")
+        for prefix, tensors in (("x", kernel.inputs), ("y", kernel.stored)):
+            for number, tensor in enumerate(tensors):
+                self._pointers[tensor] = f"{prefix}{number}"
+                place = self._argument(tensor)
+                self._pointer_lines.append(f"{prefix}{number} = pointer_{tensor.dtype.name}(buffers, {place})")
+
+    # --- arguments and sizes ---------------------------------------------------------------------------
+
+    def _argument(self, argument: Argument) -> int:
+        self.arguments.append(argument)
+        return len(self.arguments) - 1
+
+    def dim(self, size: Size) -> str:
+        """Name of the variable that holds a run-time size."""
+        return self._size_name(size)
+
+    def _size_name(self, size: RuntimeSize) -> str:
+        if size not in self.sizes:
+            self.sizes.append(size)
+        return f"n{self.sizes.index(size)}"
+
+    def micro_kernel(self, dtype: str) -> str:
+        """Name of the variable that holds the address of a compiled contraction."""
+        name = f"{dtype}_product"
+        if name not in self._micro_kernels:
+            self._micro_kernels.add(name)
+            place = self._argument(MicroKernel(dtype))
+            self._pointer_lines.append(f"{name} = address(pointer_uint8(buffers, {place}))")
+        return name
+
+    def prologue(self) -> list[str]:
+        """The lines that unpack the arguments; to be asked for last."""
+        before = Writer("s")
+        sizes = Expressions(before, self.read, self.dim, lambda: self._size_name(KernelId()))
+        if self._scratch_lines:
+            place = self._argument(Scratch(self._scratch_bytes))
+            step = sizes.named(self._scratch_bytes).text
+            for name, dtype, itemsize, start in self._scratch_lines:
+                first = f"divide_index(worker*{step} + {sizes.size(start).text}, {itemsize})"
+                before.line(f"{name} = offset(pointer_{dtype}(buffers, {place}), {first})")
+        dims = [f"n{place} = dims[{place}]" for place in range(len(self.sizes))]
+        return [*dims, *self._pointer_lines, *(line.text for line in before.lines())]
+
+    # --- places ----------------------------------------------------------------------------------------
+
+    def scratch(self, elements: Size, dtype: str, itemsize: int, prefix: str = "t") -> str:
+        """Name of a pointer to new uninitialised elements of this worker's own; lives as long as the call."""
+        name = self.writer.name(prefix)
+        size = elements * itemsize
+        if isinstance(size, int) and size <= STACK_BYTES:
+            self._pointer_lines.append(f"{name} = stack_{dtype}({max(elements, 1)})")
+            return name
+        self._scratch_lines.append((name, dtype, itemsize, self._scratch_bytes))
+        self._scratch_bytes = self._scratch_bytes + floordiv(size + LINE_BYTES - 1, LINE_BYTES) * LINE_BYTES
+        return name
+
+    def keep(
+        self,
+        tensor: Tensor,
+        own: Sequence[Axis],
+        steps: tuple[tuple[Axis, Size], ...] = (),
+        elements: Size | None = None,
+    ) -> None:
+        """Give a result a place outside of registers: memory if it is stored, else scratch over its own axes.
+
+        ``steps`` are further axes that it has there (rows and columns of a block) with their strides; ``elements``
+        is then how many there are in all.
+        """
+        if tensor in self._pointers or tensor in self._scratch:
+            return
+        shape = tuple(axis.extent for axis in own)
+        count = product(shape) if elements is None else elements
+        name = self.scratch(count, tensor.dtype.name, tensor.dtype.itemsize)
+        self._scratch[tensor] = _ScratchArray(name, shape, steps)
+
+    def is_kept(self, tensor: Tensor) -> bool:
+        """Whether a result has a place outside of registers."""
+        return tensor in self._pointers or tensor in self._scratch
+
+    def word_for(self, tensor: Tensor) -> str:
+        """What comments call a tensor."""
+        if tensor in self._pointers:
+            return self._pointers[tensor]
+        names = self._words
+        return names.setdefault(tensor, f"({chr(ord('a') + len(names))})" if len(names) < 26 else "(...)")
+
+    def is_stored(self, tensor: Tensor) -> bool:
+        """Whether a result is written to memory."""
+        return tensor in self._stored
+
+    def pointer(self, tensor: Tensor) -> str:
+        """Name of the pointer to a tensor in memory or scratch."""
+        found = self._scratch.get(tensor)
+        return found.pointer if found else self._pointers[tensor]
+
+    def flat(self, tensor: Tensor, index: Sequence[Size]) -> Size:
+        """Offset of an element from a tensor's pointer, with collapsed axes replaced."""
+        found = self._scratch.get(tensor)
+        if found is None:
+            return self.expressions.rename(flat_offset(tensor.shape, index))
+        place = flat_offset(found.shape, index[len(index) - len(found.shape) :])
+        for axis, stride in found.steps:
+            place = place + of_atom(axis) * stride
+        return self.expressions.rename(place)
+
+    def made_here(self, tensor: Tensor) -> bool:
+        """Whether a stage of this kernel makes a tensor."""
+        return tensor in self._made
+
+    def read(self, load: Load) -> Known:
+        """An element of a tensor, wherever it is."""
+        register = self.registers.get(load.tensor)
+        if register is not None:
+            return register()
+        if load.tensor.type.size == 0:  # only an index that fails asks for it
+            return Known(operators.literal(0, load.dtype), 0)
+        place = self.expressions.size(self.flat(load.tensor, load.index))
+        level = self.writer.level if self.made_here(load.tensor) else place.level
+        text = place.text
+        if _can_miss(load):
+            some = self.expressions.size(load.tensor.type.size).text
+            text = f"select({some} > 0, {text}, 0)"
+        return self.load(self.pointer(load.tensor), text, load.dtype.name, level)
+
+    def load(self, pointer: str, offset: str, dtype: str, level: int) -> Known:
+        """An element behind a pointer."""
+        called = "load_bool" if dtype == "bool" else "load"
+        return self.writer.let(f"{called}({pointer}, {offset})", level)
+
+    def store(self, tensor: Tensor, index: Sequence[Size], value: Known) -> None:
+        """Write an element of a kept result."""
+        place = self.expressions.size(self.flat(tensor, index))
+        called = "store_bool" if tensor.dtype.kind == "b" else "store"
+        self.writer.line(f"{called}({self.pointer(tensor)}, {place.text}, {value.text})")
+
+    @contextmanager
+    def at_hand(self, registers: dict[Tensor, Callable[[], Known]]) -> Iterator[None]:
+        """Tensors whose element at the current point is known, for a while."""
+        before = dict(self.registers)
+        self.registers.update(registers)
+        try:
+            yield
+        finally:
+            self.registers = before
+
+    # --- analysis --------------------------------------------------------------------------------------
+
+    def accesses(self, stages: Sequence[Stage]) -> list[Size]:
+        """The integer expressions that some stages use: places in memory and scratch, and positions as values."""
+        found: list[Size] = []
+        for stage in stages:
+            for part in walk(*stage.scalars()):
+                if isinstance(part, Load) and part.tensor not in self.registers and self.is_kept(part.tensor):
+                    found.append(self.flat(part.tensor, part.index))
+                elif isinstance(part, Position):
+                    found.append(self.expressions.rename(part.size))
+            index = self.index_of(stage)
+            found += [self.flat(tensor, index) for tensor in stage.results if self.is_kept(tensor)]
+        return found
+
+    def index_of(self, stage: Stage) -> list[Size]:
+        """Position of the element that a stage makes."""
+        return [of_atom(axis) for axis in (*self.kernel.axes, *stage.axes)]
+
+
+def _can_miss(load: Load) -> bool:
+    """Whether an index may have failed its check because the axis is empty, which leaves nothing to read."""
+    return any(
+        isinstance(atom, Value) and not isinstance(atom.extent, int)
+        for size in load.index
+        if not isinstance(size, int)
+        for atom in atoms_of(size)
+    )
+
+
+def operand_tensors(scalars: Sequence[Scalar]) -> set[Tensor]:
+    """Tensors that some expressions read."""
+    return {part.tensor for part in walk(*scalars) if isinstance(part, Load)}
+
+
+def fixed(value: Known) -> Callable[[], Known]:
+    """A register whose name does not change."""
+    return lambda: value

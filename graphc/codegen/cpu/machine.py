@@ -1,0 +1,86 @@
+"""The processor that kernels are compiled for, as LLVM describes it.
+
+Kernels are compiled for this very machine: its CPU name and its features go to the code generator,
+into the cache key, and decide how many lanes a vector has.  ``NUMBA_CPU_NAME`` and
+``NUMBA_CPU_FEATURES`` override what LLVM finds, as they do for Numba itself: a cluster of mixed
+machines can thus agree on one common target.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A compilation target.
+
+    Attributes
+    ----------
+    triple : str
+        LLVM's target triple.
+    cpu : str
+        LLVM's name of the processor.
+    features : str
+        Comma-separated features, each with ``+`` or ``-`` before it.
+    vector_bytes : int
+        Width of one vector register, bytes.
+    vector_registers : int
+        How many vector registers there are.
+    """
+
+    triple: str
+    cpu: str
+    features: str
+    vector_bytes: int
+    vector_registers: int
+
+    def lanes(self, dtype: str) -> int:
+        """Elements of `dtype` (``"float32"`` or ``"float64"``) in one vector register."""
+        return self.vector_bytes // {"float32": 4, "float64": 8}[dtype]
+
+
+def _vector_unit(triple: str, features: str) -> tuple[int, int]:
+    """(bytes of a vector register, number of them) for a target."""
+    enabled = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
+    if triple.startswith(("aarch64", "arm64")):
+        return 16, 32
+    if "avx512f" in enabled:
+        return 64, 32
+    if "avx2" in enabled and "fma" in enabled:
+        return 32, 16
+    return 16, 16
+
+
+@cache
+def host() -> Machine:
+    """The machine that this process compiles for; found once."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    triple = llvm.get_process_triple()
+    cpu = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+    features = os.environ.get("NUMBA_CPU_FEATURES")
+    if features is None:
+        try:
+            features = llvm.get_host_cpu_features().flatten()
+        except RuntimeError:  # LLVM cannot tell on this platform: the name alone decides
+            features = ""
+    return Machine(triple, cpu, features, *_vector_unit(triple, features))
+
+
+def target_machine() -> Any:
+    """A new LLVM target machine for the host.
+
+    Position-independent code: an object may land anywhere in memory, far from the C library whose
+    functions it calls, and its constants are addressed relative to the code.
+    """
+    machine = host()
+    target = llvm.Target.from_triple(machine.triple)
+    return target.create_target_machine(
+        cpu=machine.cpu, features=machine.features, opt=3, reloc="pic", codemodel="small", jit=True
+    )

@@ -1,0 +1,157 @@
+"""exp, expm1, sigmoid, tanh; log, log1p, log2.
+
+**Exponentials.** With n the whole number nearest x / ln 2 and r = x - n ln 2, e**x = 2**n * e**r and
+|r| <= ln(2)/2. A polynomial gives q(r) = (e**r - 1 - r) / r**2, so ``e**r - 1 = r + r**2 q(r)`` keeps its
+relative accuracy near 0; 2**n is made from its exponent bits. ln 2 is taken as the sum of two floats: n times
+the first cancels against x inside a fused multiply-add without any rounding, n times the second is added, and
+what that sum loses to rounding is added to the small part of the result.
+
+**Logarithms.** x = 2**k * m with m in [sqrt(1/2), sqrt(2)), from the bits; f = m - 1 is exact. With
+s = f / (2 + f), log(m) = 2 atanh(s) = 2s + s R(s**2), written as in FreeBSD's msun: ``f - (f**2/2 - s (f**2/2 + R))``,
+whose large term f is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from graphc.codegen.cpu.mathlib.formats import FORMATS
+from graphc.codegen.cpu.scalar import Scalar, bits, convert, copysign, fabs, fma, from_bits, polynomial, select
+
+
+def clamp(x: Scalar, low: float, high: float) -> Scalar:
+    """x held between two bounds; a NaN passes, since every comparison with it is false."""
+    return select(x > high, high, select(x < low, low, x))
+
+
+def two_to(n: Scalar) -> Scalar:
+    """2**n as a float of n's width, for n within the exponents of normal numbers."""
+    form = FORMATS[f"float{n.kind[3:]}"]
+    return from_bits((n + form.bias) << form.mantissa)
+
+
+def reduce_exponent(x: Scalar, low: Scalar | None = None, coefficients: Sequence[float] = ()) -> tuple[Scalar, Scalar]:
+    """(n, e**r - 1) with x + low = n ln 2 + r; n is an integer of x's width, and anything for a NaN.
+
+    Adding ``shifter`` rounds to a whole number and leaves it in the low bits of the sum: unlike a conversion to
+    int, that is defined for NaN.
+    """
+    form = FORMATS[x.kind]
+    shifted = fma(x, 1.0 / math.log(2.0), form.shifter)
+    n = bits(shifted) - form.shifter_bits
+    whole = shifted - form.shifter
+    high = fma(whole, -form.log2_high, x)
+    small = whole * -form.log2_low
+    if low is not None:
+        small = small + low
+    r = high + small
+    lost = small - (r - high)
+    return n, r + fma(r * r, polynomial(r, coefficients or form.exp), lost)
+
+
+def scale(x: Scalar, n: Scalar) -> Scalar:
+    """x * 2**n in two exact steps, so that n may leave the normal exponents and the result may be subnormal."""
+    half = n >> 1
+    return x * two_to(half) * two_to(n - half)
+
+
+def exp(x: Scalar) -> Scalar:
+    """e**x."""
+    form = FORMATS[x.kind]
+    n, less_one = reduce_exponent(clamp(x, form.exp_low, form.exp_high))
+    return scale(less_one + 1.0, n)
+
+
+def expm1(x: Scalar) -> Scalar:
+    """e**x - 1, relatively accurate near 0: 2**n (e**r - 1) + (2**n - 1).
+
+    All of it is halved until the last step, because 2**n alone overflows where the result does not.
+    """
+    form = FORMATS[x.kind]
+    n, less_one = reduce_exponent(clamp(x, form.expm1_low, form.exp_high))
+    half = two_to(n - 1)
+    result = fma(half, less_one, half - 0.5) * 2.0
+    tiny = fabs(x) < 2.0 ** (-form.mantissa - 2)  # here e**x - 1 rounds to x; halving would lose a subnormal's last bit
+    return select(tiny, x, result)
+
+
+def sigmoid(x: Scalar) -> Scalar:
+    """1 / (1 + e**-x), by way of t = e**-|x| so that nothing overflows and small results keep their digits.
+
+    The quotient is corrected once by what it leaves of the dividend, including what 1 + t lost to rounding;
+    1 / (1 + t), which that takes, is the sigmoid of |x|: the quotient itself or 1 less it.
+    """
+    t = exp(-fabs(x))
+    positive = x >= 0.0
+    dividend, divisor = select(positive, 1.0, t), t + 1.0
+    lost = t - (divisor - 1.0)
+    quotient = dividend / divisor
+    left = fma(-quotient, divisor, dividend) - quotient * lost
+    return fma(left, select(positive, quotient, 1.0 - quotient), quotient)
+
+
+def tanh(x: Scalar) -> Scalar:
+    """(1 - e**-2|x|) / (1 + e**-2|x|) with the sign of x; both from one e**r - 1."""
+    form = FORMATS[x.kind]
+    n, less_one = reduce_exponent(clamp(fabs(x) * -2.0, -2.0 * form.tanh_high, 0.0))
+    power = two_to(n)
+    return copysign(fma(power, less_one, power - 1.0) / fma(power, less_one, power + 1.0), x)
+
+
+def split_octave(x: Scalar) -> tuple[Scalar, Scalar]:
+    """(k, m) with x = 2**k * m and m in [sqrt(1/2), sqrt(2)), for finite x > 0; k is a float of x's dtype."""
+    form = FORMATS[x.kind]
+    lift = form.mantissa + 2
+    subnormal = x < form.least_normal
+    pattern = bits(select(subnormal, x * 2.0**lift, x)) - form.root_half_bits
+    # An exponent fits 32 bits, and int32 is what machines convert to floats fastest.
+    exponent = convert(pattern >> form.mantissa, "int32")
+    exponent = exponent - select(subnormal, exponent.like(lift), 0)
+    m = from_bits((pattern & ((1 << form.mantissa) - 1)) + form.root_half_bits)
+    return convert(exponent, x.kind), m
+
+
+def log_mantissa(m: Scalar, add: Scalar, coefficients: Sequence[float] = ()) -> Scalar:
+    """log(m) + add for m in [sqrt(1/2), sqrt(2)) and a small ``add``."""
+    f = m - 1.0
+    s = f / (f + 2.0)
+    z = s * s
+    half_square = f * f * 0.5
+    rest = fma(z, polynomial(z, coefficients or FORMATS[m.kind].log), half_square)
+    return f - (half_square - fma(s, rest, add))
+
+
+def _edges(x: Scalar, result: Scalar, zero: float) -> Scalar:
+    """Values of a logarithm that is -inf at ``zero``, NaN below, and infinite (or NaN) where x is."""
+    result = select(x < math.inf, result, x)
+    return select(x > zero, result, select(x.equals(zero), x.like(-math.inf), math.nan))
+
+
+def log(x: Scalar) -> Scalar:
+    """Natural logarithm."""
+    form = FORMATS[x.kind]
+    k, m = split_octave(x)
+    return _edges(x, fma(k, form.log2_high, log_mantissa(m, k * form.log2_low)), 0.0)
+
+
+def log2(x: Scalar) -> Scalar:
+    """Logarithm to base 2; exact for powers of 2."""
+    k, m = split_octave(x)
+    return _edges(x, fma(log_mantissa(m, m.like(0.0)), 1.0 / math.log(2.0), k), 0.0)
+
+
+def log1p(x: Scalar) -> Scalar:
+    """log(1 + x), relatively accurate near 0.
+
+    u = 1 + x is rounded; what it lost, found exactly, is added back as lost / u, the first term of
+    log(u + lost) - log(u).
+    """
+    form = FORMATS[x.kind]
+    u = x + 1.0
+    rounded = u - 1.0
+    lost = (1.0 - (u - rounded)) + (x - rounded)
+    k, m = split_octave(u)
+    result = fma(k, form.log2_high, log_mantissa(m, fma(k, form.log2_low, lost / u)))
+    tiny = fabs(x) < 2.0 ** (-form.mantissa - 2)  # keeps -0 and subnormals as they are
+    return select(tiny, x, _edges(x, result, -1.0))

@@ -1,0 +1,235 @@
+"""Kernel source -> object code: Numba's front end, LLVM's optimiser, graphc's own target machine.
+
+Numba types the kernel and lowers it to LLVM IR; there graphc takes over.  Numba's own back end would
+optimise each function, then the module twice (a cheap pass made for reference counts, which kernels do
+not have), and wrap the result for Python.  Here the IR gets a wrapper with the plain C signature, is
+internalised, optimised **once** and emitted:
+
+    source -> Numba IR -> types -> LLVM IR -> + wrapper -> -O3 (loop vectoriser on) -> ELF object
+
+A kernel may call nothing but the C library.  The wrapper calls an undefined function where Numba's code
+reports an exception, so a kernel that can raise, like one that allocates, shows as an unresolved symbol
+of the optimised object and is refused by name.
+
+This module imports Numba; only :mod:`graphc.codegen.cpu.jit` imports it, and only on a cache miss.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import codegen, compiler, sigutils
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import NumbaError
+from numba.core.registry import cpu_target
+
+from graphc.codegen.cpu import machine
+from graphc.errors import CompileError
+
+_RAISE = "graphc_kernel_can_raise"
+_PYTHON_PREFIXES = ("Py", "_Py", "NRT_", "numba_")  # resolvable in a Python process, yet not for a kernel
+_MESSAGE_LINES = 6
+
+
+class _Collector(codegen.CodeLibrary):
+    """A code library that only gathers what Numba's lowering produces."""
+
+    def __init__(self, owner: Any, name: str):
+        super().__init__(owner, name)
+        self.modules: list[ir.Module] = []
+        self.libraries: list[Any] = []
+
+    def add_ir_module(self, ir_module: ir.Module) -> None:
+        self.modules.append(ir_module)
+
+    def add_linking_library(self, library: Any) -> None:
+        if library not in self.libraries:
+            self.libraries.append(library)
+
+    def finalize(self) -> None:
+        self._finalized = True
+
+    def get_function(self, name: str) -> Any:
+        return next(m.get_global(name) for m in self.modules if name in m.globals)
+
+    def get_llvm_str(self) -> str:
+        return "\n".join(map(str, self.modules))
+
+    def get_asm_str(self) -> str:
+        return ""
+
+
+def compile_source(source: str, filename: str, *, function: str, signature: str, export: str) -> bytes:
+    """Compile a kernel.
+
+    Parameters
+    ----------
+    source : str
+        A Python module that defines the kernel in the subset that Numba compiles.
+    filename : str
+        What the code object carries as its file.
+    function : str
+        The kernel's name in `source`.
+    signature : str
+        Its types, in Numba's notation, such as ``"void(CPointer(int64), int64)"``.
+    export : str
+        The symbol that the object defines, with the C calling convention.
+
+    Returns
+    -------
+    bytes
+        An object file for this machine.
+
+    Raises
+    ------
+    CompileError
+        If the source is not Python, lacks the kernel, cannot be typed, can raise, or needs a symbol
+        that the C library does not have.
+    """
+    kernel = _execute(source, filename, function)
+    try:
+        with global_compiler_lock:
+            library, descriptor = _lower(kernel, signature, export)
+            module = _link(library, descriptor, export)
+    except NumbaError as error:
+        raise CompileError(f"{filename}: Numba refuses the kernel: {_shortened(str(error))}") from error
+    except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
+        # Numba and LLVM report some faults of a source as plain exceptions
+        raise CompileError(f"{filename}: the kernel does not compile: {_shortened(str(error))}") from error
+    code = _optimise_and_emit(module, export)
+    missing = unresolved_symbols(code)
+    if _RAISE in missing:
+        raise CompileError(
+            f"{filename}: the kernel can raise an exception",
+            hint="report failures through the status block; a range() needs a constant step",
+        )
+    if missing:
+        raise CompileError(f"{filename}: the kernel needs symbols that the C library lacks: {', '.join(missing)}")
+    return code
+
+
+def _execute(source: str, filename: str, function: str) -> Callable[..., Any]:
+    """Run the module that `source` is; return its function."""
+    namespace: dict[str, Any] = {"__name__": "graphc_kernel", "__file__": filename}
+    try:
+        exec(compile(source, filename, "exec"), namespace)
+    except Exception as error:
+        raise CompileError(f"{filename}: the kernel's module fails: {type(error).__name__}: {error}") from error
+    kernel: Callable[..., Any] | None = namespace.get(function)
+    if not callable(kernel):
+        names = ", ".join(sorted(name for name in namespace if not name.startswith("__"))) or "none"
+        raise CompileError(f"{filename}: expected a function {function!r}; its names: {names}")
+    return kernel
+
+
+def _lower(kernel: Callable[..., Any], signature: str, export: str) -> tuple[_Collector, Any]:
+    """Numba's part: the kernel's LLVM IR, not yet optimised, and its descriptor."""
+    flags: Any = compiler.Flags()
+    flags.no_compile = True
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    flags.no_rewrites = True  # they serve array expressions, which kernels do not hold
+    flags.error_model = "numpy"  # division by zero gives infinity instead of raising
+    arguments, result = sigutils.normalize_signature(signature)
+    context = cpu_target.target_context
+    library = _Collector(context.codegen(), export)
+    compiled = compiler.compile_extra(
+        cpu_target.typing_context, context, kernel, arguments, result, flags, {}, library=library
+    )
+    return library, compiled.fndesc
+
+
+def _link(library: _Collector, descriptor: Any, export: str) -> llvm.ModuleRef:
+    """One module of the kernel, the compiled functions it calls and its C wrapper; only the wrapper is visible."""
+    modules = [*library.modules, _wrapper(descriptor, export)]
+    whole = llvm.parse_assembly(str(modules[0]))
+    for module in modules[1:]:
+        whole.link_in(llvm.parse_assembly(str(module)))
+    for dependency in library.libraries:
+        whole.link_in(dependency._get_module_for_linking(), preserve=True)
+    for function in whole.functions:
+        if not function.is_declaration and function.name != export:
+            function.linkage = "internal"
+    for variable in whole.global_variables:
+        if not variable.is_declaration:
+            variable.linkage = "internal"
+    whole.verify()
+    return whole
+
+
+def _wrapper(descriptor: Any, export: str) -> ir.Module:
+    """A function with the plain C signature that calls the one with Numba's (status returned, result by pointer)."""
+    context = cpu_target.target_context
+    module = ir.Module(export)
+    convention = context.call_conv
+    callee = ir.Function(
+        module, convention.get_function_type(descriptor.restype, descriptor.argtypes), descriptor.llvm_func_name
+    )
+    arguments = [context.get_value_type(kind) for kind in descriptor.argtypes]
+    returns_nothing = str(descriptor.restype) == "none"
+    result = ir.VoidType() if returns_nothing else context.get_value_type(descriptor.restype)
+    function = ir.Function(module, ir.FunctionType(result, arguments), export)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    status, value = convention.call_function(
+        builder, callee, descriptor.restype, descriptor.argtypes, function.args, attrs=("alwaysinline",)
+    )
+    can_raise = ir.Function(module, ir.FunctionType(ir.VoidType(), []), _RAISE)
+    with builder.if_then(status.is_error, likely=False):
+        builder.call(can_raise, [])
+    if returns_nothing:
+        builder.ret_void()
+    else:
+        builder.ret(value)
+    return module
+
+
+def _optimise_and_emit(module: llvm.ModuleRef, export: str) -> bytes:
+    """Run LLVM's -O3 pipeline once over the module and emit its object code."""
+    target = machine.target_machine()
+    module.name, module.triple, module.data_layout = export, target.triple, str(target.target_data)
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    options.slp_vectorization = False  # merges the emitter's explicit lanes badly and costs time
+    passes = llvm.create_pass_builder(target, options)
+    passes.getModulePassManager().run(module, passes)
+    return bytes(target.emit_object(module))
+
+
+def unresolved_symbols(code: bytes) -> list[str]:
+    """Symbols that an object needs and that neither it nor the C library defines, sorted."""
+    c_library = ctypes.CDLL(None)
+    return sorted(
+        name
+        for name in undefined_symbols(code)
+        if name.startswith(_PYTHON_PREFIXES) or not hasattr(c_library, name)
+    )
+
+
+def undefined_symbols(code: bytes) -> set[str]:
+    """Names of the symbols that a 64-bit little-endian ELF object uses and does not define."""
+    sections_at = struct.unpack_from("<Q", code, 0x28)[0]
+    section_size, section_count = struct.unpack_from("<HH", code, 0x3A)
+    # of each section header: type, file offset, size, the section it links to
+    headers = [struct.unpack_from("<4xI16xQQI20x", code, sections_at + i * section_size) for i in range(section_count)]
+    names = set()
+    for kind, offset, size, linked in headers:
+        if kind != 2:  # SHT_SYMTAB
+            continue
+        strings = headers[linked][1]
+        for place in range(offset + 24, offset + size, 24):  # the first symbol is the null one
+            name, _, _, section = struct.unpack_from("<IBBH", code, place)
+            if section == 0 and name:  # SHN_UNDEF
+                start = strings + name
+                names.add(code[start : code.index(b"\0", start)].decode("ascii"))
+    return names - {"_GLOBAL_OFFSET_TABLE_"}  # made by the loader
+
+
+def _shortened(message: str) -> str:
+    """The first lines of one of Numba's long messages that say something."""
+    lines = [line.strip() for line in message.splitlines() if line.strip() and set(line.strip()) - set("^~ ")]
+    return "\n  ".join(lines[:_MESSAGE_LINES])

@@ -1,0 +1,123 @@
+"""The CPU printer: a kernel of the schedule -> readable Python source for Numba.
+
+A kernel's stages decide its shape:
+
+=================  ======================================================================================
+maps only          one loop over all elements, cut between workers (:mod:`graphc.codegen.cpu.maps`)
+a contraction      blocks of its result, then the other stages on each (:mod:`graphc.codegen.cpu.products`)
+maps, reductions,  a loop over the shared axes' points with loops inside (:mod:`~graphc.codegen.cpu.rows`), or
+scans              blocks of columns (:mod:`~graphc.codegen.cpu.columns`)
+an accumulation    zeros, then additions in order (:mod:`~graphc.codegen.cpu.accumulations`)
+a row routine      a call for each row (:mod:`~graphc.codegen.cpu.routines`)
+=================  ======================================================================================
+
+The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``lanes``, ``division``, ``sorting`` and ``tiles``. It
+imports them by name; nothing imports them here, because they need Numba, and a program whose kernels are in the
+cache prints their sources to find them there.
+"""
+
+from __future__ import annotations
+
+import re
+
+from graphc.codegen.cpu.accumulations import write_accumulation
+from graphc.codegen.cpu.context import Context
+from graphc.codegen.cpu.maps import write_maps
+from graphc.codegen.cpu.products import with_compiled_products, write_products
+from graphc.codegen.cpu.routines import write_routine
+from graphc.codegen.cpu.rows import write_rows
+from graphc.codegen.cpu.writer import INDENT, Line, origins_of
+from graphc.codegen.source import KernelSource
+from graphc.ir.types import DTYPES
+from graphc.schedule.kernel import Accumulate, Contract, Kernel, Map, Routine
+
+_MODULES = {
+    "graphc.codegen.cpu.division": ("floor_divide_float", "remainder_float"),
+    "graphc.codegen.cpu.indexing": ("checked_index", "divide_index", "rest_index", "share"),
+    "graphc.codegen.cpu.lanes": ("fill", "fold_add", "fold_multiply", "lost_by_sum", "settle"),
+    "graphc.codegen.cpu.sorting": ("sort_row",),
+    "graphc.codegen.cpu.tiles": ("contract",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+LONGEST_IMPORT = 120
+_BUILTIN = {"range", "kernel"}
+_MATHLIB = re.compile(r"(cos|erf|exp|expm1|log|log1p|power|rsqrt|sigmoid|sign|sin|tanh)_float(32|64)")
+_CALLED = re.compile(r"\b([a-z_][a-z_0-9]*)\(")
+
+
+def emit(kernel: Kernel) -> KernelSource:
+    """Print a kernel.
+
+    Parameters
+    ----------
+    kernel : Kernel
+
+    Returns
+    -------
+    KernelSource
+        Its text defines ``kernel(buffers, dims, worker, workers)``, which computes the part of ``worker`` of the
+        stored results. Results do not depend on the number of workers, in any bit.
+
+    Raises
+    ------
+    CompileError
+        If a stage applies a function to a dtype for which it has no meaning.
+    """
+    kernel = with_compiled_products(kernel)
+    context = Context(kernel)
+    first = kernel.stages[0]
+    if isinstance(first, Accumulate):
+        write_accumulation(context)
+    elif isinstance(first, Routine):
+        write_routine(context)
+    elif isinstance(first, Contract):
+        write_products(context)
+    elif all(isinstance(stage, Map) and not stage.axes for stage in kernel.stages):
+        write_maps(context)
+    else:
+        write_rows(context)
+    body = context.writer.lines()
+    prologue = [Line(text, ()) for text in context.prologue()]
+    code = [Line("def kernel(buffers, dims, worker, workers):", ()), *(
+        Line(INDENT + line.text, line.nodes) for line in [*prologue, *body]
+    )]  # fmt: skip
+    head = [f'"""{_summary(kernel)}"""', *_imports("\n".join(line.text for line in code)), "", ""]
+    lines = {
+        number: origins_of(line.nodes) for number, line in enumerate(code, start=len(head) + 1) if line.nodes
+    }
+    text = "\n".join([*head, *(line.text for line in code)]) + "\n"
+    return KernelSource(text, tuple(context.arguments), tuple(context.sizes), lines)
+
+
+def _summary(kernel: Kernel) -> str:
+    """The ops of a kernel, in order, in a line."""
+    counts: dict[str, int] = {}
+    for node in kernel.nodes:
+        counts[node.op.name] = counts.get(node.op.name, 0) + 1
+    words = [name if count == 1 else f"{name} ({count} times)" for name, count in counts.items()]
+    text = ", ".join(words) or "kernel"
+    return text if len(text) <= 100 else text[:96] + " ..."
+
+
+def _imports(code: str) -> list[str]:
+    """Import lines for everything that some code calls."""
+    wanted: dict[str, set[str]] = {}
+    for name in _CALLED.findall(re.sub(r"#.*", "", code)):
+        if name in DTYPES:
+            wanted.setdefault("numba", set()).add(name)
+        elif name not in _BUILTIN:
+            if _MATHLIB.fullmatch(name):
+                home = "graphc.codegen.cpu.mathlib"
+            else:
+                home = _HOME.get(name, "graphc.codegen.cpu.intrinsics")
+            wanted.setdefault(home, set()).add(name)
+    constants = [name for name in ("inf", "nan") if re.search(rf"\b{name}\)", code)]
+    if constants:
+        wanted["math"] = set(constants)
+    lines: list[str] = []
+    for module, names in sorted(wanted.items()):
+        line = f"from {module} import {', '.join(sorted(names))}"
+        if len(line) > LONGEST_IMPORT:
+            line = f"from {module} import (\n{INDENT}{', '.join(sorted(names))},\n)"
+        lines += line.splitlines()
+    return lines

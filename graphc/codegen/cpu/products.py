@@ -1,0 +1,294 @@
+"""Kernels that begin with a contraction: matmul, batched or not, convolution, with what follows on the hot tile.
+
+``C[b.., m.., n..] = sum over k.. of A[b.., m.., k..] * B[b.., k.., n..]``, all operands strided views of memory. One
+axis of each kind goes to the compiled contraction (:mod:`graphc.codegen.cpu.contraction`); the others become
+loops around its call, those of k adding to what is there. Of the axes of C, the contiguous one must be n: if it
+comes from A, the operands change places.
+
+Workers share out blocks of C. Cutting m and n changes no bit, since every element is one chain of multiply-adds in
+the order of k. After each block the other stages run over it while it is in the cache::
+
+    for block in blocks of (m, n):                  for block in blocks of m:
+        contract(A[m0:], B[:, n0:], tile)               contract(A[m0:], B, tile)
+        for i in rows of the block:                     for i in rows of the block:
+            for j in its columns:                           softmax, normalisation ... of row i
+                y[i, j] = tanh(tile[i, j] + b[j])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from graphc.codegen.cpu import formulas, rows
+from graphc.codegen.cpu.context import Context
+from graphc.codegen.cpu.expressions import flat_offset
+from graphc.codegen.cpu.loops import ZERO, collapse
+from graphc.codegen.cpu.maps import write_body
+from graphc.codegen.cpu.writer import Known
+from graphc.ir.node import Tensor
+from graphc.ir.scalar import Load, apply
+from graphc.ir.symbolic import Axis, Size, coefficient, floordiv, of_atom, product
+from graphc.ir.types import is_float
+from graphc.schedule.kernel import Contract, Kernel, Map, Reduce, Stage
+
+BLOCK_ROWS = 84
+"""Rows of a block: whole register tiles of 14, 6 and 4 rows."""
+
+TALL_BLOCK_ROWS = 448
+"""The same where B's columns are not contiguous: each block copies the panels of B that it uses."""
+
+BLOCK_COLUMNS = 64
+"""Columns of a block: whole register tiles on every processor."""
+
+WIDE_BLOCK_COLUMNS = 128
+WIDE_FROM = 1024
+"""The same where C has many columns."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a contraction maps to calls of the compiled one.
+
+    Attributes
+    ----------
+    stage : Contract
+    left, right : Load
+        A and B, exchanged where C's contiguous axis comes from the stage's left operand.
+    m, n, k : Axis or None
+        The axes inside a call; a missing one has extent 1.
+    loops : tuple of Axis
+        Own axes of the result around the call.
+    sums : tuple of Axis
+        Reduced axes around the call.
+    """
+
+    stage: Contract
+    left: Load
+    right: Load
+    m: Axis | None
+    n: Axis | None
+    k: Axis | None
+    loops: tuple[Axis, ...]
+    sums: tuple[Axis, ...]
+
+
+def with_compiled_products(kernel: Kernel) -> Kernel:
+    """The kernel with every contraction that is not to be compiled calls rewritten as a sum of products.
+
+    Only a kernel's first stage calls the compiled contraction, and only on one float dtype and on operands that lie
+    in memory and are linear in every axis. Integers, bools and all others take the general path of reductions.
+    """
+    first, *others = kernel.stages
+    stages = [_as_reduction(stage) if isinstance(stage, Contract) else stage for stage in others]
+    if isinstance(first, Contract) and not _is_strided(kernel, first):
+        first = _as_reduction(first)
+    return replace(kernel, stages=(first, *stages))
+
+
+def _as_reduction(stage: Contract) -> Reduce:
+    value = apply("multiply", stage.left, stage.right)
+    return Reduce(stage.results, stage.axes, stage.reduced, "add", value, nodes=stage.nodes)
+
+
+def _is_strided(kernel: Kernel, stage: Contract) -> bool:
+    """Whether the compiled contraction can read both operands and write the result."""
+    loads, dtype = (stage.left, stage.right), stage.result.dtype
+    if not is_float(dtype) or any(load.dtype != dtype for load in loads):
+        return False
+    places = [flat_offset(load.tensor.shape, load.index) for load in loads]
+    axes = (*kernel.axes, *stage.axes, *stage.reduced)
+    return not any(coefficient(place, axis) is None for place in places for axis in axes)
+
+
+def _plan(
+    context: Context, stage: Contract, shared: Sequence[Axis], own: Sequence[Axis], reduced: Sequence[Axis]
+) -> Plan:
+    """Choose the axes of the calls."""
+    left, right = stage.left, stage.right
+    out = _logical(context, stage)
+
+    def only_in(one: Load, other: Load) -> list[Axis]:
+        near, far = (context.flat(load.tensor, load.index) for load in (one, other))
+        return [axis for axis in (*shared, *own) if coefficient(near, axis) != 0 and coefficient(far, axis) == 0]
+
+    rows_axes, column_axes = only_in(left, right), only_in(right, left)
+    if any(coefficient(out, axis) == 1 for axis in rows_axes):
+        left, right, rows_axes, column_axes = right, left, column_axes, rows_axes
+    n = next((axis for axis in reversed(column_axes) if coefficient(out, axis) == 1), None)
+    m = max(rows_axes, key=lambda axis: (axis in shared, rows_axes.index(axis)), default=None)
+    k = reduced[-1] if reduced else None
+    loops = tuple(axis for axis in own if axis not in (m, n))
+    return Plan(stage, left, right, m, n, k, loops, tuple(reduced[:-1]))
+
+
+class _Blocks:
+    """The blocks of C that workers share out."""
+
+    def __init__(self, context: Context, plan: Plan, shared: Sequence[Axis]):
+        self.context, self.plan = context, plan
+        tall = plan.n is not None and coefficient(context.flat(plan.right.tensor, plan.right.index), plan.n) != 1
+        wide = plan.n is not None and (not isinstance(plan.n.extent, int) or plan.n.extent >= WIDE_FROM)
+        self.m = _Cut(plan.m, TALL_BLOCK_ROWS if tall else BLOCK_ROWS) if plan.m in shared else None
+        self.n = _Cut(plan.n, WIDE_BLOCK_COLUMNS if wide and not tall else BLOCK_COLUMNS) if plan.n in shared else None
+        self.cuts = [cut for cut in (self.m, self.n) if cut is not None]
+        self.points = [axis for axis in shared if axis not in (plan.m, plan.n)] 
+        self.points += [cut.blocks for cut in self.cuts if cut.blocks.extent != 1]
+
+    def keep_in_scratch(self) -> None:
+        """Give the contraction's result a place that holds one block."""
+        stage = self.plan.stage
+        size = product(axis.extent for axis in stage.axes)
+        steps: list[tuple[Axis, Size]] = []
+        for cut in reversed(self.cuts):
+            steps.append((cut.local, size))
+            size = size * cut.size
+        self.context.keep(stage.result, stage.axes, tuple(steps), size)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """The loop over a worker's blocks; inside, every cut knows where its block begins and how long it is."""
+        context = self.context
+        with context.loops.shared_out(self.points, 1):
+            for cut in self.cuts:
+                cut.open(context)
+            yield
+
+    @contextmanager
+    def at_start(self) -> Iterator[None]:
+        """The axes inside a call at the block's first element."""
+        firsts = {cut.axis: cut.start for cut in self.cuts} | {cut.local: ZERO for cut in self.cuts}
+        inner = (self.plan.m, self.plan.n, self.plan.k)
+        with self.context.expressions.bound({axis: ZERO for axis in inner if axis is not None} | firsts):
+            yield
+
+    @contextmanager
+    def over_elements(self) -> Iterator[None]:
+        """Loops over the block's rows and columns, as far as they are shared axes."""
+        context, writer = self.context, self.context.writer
+        with ExitStack() as stack:
+            for cut in self.cuts:
+                local, place = writer.name("l"), writer.name("j")
+                level = stack.enter_context(writer.block(f"for {local} in range({cut.length.text}):"))
+                writer.line(f"{place} = {cut.start.text} + {local}")
+                variables = {cut.axis: Known(place, level), cut.local: Known(local, level)}
+                stack.enter_context(context.expressions.bound(variables))
+            yield
+
+
+class _Cut:
+    """An axis of C cut into blocks."""
+
+    def __init__(self, axis: Axis | None, size: int):
+        assert axis is not None
+        self.axis = axis
+        self.size = min(size, axis.extent) if isinstance(axis.extent, int) else size
+        self.size = max(self.size, 1)
+        self.blocks = Axis(floordiv(axis.extent + self.size - 1, self.size))
+        self.local = Axis(self.size)
+        self.start, self.length = ZERO, ZERO
+
+    def open(self, context: Context) -> None:
+        """Write where the block begins and how long it is."""
+        expressions, writer = context.expressions, context.writer
+        extent = expressions.named(self.axis.extent)
+        if self.blocks.extent != 1:
+            number = expressions.size(of_atom(self.blocks))
+            self.start = writer.let(f"{self.size}*{number.text}", number.level, "o")
+        if isinstance(self.axis.extent, int) and self.axis.extent % self.size == 0:
+            self.length = Known(str(self.size), 0)
+        else:
+            text = f"minimum_int({extent.text} - {self.start.text}, {self.size})"
+            self.length = writer.let(text, self.start.level, "c")
+
+
+def write_products(context: Context) -> None:
+    """Print a kernel whose first stage is a contraction that the compiled one can do."""
+    first, *others = context.kernel.stages
+    assert isinstance(first, Contract)
+    expressions = context.expressions
+    groups = rows.group_stages(context, others)
+    rows.keep_results(context, groups)
+    shared, renamed = collapse(context.kernel.axes, context.accesses(others) + _places(context, first))
+    expressions.renamed.update(renamed)
+    before = dict(expressions.renamed)
+    own, renamed = collapse(first.axes, _places(context, first))
+    expressions.renamed.update(renamed)
+    reduced, renamed = collapse(first.reduced, _places(context, first))
+    expressions.renamed.update(renamed)
+    plan = _plan(context, first, shared, own, reduced)
+    blocks = _Blocks(context, plan, shared)
+    if not context.is_stored(first.result):
+        blocks.keep_in_scratch()
+    with blocks.opened():
+        context.writer.nodes = first.nodes
+        context.writer.comment(formulas.stage_formula(context, first))
+        with context.loops.over(plan.loops), blocks.at_start():
+            _write_call(context, plan, blocks)
+        expressions.renamed = before
+        if others:
+            with blocks.over_elements():
+                _write_others(context, others, groups)
+
+
+def _places(context: Context, stage: Contract) -> list[Size]:
+    """Offsets in the operands and in the result, the latter as if it were stored."""
+    operands = [context.flat(load.tensor, load.index) for load in (stage.left, stage.right)]
+    return [*operands, _logical(context, stage)]
+
+
+def _logical(context: Context, stage: Contract) -> Size:
+    """Offset in the result as a row-major array."""
+    return context.expressions.rename(flat_offset(stage.result.shape, context.index_of(stage)))
+
+
+def _write_call(context: Context, plan: Plan, blocks: _Blocks) -> None:
+    """The call that computes a block, in a loop where there are several reduced axes."""
+    expressions, writer, stage = context.expressions, context.writer, plan.stage
+    with ExitStack() as stack:
+        again, depth = "0", expressions.named(plan.k.extent).text if plan.k else "1"
+        for axis in plan.sums:  # one round even over nothing, with depth 0, to write the zeros
+            variable, extent = writer.name("r"), expressions.named(axis.extent).text
+            if not isinstance(axis.extent, int) or axis.extent == 0:
+                depth = f"select({extent} > 0, {depth}, 0)"
+                extent = f"maximum_int({extent}, 1)"
+            level = stack.enter_context(writer.block(f"for {variable} in range({extent}):"))
+            stack.enter_context(expressions.bound({axis: Known(variable, level)}))
+            again = variable if again == "0" else f"{again} + {variable}"
+        left, right = (context.flat(load.tensor, load.index) for load in (plan.left, plan.right))
+        out = context.flat(stage.result, context.index_of(stage))
+        row = blocks.m.local if blocks.m and not context.is_stored(stage.result) else plan.m
+        dtype = stage.result.dtype.name
+        operands = [
+            f"{dtype}_product", *_matrix(context, plan.left.tensor, left, (plan.m, plan.k)),
+            *_matrix(context, plan.right.tensor, right, (plan.k, plan.n)),
+            *_matrix(context, stage.result, out, (row,)),
+            _length(context, plan.m, blocks.m), _length(context, plan.n, blocks.n), depth, again,
+        ]  # fmt: skip
+        context.micro_kernel(dtype)
+        writer.line(f"contract({', '.join(operands)})")
+
+
+def _matrix(context: Context, tensor: Tensor, place: Size, axes: Sequence[Axis | None]) -> list[str]:
+    """A matrix as arguments of the call: pointer to its first element, then the strides of some axes."""
+    first = context.expressions.size(place).text
+    strides = [coefficient(place, axis) if axis is not None else 1 for axis in axes]
+    texts = [context.expressions.size(1 if stride is None else stride).text for stride in strides]
+    pointer = context.pointer(tensor)
+    return [pointer if first == "0" else f"offset({pointer}, {first})", *texts]
+
+
+def _length(context: Context, axis: Axis | None, cut: _Cut | None) -> str:
+    if cut is not None:
+        return cut.length.text
+    return context.expressions.named(axis.extent).text if axis is not None else "1"
+
+
+def _write_others(context: Context, others: Sequence[Stage], groups: Sequence[Sequence[Stage]]) -> None:
+    """What follows the contraction, at one point of the shared axes."""
+    if all(isinstance(stage, Map) and not stage.axes for stage in others):
+        write_body(context, others)
+        return
+    for group in groups:
+        rows.write_group(context, group)

@@ -1,0 +1,184 @@
+"""How values are combined: one accumulator, or many side by side, in an order that only extents decide.
+
+==========  ==========================================================================================
+serial      one register; for everything whose order does not matter (integers, maximum, minimum), which LLVM
+            turns into vector code itself, for short sums, and for argmax and argmin
+lanes       ``n`` partial sums, element ``j`` into lane ``j % n``, combined in halves at the end
+block       one accumulator for each of a block of columns, where the columns are the contiguous axis
+==========  ==========================================================================================
+
+**Accuracy.** Where an accumulator may take in more than a few dozen values, those of float32 are float64; more than
+a few thousand, those of float64 carry along what their roundings lose (two-sum). Only then, because both cost time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphc.codegen.cpu import operators
+from graphc.codegen.cpu.context import Context
+from graphc.codegen.cpu.writer import Known
+from graphc.ir.symbolic import Axis, Size, of_atom, product
+from graphc.schedule.kernel import Reduce
+
+WIDEN_FROM = 128
+"""A float32 sum is kept in float64 from this many values an accumulator on, or where the number is not known."""
+
+COMPENSATE_FROM = 4096
+"""The same for float64 sums and two-sum."""
+
+LANE_BYTES = 256
+"""Lanes of a sum: four vector registers of AVX-512, so that their additions overlap."""
+
+FLOAT64 = np.dtype("float64")
+
+
+def may_take(count: Size, limit: int) -> bool:
+    """Whether an accumulator may take in ``limit`` values or more."""
+    return not isinstance(count, int) or count >= limit
+
+
+class Accumulator:
+    """Combines the values of a :class:`Reduce` while loops run.
+
+    Parameters
+    ----------
+    context : Context
+    stage : Reduce
+    width : int
+        Number of accumulators; 1 is a register.
+    count : Size
+        Values that each takes in, at most.
+    """
+
+    def __init__(self, context: Context, stage: Reduce, width: int, count: Size):
+        self.context, self.stage, self.width = context, stage, width
+        self.dtype = stage.value.dtype
+        self.by_position = stage.combine in ("argmax", "argmin")
+        sums = stage.combine == "add" and self.dtype.kind == "f"
+        self.wide = sums and self.dtype.itemsize == 4 and may_take(count, WIDEN_FROM)
+        self.compensated = sums and self.dtype.itemsize == 8 and may_take(count, COMPENSATE_FROM)
+        self.held = FLOAT64 if self.wide else self.dtype
+        self.start = operators.identity(stage.combine, self.held)
+        self.name = self._new(self.held.name, self.held.itemsize)
+        self.second = ""
+        if self.compensated:
+            self.second = self._new(self.held.name, self.held.itemsize)
+        if self.by_position:
+            self.second = self._new("int64", 8)
+
+    def _new(self, dtype: str, itemsize: int) -> str:
+        if self.width == 1:
+            return self.context.writer.name("a")
+        return self.context.scratch(1 << (self.width - 1).bit_length(), dtype, itemsize, "a")
+
+    def begin(self) -> None:
+        """Write the lines before the loops."""
+        self._set(self.name, self.start)
+        if self.second:
+            self._set(self.second, "int64(0)" if self.by_position else self.start)
+
+    def _set(self, name: str, value: str) -> None:
+        writer = self.context.writer
+        if self.width == 1:
+            writer.line(f"{name} = {value}")
+        else:
+            value = "uint8(1)" if value == "True" else "uint8(0)" if value == "False" else value
+            writer.line(f"fill({name}, {1 << (self.width - 1).bit_length()}, {value})")
+
+    def _get(self, name: str, lane: str, dtype: str) -> str:
+        if self.width == 1:
+            return name
+        called = "load_bool" if dtype == "bool" else "load"
+        return f"{called}({name}, {lane})"
+
+    def _put(self, name: str, lane: str, value: str, dtype: str) -> None:
+        if self.width == 1:
+            self.context.writer.line(f"{name} = {value}")
+        else:
+            called = "store_bool" if dtype == "bool" else "store"
+            self.context.writer.line(f"{called}({name}, {lane}, {value})")
+
+    def update(self, lane: str = "") -> None:
+        """Write the lines of the innermost loop that take in the stage's value."""
+        context = self.context
+        value = context.expressions.scalar(self.stage.value).text
+        held = self._get(self.name, lane, self.held.name)
+        if self.by_position:
+            self._update_position(lane, value, held)
+            return
+        value = operators.cast(value, self.dtype, self.held)
+        if self.compensated:
+            lost = f"{self._get(self.second, lane, self.held.name)} + lost_by_sum({held}, {value})"
+            self._put(self.second, lane, lost, self.held.name)
+        self._put(self.name, lane, operators.combine(self.stage.combine, held, value, self.held), self.held.name)
+
+    def _update_position(self, lane: str, value: str, held: str) -> None:
+        """Take the value and its position if it beats what is held: the first of equals, and of NaNs, stays."""
+        writer, context = self.context.writer, self.context
+        place = context.expressions.named(context.expressions.rename(position_in(self.stage.reduced)), "p").text
+        better, best = writer.name("b"), writer.name("b")
+        writer.line(f"{best} = {held}")
+        sign = ">" if self.stage.combine == "argmax" else "<"
+        if self.dtype.kind == "f":
+            text = f"select({value} != {value}, {best} == {best}, {value} {sign} {best})"
+        elif self.dtype.kind == "b":
+            text = f"{value} & ({best} ^ True)" if sign == ">" else f"{best} & ({value} ^ True)"
+        else:
+            text = f"{value} {sign} {best}"
+        writer.line(f"{better} = {text}")
+        self._put(self.name, lane, f"select({better}, {value}, {best})", self.dtype.name)
+        self._put(self.second, lane, f"select({better}, {place}, {self._get(self.second, lane, 'int64')})", "int64")
+
+    def result(self, lane: str = "") -> Known:
+        """Write the line that gives the combined value: of one lane of a block, or of the only register."""
+        if self.by_position:
+            text = self._get(self.second, lane, "int64")
+        else:
+            text = self._get(self.name, lane, self.held.name)
+            if self.compensated:
+                text = f"settle({text}, {self._get(self.second, lane, self.held.name)})"
+            text = operators.cast(text, self.held, self.stage.result.dtype)
+        name = self.context.writer.name("v")
+        self.context.writer.line(f"{name} = {text}")
+        return Known(name, self.context.writer.level)
+
+    def fold(self) -> Known:
+        """Write the lines after the loops that combine all lanes; the result's name."""
+        writer, kind = self.context.writer, self.held.name
+        if self.compensated:
+            lane = writer.name("l")
+            with writer.block(f"for {lane} in range({self.width}):"):
+                settled = f"settle(load({self.name}, {lane}), load({self.second}, {lane}))"
+                self._put(self.name, lane, settled, kind)
+        name = writer.name("v")
+        text = f"fold_{self.stage.combine}({self.name}, {self.width})"
+        writer.line(f"{name} = {operators.cast(text, self.held, self.stage.result.dtype)}")
+        return Known(name, writer.level)
+
+
+def lanes_for(stage: Reduce, extent: Size) -> int:
+    """Number of lanes of a reduction whose innermost loop has an extent; 1 where a register does."""
+    dtype = stage.value.dtype
+    if stage.combine not in ("add", "multiply") or dtype.kind != "f":
+        return 1
+    lanes = LANE_BYTES // dtype.itemsize
+    if isinstance(extent, int):
+        while lanes > extent:
+            lanes //= 2
+    return lanes if lanes >= 8 else 1
+
+
+def position_in(axes: Sequence[Axis]) -> Size:
+    """Position in some axes, counted through all of them in order."""
+    position: Size = 0
+    for axis in axes:
+        position = position * axis.extent + of_atom(axis)
+    return position
+
+
+def values_of(stage: Reduce) -> Size:
+    """Number of values that a reduction combines."""
+    return product(axis.extent for axis in stage.reduced)

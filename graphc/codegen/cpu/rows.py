@@ -1,0 +1,243 @@
+"""Kernels with stages of their own axes: softmax, normalisation, sums of rows.
+
+One loop runs over a worker's part of the shared axes' points. Inside it the stages run one after another, and
+adjacent stages over equal axes share a loop::
+
+    for i in points:                     softmax, in three loops over a row:
+        for j: m = max(m, x[i, j])           its largest element
+        for j: e = exp(x[i, j] - m)          the exponentials, kept in scratch, and their sum
+               s = s + e
+        for j: y[i, j] = e / s               the result
+
+Values without axes of their own are registers. A result that only its own loop reads is a register there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from graphc.codegen.cpu import columns, formulas
+from graphc.codegen.cpu.context import Context, fixed, operand_tensors
+from graphc.codegen.cpu.loops import collapse, replaced
+from graphc.codegen.cpu.reductions import Accumulator, lanes_for, position_in, values_of
+from graphc.codegen.cpu.scans import write_scan
+from graphc.codegen.cpu.writer import Known
+from graphc.ir.node import Tensor
+from graphc.ir.scalar import Load
+from graphc.ir.symbolic import Axis, Size, floordiv, of_atom, product
+from graphc.schedule.kernel import Map, Reduce, Scan, Stage, walk
+
+SHORT_ROW = 256
+"""Bytes of results a point: below, workers take points in units that fill cache lines."""
+
+
+def space(stage: Stage) -> tuple[Axis, ...]:
+    """The axes that a stage of a group loops over."""
+    return stage.reduced if isinstance(stage, Reduce) else stage.axes
+
+
+def write_rows(context: Context) -> None:
+    """Print a kernel whose stages are maps, reductions and scans."""
+    stages = context.kernel.stages
+    groups = group_stages(context, stages)
+    keep_results(context, groups)
+    axes, renamed = collapse(context.kernel.axes, context.accesses(stages))
+    context.expressions.renamed.update(renamed)
+    if axes and columns.suits(context, stages, axes[-1]):
+        columns.write_columns(context, axes)
+        return
+    with context.loops.shared_out(axes, row_unit(context)):
+        for group in groups:
+            write_group(context, group)
+
+
+def row_unit(context: Context) -> int:
+    """Points that workers take at once, so that two of them do not write one cache line again and again."""
+    sizes = [product(axis.extent for axis in stage.axes) * t.dtype.itemsize
+             for stage in context.kernel.stages for t in stage.results if context.is_stored(t)]  # fmt: skip
+    least = min((size for size in sizes if isinstance(size, int)), default=SHORT_ROW)
+    return 1 if least >= SHORT_ROW else 64 // max(1, min(64, least))
+
+
+def group_stages(context: Context, stages: Sequence[Stage]) -> list[list[Stage]]:
+    """Stages in the order of execution; those of one list share a loop."""
+    groups: list[list[Stage]] = []
+    for stage in stages:
+        if groups and _joins(context, stage, groups[-1]):
+            groups[-1].append(stage)
+        else:
+            groups.append([stage])
+    return groups
+
+
+def _fusible(stage: Stage) -> bool:
+    return (isinstance(stage, Map) and bool(stage.axes)) or (isinstance(stage, Reduce) and not stage.axes)
+
+
+def _joins(context: Context, stage: Stage, group: Sequence[Stage]) -> bool:
+    """Whether a stage can run in a group's loop: equal extents, and all that it reads of the loop is made by then."""
+    if not _fusible(stage) or not _fusible(group[0]):
+        return False
+    own = space(stage)
+    if [axis.extent for axis in own] != [axis.extent for axis in space(group[0])]:
+        return False
+    mapped = {tensor for member in group if isinstance(member, Map) for tensor in member.results}
+    reduced = {tensor for member in group if isinstance(member, Reduce) for tensor in member.results}
+    here = tuple(of_atom(axis) for axis in (*context.kernel.axes, *own))
+    for part in walk(*stage.scalars()):
+        if isinstance(part, Load) and (part.tensor in reduced or (part.tensor in mapped and part.index != here)):
+            return False
+    return True
+
+
+def keep_results(context: Context, groups: Sequence[Sequence[Stage]]) -> None:
+    """Give scratch to results with axes that another group reads."""
+    readers: dict[Tensor, set[int]] = {}
+    for place, group in enumerate(groups):
+        for stage in group:
+            for tensor in operand_tensors(stage.scalars()):
+                readers.setdefault(tensor, set()).add(place)
+    for place, group in enumerate(groups):
+        for stage in group:
+            for tensor in stage.results:
+                if stage.axes and readers.get(tensor, set()) - {place}:
+                    context.keep(tensor, stage.axes)
+
+
+def write_group(context: Context, group: Sequence[Stage]) -> None:
+    """Print stages that run together at one point of the shared axes."""
+    first = group[0]
+    if isinstance(first, Scan):
+        write_scan(context, first)
+    elif isinstance(first, Reduce) and first.axes:
+        _write_nested(context, first)
+    elif isinstance(first, Map) and not first.axes:
+        _announce(context, group)
+        value = context.expressions.scalar(first.value)
+        finish_scalar(context, first, value)
+    else:
+        write_loop(context, group)
+
+
+def _announce(context: Context, group: Sequence[Stage]) -> None:
+    context.writer.nodes = tuple(node for stage in group for node in stage.nodes)
+    for stage in group:
+        context.writer.comment(formulas.stage_formula(context, stage))
+
+
+def finish_scalar(context: Context, stage: Stage, value: Known) -> None:
+    """Make a result without axes of its own known to later stages, and store it if it is."""
+    (tensor,) = stage.results
+    context.registers[tensor] = fixed(value)
+    if context.is_stored(tensor):
+        context.store(tensor, context.index_of(stage), value)
+
+
+@contextmanager
+def joined(context: Context, group: Sequence[Stage]) -> Iterator[list[Axis]]:
+    """The loop axes of a group, collapsed; while open, every stage's axes stand for them."""
+    expressions = context.expressions
+    before = dict(expressions.renamed)
+    axes = space(group[0])
+    for stage in group[1:]:
+        pairs = zip(space(stage), axes, strict=True)
+        expressions.renamed.update({own: of_atom(axis) for own, axis in pairs if own != axis})
+    offsets = context.accesses(group)
+    for stage in group:
+        if isinstance(stage, Reduce) and stage.combine in ("argmax", "argmin"):
+            offsets.append(expressions.rename(position_in(stage.reduced)))
+    kept, renamed = collapse(axes, offsets)
+    aliases = {own: replaced(size, renamed) for own, size in expressions.renamed.items() if own not in before}
+    expressions.renamed.update(aliases | renamed)
+    try:
+        yield kept
+    finally:
+        expressions.renamed = before
+
+
+def write_loop(context: Context, group: Sequence[Stage]) -> None:
+    """Print the loop of maps with axes and reductions without."""
+    _announce(context, group)
+    with joined(context, group) as axes:
+        extent = axes[-1].extent if axes else 1
+        sums = [stage for stage in group if isinstance(stage, Reduce)]
+        lanes = max((lanes_for(stage, extent) for stage in sums), default=1)
+        accumulators = [_accumulator(context, stage, extent, lanes) for stage in sums]
+        for accumulator in accumulators:
+            accumulator.begin()
+        before = dict(context.registers)
+        with context.loops.over(axes[:-1]):
+            if not axes:
+                _write_body(context, group, accumulators, "")
+            elif lanes == 1:
+                with context.loops.over(axes[-1:]):
+                    _write_body(context, group, accumulators, "")
+            else:
+                _write_lanes(context, group, accumulators, axes[-1], lanes)
+        context.registers = before
+        for accumulator in accumulators:
+            value = accumulator.fold() if accumulator.width > 1 else accumulator.result()
+            finish_scalar(context, accumulator.stage, value)
+
+
+def _accumulator(context: Context, stage: Reduce, extent: Size, lanes: int) -> Accumulator:
+    """A reduction's accumulator: as many lanes as its loop has, if its order matters."""
+    width = lanes if lanes_for(stage, extent) > 1 else 1
+    count = values_of(stage)
+    return Accumulator(context, stage, width, count // width if isinstance(count, int) else count)
+
+
+def _write_lanes(
+    context: Context, group: Sequence[Stage], accumulators: Sequence[Accumulator], axis: Axis, lanes: int
+) -> None:
+    """The innermost loop in whole rounds of lanes, then what is left."""
+    writer, expressions = context.writer, context.expressions
+    whole = expressions.named(floordiv(axis.extent, lanes) * lanes)
+    rest = expressions.named(axis.extent - floordiv(axis.extent, lanes) * lanes)
+    rounds, lane, variable = writer.name("r"), writer.name("l"), writer.name("j")
+
+    def body(header: str, start: str) -> None:
+        with writer.block(header) as level:
+            writer.line(f"{variable} = {start} + {lane}")
+            with expressions.bound({axis: Known(variable, level)}):
+                _write_body(context, group, accumulators, lane)
+
+    if whole.text != "0":
+        with writer.block(f"for {rounds} in range(0, {whole.text}, {lanes}):"):
+            body(f"for {lane} in range({lanes}):", rounds)
+    if rest.text != "0":
+        body(f"for {lane} in range({rest.text}):", whole.text)
+
+
+def _write_body(
+    context: Context, group: Sequence[Stage], accumulators: Sequence[Accumulator], lane: str
+) -> None:
+    """One element of each stage; what is stored is written last, after everything has been read."""
+    by_stage = {accumulator.stage.result: accumulator for accumulator in accumulators}
+    pending: list[tuple[Stage, Known]] = []
+    for stage in group:
+        if isinstance(stage, Reduce):
+            by_stage[stage.result].update(lane)
+            continue
+        assert isinstance(stage, Map)
+        value = context.expressions.scalar(stage.value)
+        context.registers[stage.result] = fixed(value)
+        if context.is_kept(stage.result):
+            pending.append((stage, value))
+    for stage, value in pending:
+        context.store(stage.result, context.index_of(stage), value)
+
+
+def _write_nested(context: Context, stage: Reduce) -> None:
+    """A reduction with axes of its own: for each of their points, one as if they were shared."""
+    _announce(context, [stage])
+    before = dict(context.expressions.renamed)
+    axes, renamed = collapse(stage.axes, context.accesses([stage]))
+    context.expressions.renamed.update(renamed)
+    if axes and columns.prefers_columns(context, [stage], axes[-1]):
+        columns.write_nested(context, stage, axes)
+    else:
+        with context.loops.over(axes):
+            write_loop(context, [stage])
+    context.expressions.renamed = before

@@ -1,0 +1,81 @@
+"""What a printer makes of a kernel: source text, and what has to be passed to it.
+
+The text is a function of the kernel's structure alone.  It holds no name and no line of the user's and numbers
+everything in order of use, so that the kernels of equal layers are one text, compiled once.  What differs between
+them (which tensor is which argument, which named dim is which size, which of the user's lines a line of text comes
+from) stays outside it, in the other fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from graphc.ir.node import Tensor
+from graphc.ir.origin import Origin
+from graphc.ir.symbolic import Size
+
+INDEX_OUT_OF_RANGE = 1
+"""Failure code of an index that is data; the status block then holds (code, kernel, size of the axis, the index)."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Argument: the address of the status block, int64[4]."""
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Argument: the address of memory that the kernel uses while it runs, 64-byte aligned.
+
+    Attributes
+    ----------
+    bytes : int or Dim
+        What one worker uses; the caller provides this times the number of workers.
+    """
+
+    bytes: Size
+
+
+@dataclass(frozen=True)
+class MicroKernel:
+    """Argument: the address of the compiled contraction of a dtype, which the kernel calls.
+
+    Attributes
+    ----------
+    dtype : str
+        ``"float32"`` or ``"float64"``.
+    """
+
+    dtype: str
+
+
+@dataclass(frozen=True)
+class KernelId:
+    """Size: the number by which the program knows this kernel, for failure reports."""
+
+
+Argument = Tensor | Status | Scratch | MicroKernel
+RuntimeSize = Size | KernelId
+
+
+@dataclass(frozen=True)
+class KernelSource:
+    """An emitted kernel.
+
+    Attributes
+    ----------
+    text : str
+        A Python module that defines ``kernel(buffers, dims, worker, workers)``.
+    arguments : tuple of Tensor, Status, Scratch or MicroKernel
+        Whose address each word of ``buffers`` is.
+    sizes : tuple of int, Dim or KernelId
+        What each word of ``dims`` holds.
+    lines : mapping of int to tuple of Origin
+        Number of a line of ``text``, from 1 -> the user's lines that it comes from.
+    """
+
+    text: str
+    arguments: tuple[Argument, ...]
+    sizes: tuple[RuntimeSize, ...]
+    lines: Mapping[int, tuple[Origin, ...]] = field(default_factory=dict, repr=False)

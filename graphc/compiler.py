@@ -1,0 +1,76 @@
+"""The whole way from a graph to running code, as one list.
+
+    declare + infer -> simplify -> differentiate -> simplify -> fuse + order -> emit -> run
+                       Graph                        ->          Schedule     -> Source -> Executable
+
+Every entry of :data:`PIPELINE` is a function of what the one before it returned. After each, the IR is verified
+(``GRAPHC_VERIFY=1``) and observers are told; dumps (``GRAPHC_DUMP=dir``) are one of these. Open the folder of a stage
+to see how it works: ``passes/``, ``schedule/``, ``codegen/``, ``runtime/``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from graphc import config
+from graphc.codegen.emit import Source, emit
+from graphc.ir import Graph, verify
+from graphc.passes.decompose import decompose
+from graphc.passes.differentiate import differentiate
+from graphc.passes.outputs import materialize_outputs
+from graphc.passes.simplify import simplify
+from graphc.passes.streams import number_streams
+from graphc.schedule.schedule import schedule
+
+PIPELINE: list[tuple[str, Callable[[Any], Any]]] = [
+    ("number_streams", number_streams),  # random ops get their place in the program
+    ("simplify", simplify),  # the forward graph: folding, algebra, stable forms
+    ("differentiate", differentiate),  # gradient nodes become the backward graph
+    ("decompose", decompose),  # ops defined by other ops
+    ("simplify_all", simplify),  # both graphs together
+    ("materialize_outputs", materialize_outputs),  # every output gets memory of its own
+    ("schedule", schedule),  # nodes become kernels, kernels get an order
+    ("emit", emit),  # kernels become source text
+]
+
+GONE = {"differentiate": {"gradient", "jacobian_rows", "pin", "stop_gradient"}, "decompose": {"custom_call"}}
+"""Ops that a stage removes for good."""
+
+Observer = Callable[[str, Any, float], None]
+"""Called after each stage with its name, what it made, and the seconds it took."""
+
+OBSERVERS: list[Observer] = []
+
+
+def compile_graph(graph: Graph, checked: bool | None = None) -> Source:
+    """Run the pipeline on a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        Placeholders as inputs; what is fetched and the updates as outputs.
+    checked : bool, optional
+        Verify the IR after each stage; the configuration decides if not given.
+
+    Returns
+    -------
+    Source
+        The program's kernels as text; :class:`graphc.runtime.executable.Executable` makes it run.
+    """
+    checked = config.current().verify if checked is None else checked
+    gone: set[str] = set()
+    product: Any = graph
+    for observer in OBSERVERS:
+        observer("declare", graph, 0.0)
+    for name, stage in PIPELINE:
+        start = time.perf_counter()
+        product = stage(product)
+        seconds = time.perf_counter() - start
+        gone |= GONE.get(name, set())
+        if checked and isinstance(product, Graph):
+            verify(product, name, absent=gone)
+        for observer in OBSERVERS:
+            observer(name, product, seconds)
+    return product

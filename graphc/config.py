@@ -1,0 +1,105 @@
+"""One frozen configuration, read once from the environment.
+
+========================  ==========================================================
+``GRAPHC_CACHE_DIR``      where compiled kernels are kept (default: the user's cache folder)
+``GRAPHC_CACHE_BYTES``    size limit of that folder (default: 1 GiB)
+``GRAPHC_DUMP``           a folder that receives every stage of every compilation
+``GRAPHC_THREADS``        worker threads (default: the processors this process may use)
+``GRAPHC_VERIFY``         ``1`` verifies the IR after every pass
+========================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from graphc.errors import GraphcError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of this process; see the module's table for the variables they come from.
+
+    Attributes
+    ----------
+    cache_dir : Path
+        Folder of the object-code cache.
+    cache_bytes : int
+        Size limit of that folder, bytes.
+    dump : Path or None
+        Folder for dumps of every stage; None writes none.
+    threads : int
+        Worker threads of a session that names no number; at least 1.
+    verify : bool
+        Verify the IR after every pass.
+    """
+
+    cache_dir: Path
+    cache_bytes: int
+    dump: Path | None
+    threads: int
+    verify: bool
+
+
+def available_processors() -> int:
+    """Processors this process may use: its affinity, cut by a container's CPU quota."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every platform
+        count = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    return max(1, count)
+
+
+def _positive(name: str, default: int) -> int:
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdigit() or int(text) < 1:
+        raise GraphcError(f"{name}: expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def from_environment() -> Config:
+    """Read the configuration from the environment.
+
+    Raises
+    ------
+    GraphcError
+        If a variable holds no usable value.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    dump = os.environ.get("GRAPHC_DUMP")
+    return Config(
+        cache_dir=Path(os.environ.get("GRAPHC_CACHE_DIR") or os.path.join(base, "graphc")),
+        cache_bytes=_positive("GRAPHC_CACHE_BYTES", 1 << 30),
+        dump=Path(dump) if dump else None,
+        threads=_positive("GRAPHC_THREADS", available_processors()),
+        verify=os.environ.get("GRAPHC_VERIFY", "") not in ("", "0"),
+    )
+
+
+_current: Config | None = None
+
+
+def current() -> Config:
+    """The configuration in force, read from the environment at first use."""
+    global _current
+    if _current is None:
+        _current = from_environment()
+    return _current
+
+
+def configure(**changes: Any) -> Config:
+    """Replace fields of the configuration (mostly for tests); return the new one."""
+    global _current
+    _current = replace(current(), **changes)
+    return _current

@@ -1,0 +1,177 @@
+"""Feeds: checking arrays against placeholders, casting them within their kind, and reading the named dims off them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphc.errors import FeedError, GraphcWarning
+from graphc.ir.node import Tensor
+from graphc.ir.symbolic import Dim, Size, evaluate, exact_quotient, names_of, terms_of
+from graphc.ir.types import format_shape
+
+
+class Feeder:
+    """Turns what users feed into arrays that kernels can read in place.
+
+    Parameters
+    ----------
+    placeholders : sequence of Tensor
+        What is fed, in order.
+    """
+
+    def __init__(self, placeholders: Sequence[Tensor]):
+        self.placeholders = tuple(placeholders)
+        self._warned = False
+        self._plan = [(p, p.dtype, p.shape, all(isinstance(size, int) for size in p.shape)) for p in self.placeholders]
+
+    def __call__(self, values: Sequence[Any]) -> tuple[list[NDArray[Any]], dict[str, int]]:
+        """Arrays and the values of the named dims.
+
+        Parameters
+        ----------
+        values : sequence of array_like
+            One a placeholder.
+
+        Raises
+        ------
+        FeedError
+            If a dtype or shape does not fit, or one name has two sizes; names the placeholder, what was expected
+            and what was got.
+        """
+        arrays: list[NDArray[Any]] = []
+        sizes: dict[str, int] = {}
+        for (tensor, dtype, shape, static), value in zip(self._plan, values, strict=True):
+            array = value
+            if type(array) is not np.ndarray or array.dtype != dtype or not array.flags.c_contiguous or not array.flags.aligned:
+                array = self._converted(tensor, value)
+            if array.shape != shape:
+                if static or len(array.shape) != len(shape):
+                    self._refuse(tensor, array)
+                _read_names(tensor, array.shape, sizes, arrays, self.placeholders)
+            arrays.append(array)
+        for tensor, array in zip(self.placeholders, arrays, strict=True):
+            _check_sizes(tensor, array.shape, sizes)
+        return arrays, sizes
+
+    def _refuse(self, tensor: Tensor, array: NDArray[Any]) -> None:
+        raise FeedError(
+            f"feed {tensor.name!r}: expected shape {format_shape(tensor.shape)}, got {format_shape(array.shape)}",
+            origin=tensor.node.origin,
+        )
+
+    def _converted(self, tensor: Tensor, value: Any) -> NDArray[Any]:
+        """An aligned, contiguous array of the placeholder's dtype."""
+        if isinstance(value, Tensor):
+            raise FeedError(f"feed {tensor.name!r}: expected an array, got the tensor {value!r}", origin=tensor.node.origin)
+        try:
+            array = np.asarray(value)
+        except (ValueError, TypeError) as error:
+            raise FeedError(f"feed {tensor.name!r}: not an array: {error}", origin=tensor.node.origin) from None
+        if array.dtype.kind not in "biuf":
+            raise FeedError(
+                f"feed {tensor.name!r}: expected {tensor.dtype.name}, got an array of dtype {array.dtype}",
+                origin=tensor.node.origin,
+            )
+        if array.dtype != tensor.dtype:
+            array = self._cast(tensor, array, weak=not isinstance(value, (np.ndarray, np.generic)))
+        # ascontiguousarray makes rank 0 into rank 1, so the shape is given back
+        return np.require(array, requirements=["C", "ALIGNED"]).reshape(array.shape)
+
+    def _cast(self, tensor: Tensor, array: NDArray[Any], weak: bool) -> NDArray[Any]:
+        """Cast within a kind: floats may round, everything else must keep every value."""
+        with np.errstate(all="ignore"):
+            cast = array.astype(tensor.dtype)
+            back = cast.astype(array.dtype)
+        floats = array.dtype.kind == tensor.dtype.kind == "f"
+        if floats:
+            kept = bool(np.all(np.isfinite(cast) | ~np.isfinite(array)))
+        elif array.dtype.kind == "f" and array.size:
+            kept = False
+        elif array.dtype.kind in "iu" and tensor.dtype.kind in "iu" and array.size:
+            bounds = np.iinfo(tensor.dtype)
+            kept = int(array.min()) >= bounds.min and int(array.max()) <= bounds.max
+        else:
+            kept = bool(np.array_equal(back, array))
+        if not kept:
+            raise FeedError(
+                f"feed {tensor.name!r}: expected {tensor.dtype.name}, got {array.dtype.name} that can't be cast without "
+                "loss",
+                origin=tensor.node.origin,
+                hint=f"cast it yourself: array.astype({tensor.dtype.name!r})",
+            )
+        if floats and tensor.dtype.itemsize < array.dtype.itemsize and not weak and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"feed {tensor.name!r}: {array.dtype.name} is rounded to {tensor.dtype.name} at each run; "
+                "said once a program",
+                GraphcWarning,
+                stacklevel=5,
+            )
+        return cast
+
+
+def _read_names(
+    tensor: Tensor, shape: tuple[int, ...], sizes: dict[str, int], arrays: Sequence[Any], placeholders: Sequence[Tensor]
+) -> None:
+    """Give the names in a placeholder's shape their values."""
+    for declared, size in zip(tensor.shape, shape, strict=True):
+        solved = _solve(declared, size)
+        if solved is None:
+            continue
+        name, value = solved
+        known = sizes.setdefault(name, value)
+        if known != value:
+            first = next((p for p, a in zip(placeholders, arrays, strict=False) if _names(p).get(name, ()) and known in a.shape), tensor)
+            raise FeedError(
+                f"named dim {name!r} has two sizes in one feed: {known} in {first.name!r} and {value} in {tensor.name!r} "
+                f"of shape {format_shape(tensor.shape)}",
+                origin=tensor.node.origin,
+            )
+
+
+def _names(tensor: Tensor) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for place, size in enumerate(tensor.shape):
+        for name in names_of(size):
+            found[name] = (*found.get(name, ()), place)
+    return found
+
+
+def _solve(declared: Size, size: int) -> tuple[str, int] | None:
+    """The value of the one name in ``factor * name + rest``, if ``size`` gives it."""
+    names = names_of(declared)
+    if not isinstance(declared, Dim) or len(names) != 1:
+        return None
+    factor = rest = 0
+    for monomial, count in terms_of(declared):
+        if not monomial:
+            rest = count
+        elif len(monomial) == 1 and str(monomial[0]) == names[0]:
+            factor = count
+        else:
+            return None
+    value = exact_quotient(size - rest, factor)
+    return (names[0], value) if isinstance(value, int) and value >= 0 else None
+
+
+def _check_sizes(tensor: Tensor, shape: tuple[int, ...], sizes: Mapping[str, int]) -> None:
+    """Every size of a fed array is what the placeholder declares, now that names have values."""
+    for place, (declared, size) in enumerate(zip(tensor.shape, shape, strict=True)):
+        unknown = [name for name in names_of(declared) if name not in sizes]
+        if unknown:
+            raise FeedError(
+                f"feed {tensor.name!r}: axis {place} is declared as {declared}, but no feed says what {unknown[0]!r} is; "
+                f"got size {size}",
+                origin=tensor.node.origin,
+            )
+        if evaluate(declared, sizes) != size:
+            raise FeedError(
+                f"feed {tensor.name!r}: expected shape {format_shape(tensor.shape)}, got {format_shape(shape)}: axis "
+                f"{place} is {size}",
+                origin=tensor.node.origin,
+            )

@@ -1,0 +1,183 @@
+"""Graphs and walks. All walks are iterative: a chain of 100,000 nodes is no deeper than one of three."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from graphc.errors import GraphError
+from graphc.ir.node import Node, Tensor, make_node
+from graphc.ir.op import Effect, Source
+from graphc.ir.origin import derived_from
+
+if TYPE_CHECKING:
+    import networkx
+
+
+def topological(tensors: Iterable[Tensor], stop: Callable[[Node], bool] | None = None) -> list[Node]:
+    """The nodes that ``tensors`` depend on, producers first, in an order fixed by the graph alone.
+
+    Parameters
+    ----------
+    tensors : iterable of Tensor
+    stop : callable, optional
+        Nodes for which it is true are listed but not walked through.
+    """
+    order: list[Node] = []
+    seen: set[Node] = set()
+    for tensor in tensors:
+        if tensor.node in seen:
+            continue
+        seen.add(tensor.node)
+        stack = [(tensor.node, iter(() if stop and stop(tensor.node) else tensor.node.inputs))]
+        while stack:
+            node, inputs = stack[-1]
+            for source in inputs:
+                if source.node not in seen:
+                    seen.add(source.node)
+                    stack.append((source.node, iter(() if stop and stop(source.node) else source.node.inputs)))
+                    break
+            else:
+                order.append(node)
+                stack.pop()
+    return order
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A closed graph: every leaf of ``outputs`` is an input, or a source that carries its own value.
+
+    Attributes
+    ----------
+    inputs : tuple of Tensor
+        Placeholders of a program, parameters of a body.
+    outputs : tuple of Tensor
+        What is computed; assigns among them are written to their variables.
+    info : dict
+        Notes that passes leave for drawings and reports (such as how the user's tensors map to today's).
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes the outputs depend on, producers first."""
+        return tuple(topological(self.outputs))
+
+    @property
+    def effects(self) -> tuple[Node, ...]:
+        """The nodes that write variables."""
+        return tuple(node for node in self.nodes if isinstance(node.op, Effect))
+
+    @property
+    def sources(self) -> tuple[Node, ...]:
+        """The leaves: placeholders, variables, constants."""
+        return tuple(node for node in self.nodes if isinstance(node.op, Source))
+
+    def consumers(self) -> dict[Tensor, list[Node]]:
+        """For every tensor the nodes that read it, once each, in topological order."""
+        found: dict[Tensor, list[Node]] = {tensor: [] for node in self.nodes for tensor in node.results}
+        for node in self.nodes:
+            for tensor in dict.fromkeys(node.inputs):
+                found[tensor].append(node)
+        return found
+
+    def to_networkx(self) -> networkx.MultiDiGraph[Any]:
+        """The graph for analysis with networkx: nodes by serial number, an edge for each input.
+
+        Node attributes: ``op``, ``label``, ``types``, ``origin``. Edge attributes: ``place`` (which input),
+        ``type``. Bodies appear as the node attribute ``bodies``, a tuple of such graphs.
+        """
+        import networkx
+
+        picture: networkx.MultiDiGraph[Any] = networkx.MultiDiGraph()
+        for node in self.nodes:
+            picture.add_node(
+                node.serial,
+                op=node.op.name,
+                label=node.results[0].name,
+                types=tuple(str(tensor.type) for tensor in node.results),
+                origin=str(node.origin),
+                bodies=tuple(body.to_networkx() for body in node.bodies),
+            )
+            for place, tensor in enumerate(node.inputs):
+                picture.add_edge(tensor.node.serial, node.serial, place=place, type=str(tensor.type))
+        return picture
+
+    def __str__(self) -> str:
+        from graphc.ir.printer import format_graph
+
+        return format_graph(self)
+
+
+Rule = Callable[[Node, tuple[Tensor, ...]], "Sequence[Tensor] | None"]
+
+
+def remake(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The results of the same op on other inputs; the node itself if the inputs are the same."""
+    if all(new is old for new, old in zip(inputs, node.inputs, strict=True)):
+        return node.results
+    with derived_from(node.origin):
+        return make_node(node.op, inputs, node.attributes).results
+
+
+def rewrite(graph: Graph, rule: Rule, *, replaced: dict[Tensor, Tensor] | None = None) -> Graph:
+    """Rebuild a graph bottom-up.
+
+    Parameters
+    ----------
+    graph : Graph
+    rule : callable
+        ``rule(node, new_inputs)`` returns the tensors that stand for the node's results, or None to keep the op
+        on the new inputs. Nodes it makes carry the node's origin.
+    replaced : dict, optional
+        Tensors already replaced; receives the full mapping from old tensors to new ones.
+
+    Returns
+    -------
+    Graph
+        With the same inputs; the same object if nothing changed.
+
+    Raises
+    ------
+    GraphError
+        If a rule changes a result's type.
+    """
+    new: dict[Tensor, Tensor] = {} if replaced is None else replaced
+    for node in graph.nodes:
+        if all(tensor in new for tensor in node.results):
+            continue
+        inputs = tuple(new[tensor] for tensor in node.inputs)
+        with derived_from(node.origin):
+            results = rule(node, inputs)
+        if results is None:
+            results = remake(node, inputs)
+        for old, tensor in zip(node.results, results, strict=True):
+            if tensor.type != old.type:
+                raise GraphError(f"a rule changed the type of {old.name} from {old.type} to {tensor.type}", origin=node.origin)
+            new[old] = tensor
+    outputs = tuple(new[tensor] for tensor in graph.outputs)
+    if all(now is old for now, old in zip(outputs, graph.outputs, strict=True)):
+        return graph
+    return Graph(graph.inputs, outputs, graph.info)
+
+
+def inline(graph: Graph, arguments: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The outputs of a body with tensors in place of its inputs.
+
+    Raises
+    ------
+    GraphError
+        If the number of arguments or a type differs.
+    """
+    if len(arguments) != len(graph.inputs):
+        raise GraphError(f"a body of {len(graph.inputs)} inputs got {len(arguments)} arguments")
+    for formal, actual in zip(graph.inputs, arguments, strict=True):
+        if formal.type != actual.type:
+            raise GraphError(f"a body's input {formal.name} has type {formal.type}, its argument {actual.type}")
+    replaced = dict(zip(graph.inputs, arguments, strict=True))
+    return rewrite(graph, lambda node, inputs: None, replaced=replaced).outputs

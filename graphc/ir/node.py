@@ -1,0 +1,205 @@
+"""Nodes and tensors: the graph itself.
+
+A :class:`Node` is one application of an op: ordered inputs, attributes, one or more results, and where the user
+wrote it. A :class:`Tensor` is one result of a node. Both are immutable, and a tensor is its own identity:
+``hash`` is by identity while ``==`` builds graph.
+
+Pure nodes are *interned*: making the same op of the same inputs and attributes again returns the node that is
+already there, so common subexpressions merge by themselves. Nodes with identity (variables, placeholders, random
+bits, assigns) are never merged.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from graphc.errors import GraphError
+from graphc.ir.origin import Origin, here
+from graphc.ir.types import Shape, TensorType, format_shape
+
+if TYPE_CHECKING:
+    from graphc.ir.graph import Graph
+    from graphc.ir.op import Op
+
+_serial = itertools.count()
+_interned: weakref.WeakValueDictionary[tuple[Any, ...], Node] = weakref.WeakValueDictionary()
+_MOST_ORIGINS = 8
+
+
+class Node:
+    """One application of an op.
+
+    Attributes
+    ----------
+    op : Op
+        What is applied.
+    inputs : tuple of Tensor
+    attributes : mapping of str to object
+        Static parameters; also reached as ``node["axis"]``.
+    results : tuple of Tensor
+        One or more.
+    origins : tuple of Origin
+        Where the user declared it; several once equal nodes were merged.
+    serial : int
+        Grows with every node made; the order of declaration.
+    """
+
+    __slots__ = ("op", "inputs", "attributes", "results", "origins", "serial", "__weakref__")
+
+    def __init__(self, op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any], types: tuple[TensorType, ...]):
+        self.op = op
+        self.inputs = inputs
+        self.attributes = attributes
+        self.results = tuple(Tensor(self, place, kind) for place, kind in enumerate(types))
+        self.origins: tuple[Origin, ...] = (here(),)
+        self.serial = next(_serial)
+
+    def __getitem__(self, attribute: str) -> Any:
+        return self.attributes[attribute]
+
+    @property
+    def origin(self) -> Origin:
+        """The first place where the user declared this node."""
+        return self.origins[0]
+
+    @property
+    def result(self) -> Tensor:
+        """The only result of a node that has one."""
+        (only,) = self.results
+        return only
+
+    @property
+    def bodies(self) -> tuple[Graph, ...]:
+        """Closed graphs that the node holds, such as the body of a scan."""
+        return tuple(self.attributes[name] for name in self.op.body_attributes)
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} node {self.serial}>"
+
+
+class Tensor:
+    """A symbolic array: one result of a node.
+
+    Attributes
+    ----------
+    node : Node
+    place : int
+        Which result of the node this is.
+    type : TensorType
+    """
+
+    __slots__ = ("node", "place", "type", "__weakref__")
+
+    # NumPy's operators hand over to this class's instead of looping over elements.
+    __array_priority__ = 1000
+    __array_ufunc__: Any = None
+
+    def __init__(self, node: Node, place: int, kind: TensorType):
+        self.node, self.place, self.type = node, place, kind
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of the axes: integers, or expressions of named dims."""
+        return self.type.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The element type."""
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.type.shape)
+
+    @property
+    def name(self) -> str:
+        """The user's name for it, else one made of the op's name and the serial number."""
+        given = self.node.attributes.get("name")
+        if isinstance(given, str) and given:
+            return given
+        suffix = f".{self.place}" if len(self.node.results) > 1 else ""
+        return f"{self.node.op.name}_{self.node.serial}{suffix}"
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+    def _no_value(self, what: str, hint: str) -> NoReturn:
+        raise GraphError(
+            f"{what} of a tensor of type {self.type}: it is a node of a graph and has no value until a program runs",
+            origin=self.node.origin,
+            hint=hint,
+        )
+
+    def __bool__(self) -> bool:
+        self._no_value("truth value", "use graphc.where(condition, a, b) to choose by a tensor's values")
+
+    def __float__(self) -> float:
+        self._no_value("float()", "run it: session.run(tensor, feeds)")
+
+    def __int__(self) -> int:
+        self._no_value("int()", "run it: session.run(tensor, feeds)")
+
+    def __index__(self) -> int:
+        self._no_value("index", "use graphc.take(x, tensor, axis) to index by a tensor")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        self._no_value("np.asarray", "run it: session.run(tensor, feeds); or use graphc's function of the same name")
+
+    def __len__(self) -> int:
+        if self.shape and isinstance(self.shape[0], int):
+            return self.shape[0]
+        self._no_value("len()", "use tensor.shape[0]")
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.shape and isinstance(self.shape[0], int):
+            return (self[place] for place in range(self.shape[0]))  # type: ignore[index]
+        self._no_value("iteration", "iterate over a static axis, or use graphc.scan along a named one")
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self.name}: {self.dtype.name}{format_shape(self.shape)}>"
+
+
+def _frozen(value: Any) -> Any:
+    """A hashable stand-in for an attribute; arrays and floats count by their bits."""
+    if isinstance(value, np.ndarray):
+        return ("array", value.dtype.str, value.shape, value.tobytes())
+    if isinstance(value, (float, np.generic)):
+        return (type(value).__name__, np.asarray(value).tobytes())
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return tuple(sorted((name, _frozen(entry)) for name, entry in value.items()))
+    if isinstance(value, (int, bool)):
+        return (type(value).__name__, value)
+    return value
+
+
+def make_node(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> Node:
+    """The node that applies ``op``; an existing one if the op is pure and the same was made before.
+
+    Raises
+    ------
+    GraphcError
+        Whatever the op's ``infer`` finds wrong with the inputs.
+    """
+    for tensor in inputs:
+        if not isinstance(tensor, Tensor):
+            raise GraphError(f"{op.name}: expected tensors as inputs, got {type(tensor).__name__}")
+    if not op.pure:
+        return Node(op, inputs, attributes, op.infer_types(inputs, attributes))
+    key = (op.name, tuple(map(id, inputs)), _frozen(dict(attributes)))
+    node = _interned.get(key)
+    if node is not None:
+        origin = here()
+        if origin not in node.origins and len(node.origins) < _MOST_ORIGINS:
+            node.origins = (*node.origins, origin)
+        return node
+    node = Node(op, inputs, attributes, op.infer_types(inputs, attributes))
+    _interned[key] = node
+    return node

@@ -1,0 +1,289 @@
+"""The op contract and the registry.
+
+An op is ONE class, decorated with :func:`op`; the decorator puts its only instance in the registry and in the
+class's place, so that the name is the public function::
+
+    @op
+    class tanh(Elementwise):
+        '''Hyperbolic tangent.'''
+
+        reference = staticmethod(np.tanh)      # NumPy meaning: oracle, constant folding
+        expression = "tanh(x)"                 # one element, target-neutral
+        def vjp(self, node, g):                # ordinary graph ops, so gradients of gradients work
+            return (g * (1 - node.result * node.result),)
+        samples = [Sample(normal(2, 3))]       # what the registry-driven tests feed it
+
+``graphc.tanh(x)`` then calls :meth:`Op.__call__`; tests, docs and ``graphc ops`` walk the registry.
+
+What an op is to the scheduler is said by its base class, one for each way of being computed:
+
+==================  ==========================================================================================
+:class:`Source`     a leaf: placeholder, variable, constant
+:class:`Map`        one element is a scalar expression of input elements: elementwise ops, views, gathers
+:class:`Reduction`  elements along some axes are combined: sum, prod, max, min, argmax
+:class:`Contraction`  products summed over shared labels: matmul and all its relatives
+:class:`AxisScan`   running combination along one axis: cumulative_sum
+:class:`IndexedAccumulation`  contributions added where an index says: scatter-add
+:class:`RowRoutine` a library routine on rows of the last axis: sort
+:class:`Decomposed` rewritten into other ops before scheduling: gradient, custom_gradient
+:class:`Control`    runs a body: scan
+:class:`Effect`     writes a variable: assign
+==================  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from graphc.errors import GraphcError, GraphError
+from graphc.ir import scalar
+from graphc.ir.node import Node, Tensor, make_node
+from graphc.ir.scalar import Load, Scalar
+from graphc.ir.symbolic import Size
+from graphc.ir.types import TensorType
+
+Read = Callable[[int, Sequence[Size]], Scalar]
+"""``read(k, index)``: the scalar of input ``k`` at a position."""
+
+
+class Sample:
+    """Inputs for the registry-driven tests of an op.
+
+    Parameters
+    ----------
+    *inputs : numpy.ndarray
+        Example values, floats as float64; the harness casts them to every dtype that the op accepts.
+    differentiable : bool
+        Whether derivatives are checked at this point (false at kinks).
+    **attributes
+        Keyword arguments of the op's public call.
+    """
+
+    def __init__(self, *inputs: Any, differentiable: bool = True, **attributes: Any):
+        self.inputs = tuple(np.asarray(value) for value in inputs)
+        self.differentiable = differentiable
+        self.attributes = attributes
+
+    def __repr__(self) -> str:
+        shown = [f"{value.dtype.name}{value.shape}" for value in self.inputs]
+        return f"Sample({', '.join(shown + [f'{k}={v!r}' for k, v in self.attributes.items()])})"
+
+
+class Op:
+    """Base of all ops. Instances are callable and build graph.
+
+    Attributes
+    ----------
+    name : str
+        Set by :func:`op` from the class name; a trailing underscore (``sum_``) is dropped.
+    pure : bool
+        Whether equal applications may merge; false for nodes with identity.
+    body_attributes : tuple of str
+        Names of the attributes that hold bodies.
+    dtypes : tuple of str
+        Dtypes of the first input that the op accepts; used by the tests and the op table.
+    differentiable : bool
+        Whether a vjp exists.
+    samples : sequence of Sample
+        What the registry-driven tests feed the op. Every op that a user can call has at least one.
+    public : bool
+        Whether ``graphc.<name>`` is this op.
+    """
+
+    name: ClassVar[str] = ""
+    pure: ClassVar[bool] = True
+    public: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = True
+    body_attributes: ClassVar[tuple[str, ...]] = ()
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
+    samples: ClassVar[Sequence[Sample]] = ()
+
+    def infer(self, *inputs: Tensor, **attributes: Any) -> TensorType | tuple[TensorType, ...]:
+        """The result types for these inputs; raises a GraphcError if they do not fit."""
+        raise NotImplementedError(f"{type(self).__name__}.infer")
+
+    def compute(self, node: Node, *inputs: np.ndarray[Any, Any]) -> Any:
+        """NumPy meaning: the result array, or a tuple of them for several results."""
+        raise NotImplementedError(f"{type(self).__name__}.compute")
+
+    def vjp(self, node: Node, *cotangents: Any) -> tuple[Tensor | None, ...]:
+        """One cotangent an input, from the results' cotangents (tensors), as ordinary graph.
+
+        None for an input that has no derivative (an index, a condition).
+        """
+        raise GraphError(f"{self.name} has no derivative", origin=node.origin)
+
+    def decompose(self, node: Node) -> tuple[Tensor, ...]:
+        """The results in terms of other ops; only for :class:`Decomposed` ops."""
+        raise NotImplementedError(f"{type(self).__name__}.decompose")
+
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+        """Apply the op to tensors; subclasses convert arguments and declare their attributes."""
+        return self.make(*inputs, **attributes)
+
+    def make(self, *inputs: Tensor, **attributes: Any) -> Any:
+        """The node's result, or a tuple of its results."""
+        node = make_node(self, inputs, attributes)
+        return node.results if len(node.results) > 1 else node.result
+
+    def infer_types(self, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> tuple[TensorType, ...]:
+        """Result types as a tuple; errors gain the line that declared the first input."""
+        types = self.infer(*inputs, **attributes)
+        return (types,) if isinstance(types, TensorType) else tuple(types)
+
+    @property
+    def kind(self) -> str:
+        """The stage of a kernel that computes the op: the name of its lowering base class."""
+        for base in type(self).__mro__:
+            if base in KINDS:
+                return KINDS[base]
+        raise GraphcError(f"{self.name}: the op's class derives from none of the lowering classes")
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+class Source(Op):
+    """A leaf of the graph: its value is fed, kept or fixed."""
+
+    pure = False
+    public = False
+    differentiable = False
+
+
+class Map(Op):
+    """One element of the result is a scalar expression of elements of the inputs."""
+
+    def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
+        """The element of the result at ``index``.
+
+        Parameters
+        ----------
+        node : Node
+        index : sequence of int or Dim
+            Position in the result, one expression an axis.
+        read : callable
+            ``read(k, index)`` is the scalar of input ``k`` at a position. The position must lie within the input
+            even where the value is not selected, unless the axis is empty.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.scalar")
+
+
+class View(Map):
+    """A map that only moves elements: its result at ``index`` is its input at ``source(node, index)``."""
+
+    def source(self, node: Node, index: Sequence[Size]) -> tuple[Size, ...]:
+        """Position in the input of the element at ``index`` of the result."""
+        raise NotImplementedError(f"{type(self).__name__}.source")
+
+    def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
+        return read(0, self.source(node, index))
+
+
+class Reduction(Op):
+    """Combines the elements along the axes of attribute ``axes`` (a sorted tuple); the result drops these axes.
+
+    ``combine`` is ``"add"``, ``"multiply"``, ``"maximum"``, ``"minimum"``, or ``"argmax"`` / ``"argmin"``, whose
+    results are int64 positions in the flattened reduced axes (first of equals; NaN wins).
+    """
+
+    combine: ClassVar[str] = ""
+
+
+class Contraction(Op):
+    """``out[o] = sum over k of a[...] * b[...]``: two inputs whose axes carry labels."""
+
+    def labels(self, node: Node) -> tuple[str, str, str]:
+        """Labels of the axes of a, b and the result, one letter an axis, none twice in one operand."""
+        raise NotImplementedError(f"{type(self).__name__}.labels")
+
+
+class AxisScan(Op):
+    """Running combination (``combine``) along the axis of attribute ``axis``; same shape as its input."""
+
+    combine: ClassVar[str] = ""
+
+
+class IndexedAccumulation(Op):
+    """Zeros, to which contributions are added, in the order of their positions, where an index says."""
+
+    def contributions(self, node: Node) -> tuple[Size, ...]:
+        """Shape of the space of contributions."""
+        raise NotImplementedError(f"{type(self).__name__}.contributions")
+
+    def contribute(self, node: Node, position: Sequence[Size], read: Read) -> tuple[tuple[Size, ...], Scalar]:
+        """Where the contribution at ``position`` goes (an index of the result), and its value."""
+        raise NotImplementedError(f"{type(self).__name__}.contribute")
+
+
+class RowRoutine(Op):
+    """A library routine (``routine``) on each row of the last axis; never fused."""
+
+    routine: ClassVar[str] = ""
+
+
+class Decomposed(Op):
+    """Rewritten into other ops by :meth:`Op.decompose` before scheduling."""
+
+
+class Control(Op):
+    """Runs a body of its own, by control entries of the call table."""
+
+    public = False
+
+
+class Effect(Op):
+    """Writes a variable at the end of a step."""
+
+    pure = False
+    public = False
+    differentiable = False
+
+
+KINDS: dict[type, str] = {
+    Source: "source", View: "view", Map: "map", Reduction: "reduction", Contraction: "contraction", AxisScan: "scan",
+    IndexedAccumulation: "accumulation", RowRoutine: "routine", Decomposed: "decomposed", Control: "control",
+    Effect: "effect",
+}  # fmt: skip
+
+REGISTRY: dict[str, Op] = {}
+
+OpClass = TypeVar("OpClass", bound=Op)
+
+
+def op(cls: type[OpClass]) -> OpClass:
+    """Register an op class; returns its only instance.
+
+    Raises
+    ------
+    GraphError
+        If the name is taken, or the class derives from no lowering class.
+    """
+    cls.name = cls.__name__.rstrip("_")
+    if cls.name in REGISTRY:
+        raise GraphError(f"op {cls.name!r} is defined twice: {type(REGISTRY[cls.name])} and {cls}")
+    instance = cls()
+    REGISTRY[cls.name] = instance
+    _ = instance.kind  # a class without a way to be computed fails here, at its definition
+    return instance
+
+
+def load_scalar(node: Node, read: Read | None = None) -> Callable[[Sequence[Size]], Scalar]:
+    """A map node's result as a function of position; inputs are loaded unless ``read`` says otherwise."""
+    if not isinstance(node.op, Map):
+        raise GraphError(f"{node.op.name} is not computed element by element", origin=node.origin)
+    mapped: Map = node.op
+
+    def element(index: Sequence[Size]) -> Scalar:
+        return mapped.scalar(node, index, read or (lambda k, at: Load(node.inputs[k], at)))
+
+    return element
+
+
+__all__ = [
+    "KINDS", "REGISTRY", "AxisScan", "Contraction", "Control", "Decomposed", "Effect", "IndexedAccumulation", "Map",
+    "Op", "Read", "Reduction", "RowRoutine", "Sample", "Source", "View", "load_scalar", "op", "scalar",
+]  # fmt: skip

@@ -1,0 +1,72 @@
+"""Where a node comes from: the user's file and line, and what the compiler derived it for."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A place in the user's program.
+
+    Attributes
+    ----------
+    filename : str
+        File of the user's line; empty if none is known.
+    line : int
+        Line number, from 1.
+    derived : str
+        Empty for nodes that the user declared; else what the compiler made the node for, such as
+        ``"gradient of tanh"``.
+    """
+
+    filename: str
+    line: int
+    derived: str = ""
+
+    @property
+    def text(self) -> str:
+        """The user's source line, stripped; empty if it can't be read."""
+        return linecache.getline(self.filename, self.line).strip()
+
+    def __str__(self) -> str:
+        if not self.filename:
+            return self.derived
+        place = f"{os.path.basename(self.filename)}:{self.line}"
+        text = self.text
+        place = f"{place}: {text}" if text else place
+        return f"{place} ({self.derived})" if self.derived else place
+
+
+_override: ContextVar[Origin | None] = ContextVar("graphc_origin", default=None)
+
+
+def here() -> Origin:
+    """The innermost line outside this package, or what :func:`derived_from` has set."""
+    override = _override.get()
+    if override is not None:
+        return override
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is None:
+        return Origin("", 0)
+    return Origin(frame.f_code.co_filename, frame.f_lineno)
+
+
+@contextmanager
+def derived_from(origin: Origin, what: str = "") -> Iterator[None]:
+    """Nodes made inside carry ``origin``'s line, and ``what`` they were derived for."""
+    token = _override.set(Origin(origin.filename, origin.line, what or origin.derived))
+    try:
+        yield
+    finally:
+        _override.reset(token)

@@ -1,0 +1,180 @@
+"""Types: a shape and a dtype. Both are fixed when a node is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphc.errors import DTypeError, ShapeError
+from graphc.ir.symbolic import Dim, Size, is_nonnegative, named, product
+
+Shape = tuple[Size, ...]
+
+FLOATS = ("float32", "float64")
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+DTYPES = ("bool", *INTEGERS, *FLOATS)
+
+DEFAULT_FLOAT = np.dtype("float32")
+DEFAULT_INT = np.dtype("int64")
+
+
+class TensorType(NamedTuple):
+    """Shape and dtype of one result of a node."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> Size:
+        """Number of elements."""
+        return product(self.shape)
+
+    @property
+    def bytes(self) -> Size:
+        """Bytes of a contiguous array of this type."""
+        return product(self.shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
+
+
+def as_dtype(dtype: Any) -> np.dtype[Any]:
+    """The NumPy dtype for a name, NumPy dtype or scalar type.
+
+    Raises
+    ------
+    DTypeError
+        If graphc has no such dtype.
+    """
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in DTYPES:
+        raise DTypeError(f"expected one of the dtypes {', '.join(DTYPES)}, got {dtype!r}")
+    return found.newbyteorder("=")
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype is a floating-point type."""
+    return dtype.kind == "f"
+
+
+def is_integer(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype is an integer type; bool is none."""
+    return dtype.kind in "iu"
+
+
+def as_shape(shape: Any, what: str = "shape") -> Shape:
+    """A tuple of sizes from integers, dims and names of dims.
+
+    Raises
+    ------
+    ShapeError
+        If an entry is neither, or negative.
+    """
+    if isinstance(shape, (int, np.integer, str, Dim)):
+        shape = (shape,)
+    try:
+        entries = tuple(shape)
+    except TypeError:
+        raise ShapeError(f"{what}: expected a sequence of sizes, got {shape!r}") from None
+    return tuple(_as_size(entry, what) for entry in entries)
+
+
+def _as_size(entry: Any, what: str) -> Size:
+    if isinstance(entry, Dim):
+        return entry
+    if isinstance(entry, str):
+        if not entry.isidentifier():
+            raise ShapeError(f"{what}: expected the name of a dim to be an identifier, got {entry!r}")
+        return named(entry)
+    if isinstance(entry, (int, np.integer)) and not isinstance(entry, (bool, np.bool_)):
+        if entry < 0:
+            raise ShapeError(f"{what}: expected sizes of at least 0, got {int(entry)}")
+        return int(entry)
+    raise ShapeError(f"{what}: expected an integer or the name of a dim, got {entry!r}")
+
+
+def format_shape(shape: Sequence[Size]) -> str:
+    """A shape as error messages show it: ``(batch, 784)``, ``(3,)``."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def row_major_strides(shape: Sequence[Size]) -> Shape:
+    """Element strides of a contiguous row-major array."""
+    strides: list[Size] = []
+    step: Size = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step = step * size
+    return tuple(reversed(strides))
+
+
+def same_size(left: Size, right: Size) -> bool:
+    """Whether two sizes are the same for all values of the named dims."""
+    return left == right
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """The common shape of several by NumPy's rule; a named dim never counts as 1.
+
+    Raises
+    ------
+    ShapeError
+        If two sizes differ and neither is 1.
+    """
+    rank = max((len(shape) for shape in shapes), default=0)
+    result: list[Size] = []
+    for place in range(-rank, 0):
+        size: Size = 1
+        for shape in shapes:
+            entry = shape[place] if len(shape) >= -place else 1
+            if entry == 1 or entry == size:
+                continue
+            if size != 1:
+                kind = "two different named dims meet" if isinstance(size, Dim) or isinstance(entry, Dim) else "sizes differ"
+                shown = " and ".join(format_shape(s) for s in shapes)
+                raise ShapeError(f"shapes {shown} do not broadcast: {kind}: {size} and {entry} on axis {place}")
+            size = entry
+        result.append(size)
+    return tuple(result)
+
+
+def normalize_axis(axis: Any, rank: int, what: str) -> int:
+    """An axis counted from the front.
+
+    Raises
+    ------
+    ShapeError
+        If it is no integer within ``-rank <= axis < rank``.
+    """
+    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
+        raise ShapeError(f"{what}: expected an integer axis, got {axis!r}")
+    if not -rank <= axis < rank:
+        raise ShapeError(f"{what}: axis {int(axis)} is out of range for rank {rank}")
+    return int(axis) % rank
+
+
+def normalize_axes(axis: Any, rank: int, what: str) -> tuple[int, ...]:
+    """Axes counted from the front, sorted; None means all.
+
+    Raises
+    ------
+    ShapeError
+        If one is out of range or named twice.
+    """
+    if axis is None:
+        return tuple(range(rank))
+    entries = axis if isinstance(axis, (tuple, list)) else (axis,)
+    axes = sorted(normalize_axis(entry, rank, what) for entry in entries)
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"{what}: an axis is named twice in {axis!r}")
+    return tuple(axes)
+
+
+def provably_nonnegative(size: Size) -> bool:
+    """Whether a size can be shown to be at least 0 for every value of the named dims from 1 up."""
+    return is_nonnegative(size)

@@ -1,0 +1,181 @@
+"""Layers: callables that own variables.
+
+A layer makes its variables at its first call, when it knows what it is fed, and names them by its path:
+``sequential/1_dense/kernel``. Calling it again builds more graph over the same variables; ``training=True`` turns on
+what only training does, such as dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphc import ops
+from graphc import random as graphc_random
+from graphc.errors import DTypeError, GraphError, ShapeError
+from graphc.ir.node import Tensor
+from graphc.ir.symbolic import Dim
+from graphc.ir.types import format_shape, is_float
+from graphc.nn import initializers
+from graphc.nn.initializers import Initializer
+from graphc.ops.base import as_tensor
+
+
+class Layer:
+    """Base of layers.
+
+    Parameters
+    ----------
+    name : str, optional
+        The path of its variables; the class's name in lower case if not given, and the place in a
+        :class:`Sequential` is put before it.
+
+    Attributes
+    ----------
+    variables : list of Tensor
+        Its own and its parts', in order of making; complete after the first call.
+    """
+
+    def __init__(self, name: str | None = None):
+        self.path = name or type(self).__name__.lower()
+        self.named = name is not None
+        self.variables: list[Tensor] = []
+        self._built = False
+
+    def __call__(self, x: Any, *, training: bool = False) -> Tensor:
+        """Build the layer's graph on a tensor.
+
+        Parameters
+        ----------
+        x : Tensor
+        training : bool
+            Whether this graph is for training.
+        """
+        x = as_tensor(x)
+        if not self._built:
+            self.build(x)
+            self._built = True
+        return self.forward(x, training)
+
+    def build(self, x: Tensor) -> None:
+        """Make variables for inputs of the type of ``x``; layers without variables make none."""
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        """The layer's result for ``x``."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def variable(self, part: str, initializer: Initializer, shape: Sequence[int], dtype: Any) -> Tensor:
+        """A trainable variable named by the layer's path and ``part``."""
+        made = ops.variable(initializer, name=f"{self.path}/{part}", shape=tuple(shape), dtype=dtype, _auto=not self.named)
+        self.variables.append(made)
+        return made
+
+
+class Dense(Layer):
+    """``activation(x @ kernel + bias)``.
+
+    Parameters
+    ----------
+    units : int
+        Size of the result's last axis.
+    activation : callable, optional
+    use_bias : bool
+    kernel_initializer, bias_initializer : callable
+        Defaults: He normal, zeros.
+    name : str, optional
+
+    Notes
+    -----
+    Input ``(..., features)`` float, ``features`` static; kernel ``(features, units)``; result ``(..., units)``.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Callable[[Tensor], Tensor] | None = None,
+        *,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = initializers.he_normal,
+        bias_initializer: Initializer = initializers.zeros,
+        name: str | None = None,
+    ):
+        super().__init__(name)
+        if isinstance(units, bool) or not isinstance(units, int) or units < 1:
+            raise GraphError(f"Dense: expected a positive number of units, got {units!r}")
+        self.units, self.activation, self.use_bias = units, activation, use_bias
+        self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
+
+    def build(self, x: Tensor) -> None:
+        if x.ndim == 0 or isinstance(x.shape[-1], Dim):
+            raise ShapeError(
+                f"Dense: expected a static last axis, got shape {format_shape(x.shape)}", origin=x.node.origin
+            )
+        if not is_float(x.dtype):
+            raise DTypeError(f"Dense: expected float32 or float64, got {x.type}", origin=x.node.origin)
+        self.kernel = self.variable("kernel", self.kernel_initializer, (x.shape[-1], self.units), x.dtype)
+        self.bias = self.variable("bias", self.bias_initializer, (self.units,), x.dtype) if self.use_bias else None
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        result = ops.matmul(x, self.kernel)
+        if self.bias is not None:
+            result = result + self.bias
+        return self.activation(result) if self.activation else result
+
+
+class Dropout(Layer):
+    """In training, each element is 0 with probability ``rate``, else divided by ``1 - rate``; otherwise unchanged.
+
+    Parameters
+    ----------
+    rate : float
+        ``0 <= rate < 1``.
+    name : str, optional
+
+    Notes
+    -----
+    Source: Srivastava et al. 2014, in the "inverted" form that needs no scaling at inference. Call with
+    ``training=True`` at inference for Monte Carlo estimates of uncertainty.
+    """
+
+    def __init__(self, rate: float, name: str | None = None):
+        super().__init__(name)
+        if not 0 <= rate < 1:
+            raise GraphError(f"Dropout: expected 0 <= rate < 1, got {rate!r}")
+        self.rate = float(rate)
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        if not training or self.rate == 0:
+            return x
+        kept = graphc_random.bernoulli(1 - self.rate, x.shape)
+        return ops.where(kept, x * (1 / (1 - self.rate)), 0.0)
+
+
+class Sequential(Layer):
+    """Layers and functions, one after the other.
+
+    Parameters
+    ----------
+    *layers : Layer or callable
+        Functions are called with the tensor alone, layers with ``training`` too.
+    name : str, optional
+    """
+
+    def __init__(self, *layers: Any, name: str | None = None):
+        super().__init__(name)
+        for layer in layers:
+            if not callable(layer):
+                raise GraphError(f"Sequential: expected layers and functions, got {layer!r}")
+        self.layers = layers
+
+    def build(self, x: Tensor) -> None:
+        for place, layer in enumerate(self.layers):
+            if isinstance(layer, Layer) and not layer._built and not layer.named:
+                layer.path = f"{self.path}/{place}_{layer.path}"
+                layer.named = self.named
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, training=training) if isinstance(layer, Layer) else layer(x)
+        found = [variable for layer in self.layers if isinstance(layer, Layer) for variable in layer.variables]
+        self.variables = list(dict.fromkeys(found))
+        return x

@@ -1,0 +1,179 @@
+"""What ops share: turning arguments into tensors, promotion, broadcasting, and the elementwise base class.
+
+Promotion (``promote``): Python scalars are *weak*, they take the other operand's dtype as far as its kind allows;
+an integer tensor with a float tensor takes the float's dtype (NumPy would widen to float64); everything else is
+NumPy's ``result_type``. Broadcasting is made explicit by ``broadcast_to`` nodes, so that derivatives and kernels
+only ever see equal shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from graphc.errors import DTypeError, GraphcError, GraphError, ShapeError
+from graphc.ir.node import Node, Tensor
+from graphc.ir.op import REGISTRY, Map, Read
+from graphc.ir.scalar import Scalar, from_text
+from graphc.ir.symbolic import Dim, Size
+from graphc.ir.types import DEFAULT_FLOAT, DEFAULT_INT, TensorType, as_dtype, broadcast_shapes, format_shape, is_float
+
+WEAK = (bool, int, float)
+
+
+def as_tensor(value: Any, dtype: Any = None) -> Tensor:
+    """A tensor for a tensor, NumPy array, Python number, or nested list of these.
+
+    Parameters
+    ----------
+    value : Tensor, array_like
+        Lists of floats become float32, lists of ints int64; NumPy arrays keep their dtype.
+    dtype : dtype, optional
+        Cast to it.
+
+    Raises
+    ------
+    DTypeError
+        If the dtype is none of graphc's.
+    """
+    if isinstance(value, Tensor):
+        return value if dtype is None or value.dtype == as_dtype(dtype) else REGISTRY["cast"](value, dtype)
+    if isinstance(value, (list, tuple)) and any(isinstance(entry, Tensor) for entry in value):
+        raise GraphError("expected an array or a number, got a list that holds tensors", hint="use graphc.stack(list)")
+    if isinstance(value, Dim):
+        raise GraphError(f"the size {value} is no tensor", hint="use graphc.size_of(tensor, axis)")
+    array = np.asarray(value)
+    if dtype is None and not isinstance(value, (np.ndarray, np.generic)):
+        dtype = {"f": DEFAULT_FLOAT, "i": DEFAULT_INT, "b": np.dtype("bool")}.get(array.dtype.kind)
+    if dtype is None:
+        dtype = as_dtype(array.dtype)
+    return REGISTRY["constant"](array, as_dtype(dtype))
+
+
+def common_dtype(name: str, values: Sequence[Any]) -> np.dtype[Any]:
+    """The dtype that operands share after promotion; Python numbers among them are weak.
+
+    Raises
+    ------
+    DTypeError
+        If there is no common dtype (uint64 with a signed integer).
+    """
+    strong = [v.dtype if isinstance(v, (Tensor, np.ndarray, np.generic)) else None for v in values]
+    known = [as_dtype(d) for d in strong if d is not None]
+    weak = [v for v, d in zip(values, strong, strict=True) if d is None]
+    if any(not isinstance(v, WEAK) for v in weak):
+        known += [as_tensor(v).dtype for v in weak if not isinstance(v, WEAK)]
+        weak = [v for v in weak if isinstance(v, WEAK)]
+    floats = [d for d in known if is_float(d)]
+    if floats:
+        return np.result_type(*floats)
+    if any(type(v) is float for v in weak) or (not known and not weak):
+        return DEFAULT_FLOAT
+    integers = [d for d in known if d.kind in "iu"]
+    if integers:
+        found = np.result_type(*integers)
+        if found.kind == "f":
+            shown = " and ".join(d.name for d in integers)
+            raise DTypeError(f"{name}: no integer dtype holds both {shown}", hint="cast one operand")
+        for v in weak:
+            if type(v) is int and not np.iinfo(found).min <= v <= np.iinfo(found).max:
+                raise DTypeError(f"{name}: the number {v} does not fit the operand's dtype {found.name}")
+        return found
+    if any(type(v) is int for v in weak):
+        return DEFAULT_INT
+    return np.dtype("bool")
+
+
+def promote(name: str, values: Sequence[Any], minimum: str = "") -> list[Tensor]:
+    """Tensors of one common dtype; with ``minimum="float"`` integers and bools become float32."""
+    dtype = common_dtype(name, values)
+    if minimum == "float" and not is_float(dtype):
+        dtype = DEFAULT_FLOAT
+    if minimum == "int" and dtype.kind == "b":
+        dtype = DEFAULT_INT
+    return [as_tensor(value, dtype) for value in values]
+
+
+def broadcast(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of one common shape, made so by ``broadcast_to`` where they are not.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit; names the op, the shapes, and the line of the last operand.
+    """
+    try:
+        shape = broadcast_shapes(*(tensor.shape for tensor in tensors))
+    except ShapeError as error:
+        raise ShapeError(f"{name}: {error.message}", origin=_latest(tensors).node.origin) from None
+    return [t if t.shape == shape else REGISTRY["broadcast_to"](t, shape) for t in tensors]
+
+
+def _latest(tensors: Sequence[Tensor]) -> Tensor:
+    return max(tensors, key=lambda tensor: tensor.node.serial)
+
+
+def require(condition: bool, kind: type[GraphcError], message: str, *tensors: Tensor, hint: str | None = None) -> None:
+    """Raise ``kind(message)`` with the latest tensor's line unless ``condition`` holds."""
+    if not condition:
+        raise kind(message, origin=_latest(tensors).node.origin if tensors else None, hint=hint)
+
+
+def require_float(name: str, *tensors: Tensor) -> None:
+    """Raise a DTypeError unless all tensors are floating point."""
+    for tensor in tensors:
+        require(is_float(tensor.dtype), DTypeError, f"{name}: expected float32 or float64, got {tensor.type}", tensor)
+
+
+class Elementwise(Map):
+    """An op whose result at an index depends on its inputs at the same index only.
+
+    Subclasses give ``reference`` (a NumPy function of arrays) and ``expression`` (one element, in the language of
+    :mod:`graphc.ir.scalar`, over the names in ``arguments``).
+
+    Attributes
+    ----------
+    arguments : tuple of str
+        Names of the inputs; ``("x",)`` unless said otherwise.
+    result : str
+        ``"same"`` as the operands' common dtype, or ``"bool"``.
+    minimum : str
+        ``"float"`` turns integer operands into float32 first, ``"int"`` bools into int64.
+    """
+
+    arguments: ClassVar[tuple[str, ...]] = ("x",)
+    expression: ClassVar[str] = ""
+    reference: ClassVar[Callable[..., Any]]
+    result: ClassVar[str] = "same"
+    minimum: ClassVar[str] = ""
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        if len(inputs) != len(self.arguments):
+            raise GraphError(f"{self.name}: expected {len(self.arguments)} operands, got {len(inputs)}")
+        return self.make(*broadcast(self.name, promote(self.name, inputs, self.minimum)))
+
+    def infer(self, *inputs: Tensor, **attributes: Any) -> TensorType:
+        first = inputs[0]
+        for tensor in inputs[1:]:
+            if tensor.type != first.type:
+                raise ShapeError(f"{self.name}: expected operands of one type, got {first.type} and {tensor.type}")
+        if first.dtype.name not in self.dtypes:
+            raise DTypeError(
+                f"{self.name}: expected one of {', '.join(self.dtypes)}, got {first.type}", origin=first.node.origin
+            )
+        return TensorType(first.shape, np.dtype("bool") if self.result == "bool" else first.dtype)
+
+    def compute(self, node: Node, *inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        with np.errstate(all="ignore"):
+            return np.asarray(type(self).reference(*inputs)).astype(node.result.dtype, copy=False)
+
+    def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
+        operands = {name: read(place, index) for place, name in enumerate(self.arguments)}
+        return from_text(self.expression, operands, node.result.dtype)
+
+
+def shown(tensor: Tensor) -> str:
+    """A tensor's shape for a message."""
+    return format_shape(tensor.shape)

@@ -1,0 +1,368 @@
+"""Derivatives as users ask for them.
+
+All are made of one thing, the op ``gradient`` (a vector-Jacobian product, reverse mode):
+
+* ``jvp``, a Jacobian-vector product (forward mode), is the transpose of the transpose: ``J^T u`` is linear in ``u``,
+  so its gradient by ``u`` in the direction ``v`` is ``J v``;
+* ``jacobian`` runs ``J^T e`` for each unit vector ``e``, as the body of one scan, so that the number of nodes does
+  not grow with the output;
+* ``hessian`` is the Jacobian of the gradient, ``hvp`` the gradient of ``gradient . v``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphc.errors import DTypeError, GradientError, GraphError, ShapeError
+from graphc.ir.graph import Graph, rewrite, topological
+from graphc.ir.node import Tensor
+from graphc.ir.op import REGISTRY, Effect
+from graphc.ir.types import TensorType, format_shape, is_float
+from graphc.ops.base import as_tensor
+from graphc.ops.gradient import custom_call, differentiable_sources, gradient, jacobian_rows, pin, stop_gradient
+from graphc.ops.sources import constant, parameter
+
+__all__ = ["custom_gradient", "gradients", "hessian", "hvp", "jacobian", "jvp"]
+
+
+__all__ = ["custom_gradient", "gradients", "hessian", "hvp", "jacobian", "jvp"]
+
+
+def full(value: float, kind: TensorType) -> Tensor:
+    """A tensor of a type filled with one number, as a broadcast scalar."""
+    scalar = constant(value, kind.dtype)
+    return REGISTRY["broadcast_to"](scalar, kind.shape) if kind.shape else scalar
+
+
+def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: bool = False) -> Any:
+    """Derivatives of ``y`` by each of ``xs``, in reverse mode.
+
+    Parameters
+    ----------
+    y : Tensor
+        Float; a scalar unless a seed is given.
+    xs : Tensor or sequence of Tensor
+        Float tensors that ``y`` depends on: variables, placeholders, or anything computed on the way.
+    seed : Tensor or array_like, optional
+        Of ``y``'s shape and dtype (``u`` in ``u^T dy/dx``); 1 if not given.
+    zeros_for_disconnected : bool
+        Return zeros for those of ``xs`` that ``y`` does not depend on.
+
+    Returns
+    -------
+    Tensor, list or tuple of Tensor
+        One for each x, of its shape and dtype: a tensor for a tensor, a tuple for a tuple, else a list.
+
+    Raises
+    ------
+    GradientError
+        If ``y`` or an x is no float, ``y`` is no scalar and has no seed, or an x has no differentiable path to ``y``.
+    ShapeError, DTypeError
+        If the seed does not fit ``y``.
+    """
+    sources = _tensors("gradients", xs)
+    y = _float_tensor("gradients", y, "derivative of")
+    for x in sources:
+        _float_tensor("gradients", x, "derivative by")
+    if seed is None and y.shape != ():
+        raise GradientError(
+            f"gradients: expected a scalar to differentiate, got {y.name} of shape {format_shape(y.shape)}",
+            origin=y.node.origin,
+            hint="reduce it with .sum() or .mean(), or give seed=, a tensor of its shape",
+        )
+    start = full(1.0, y.type) if seed is None else _like("gradients: seed", seed, y)
+    reached = differentiable_sources(y)
+    connected = [x for x in sources if x in reached]
+    if not zeros_for_disconnected:
+        for x in sources:
+            if x not in reached:
+                raise _disconnected(y, x)
+    found: dict[Tensor, Tensor] = {}
+    if connected:
+        connected = list(dict.fromkeys(connected))
+        made = gradient.make(y, start, *connected)
+        found = dict(zip(connected, made if isinstance(made, tuple) else (made,), strict=True))
+    results = [found[x] if x in found else full(0.0, x.type) for x in sources]
+    return _as_given(xs, results)
+
+
+def jvp(y: Tensor, xs: Any, vs: Any) -> Tensor:
+    """The directional derivative ``sum over i of dy/dxs[i] . vs[i]``, in forward mode.
+
+    Parameters
+    ----------
+    y : Tensor
+        Float, of any shape.
+    xs : Tensor or sequence of Tensor
+    vs : Tensor, array_like, or sequence of these
+        A direction for each x, of its shape and dtype.
+
+    Returns
+    -------
+    Tensor
+        Of ``y``'s type.
+
+    Raises
+    ------
+    GradientError, ShapeError, DTypeError
+        As :func:`gradients`.
+    """
+    sources = _tensors("jvp", xs)
+    directions = _directions("jvp", vs, xs, sources)
+    y = _float_tensor("jvp", y, "derivative of")
+    # The result does not depend on this cotangent's value, only on its being one tensor that nothing else is.
+    cotangent = pin(full(0.0, y.type))
+    transposed = gradients(y, sources, seed=cotangent)
+    return gradients(_dot(transposed, directions), cotangent, zeros_for_disconnected=True)
+
+
+def hvp(y: Tensor, xs: Any, vs: Any) -> Any:
+    """The Hessian of a scalar times a vector, without the Hessian.
+
+    Parameters
+    ----------
+    y : Tensor
+        A float scalar.
+    xs : Tensor or sequence of Tensor
+    vs : Tensor, array_like, or sequence of these
+        A direction for each x, of its shape and dtype.
+
+    Returns
+    -------
+    Tensor, list or tuple of Tensor
+        ``sum over j of d2y/(dxs[i] dxs[j]) . vs[j]`` for each i, as :func:`gradients` returns its derivatives.
+    """
+    sources = _tensors("hvp", xs)
+    directions = [stop_gradient(v) for v in _directions("hvp", vs, xs, sources)]
+    return _as_given(xs, gradients(_dot(gradients(y, sources), directions), sources, zeros_for_disconnected=True))
+
+
+def jacobian(y: Tensor, x: Tensor) -> Tensor:
+    """All partial derivatives of ``y`` by ``x``.
+
+    Parameters
+    ----------
+    y : Tensor
+        Float, of any shape.
+    x : Tensor
+        Float; ``y`` depends on it.
+
+    Returns
+    -------
+    Tensor
+        Of shape ``y.shape + x.shape``; a scan over the elements of ``y``.
+
+    Raises
+    ------
+    GradientError
+        As :func:`gradients`.
+    """
+    y = _float_tensor("jacobian", y, "derivative of")
+    (x,) = _tensors("jacobian", x)
+    _float_tensor("jacobian", x, "derivative by")
+    if x not in differentiable_sources(y):
+        raise _disconnected(y, x)
+    if y.shape == ():
+        return gradients(y, x)
+    return jacobian_rows.make(y, x)
+
+
+def hessian(y: Tensor, x: Tensor) -> Tensor:
+    """Second derivatives of a scalar.
+
+    Parameters
+    ----------
+    y : Tensor
+        A float scalar.
+    x : Tensor
+        Float.
+
+    Returns
+    -------
+    Tensor
+        Of shape ``x.shape + x.shape``.
+    """
+    return jacobian(gradients(y, x), x)
+
+
+def custom_gradient(function: Callable[..., Any] | None = None, vjp: Callable[..., Any] | None = None) -> Any:
+    """Give a function a derivative of your own.
+
+    Parameters
+    ----------
+    function : callable
+        From tensors to a tensor or a tuple of tensors.
+    vjp : callable
+        ``vjp(inputs, outputs, cotangents)``, all three tuples of tensors, returns one cotangent an input, of the
+        input's type, or None where there is none.
+
+    Returns
+    -------
+    callable
+        To be called like ``function``; without ``function``, a decorator: ``@custom_gradient(vjp=rule)``.
+
+    Raises
+    ------
+    GradientError
+        When called, if the function uses a tensor with a derivative that is not among its arguments.
+    """
+    if vjp is None:
+        raise GraphError("custom_gradient: expected vjp=, the rule of the derivative")
+    if function is None:
+        return functools.partial(custom_gradient, vjp=vjp)
+    body_of = function
+
+    @functools.wraps(function)
+    def call(*inputs: Any) -> Any:
+        arguments = tuple(as_tensor(value) for value in inputs)
+        formals = tuple(parameter.like(tensor, f"argument{place}") for place, tensor in enumerate(arguments))
+        made = body_of(*formals)
+        outputs = (made,) if isinstance(made, Tensor) else tuple(as_tensor(value) for value in made)
+        body, captures = close_body("custom_gradient", formals, outputs)
+        for tensor in captures:
+            _refuse_lost_derivative(tensor)
+        results = custom_call.make(*arguments, *captures, body=body, rule=vjp, arguments=len(arguments))
+        return results if isinstance(results, tuple) or isinstance(made, Tensor) else (results,)
+
+    return call
+
+
+def close_body(what: str, formals: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[Graph, tuple[Tensor, ...]]:
+    """A closed body from tensors that a function has computed from parameters.
+
+    Tensors from outside become further inputs of the body. They are taken at the boundary, so that what depends on
+    no parameter is computed once, outside; what depends on nothing but constants stays inside.
+
+    Parameters
+    ----------
+    what : str
+        Named in errors.
+    formals : sequence of Tensor
+        The body's parameters.
+    outputs : sequence of Tensor
+
+    Returns
+    -------
+    Graph
+        Inputs: the formals, then a parameter for each capture.
+    tuple of Tensor
+        The captures.
+
+    Raises
+    ------
+    GraphError
+        If the body assigns to a variable.
+    """
+    own = set(formals)
+    depends, free = set(formals), set[Tensor]()  # on a parameter; on a leaf from outside
+    nodes = topological(outputs)
+    for node in nodes:
+        if isinstance(node.op, Effect):
+            raise GraphError(f"{what}: a body may not assign to a variable", origin=node.origin)
+        is_leaf = not node.inputs and not (node.op.name == "constant" or own.issuperset(node.results))
+        if is_leaf or any(tensor in free for tensor in node.inputs):
+            free.update(node.results)
+        if any(tensor in depends for tensor in node.inputs):
+            depends.update(node.results)
+
+    def is_captured(tensor: Tensor) -> bool:
+        return tensor in free and tensor not in depends
+
+    inside = [node for node in nodes if not any(map(is_captured, node.results))]
+    captures = dict.fromkeys(tensor for node in inside for tensor in node.inputs if is_captured(tensor))
+    captures.update(dict.fromkeys(filter(is_captured, outputs)))
+    stand_ins = {tensor: parameter.like(tensor, tensor.name) for tensor in captures}
+    outside = {tensor: tensor for node in nodes for tensor in node.results if is_captured(tensor)}
+    inner = rewrite(Graph((), tuple(outputs)), lambda node, inputs: None, replaced={**outside, **stand_ins})
+    return Graph((*formals, *stand_ins.values()), inner.outputs), tuple(captures)
+
+
+def _tensors(what: str, xs: Any) -> list[Tensor]:
+    found = [xs] if isinstance(xs, Tensor) else list(xs) if isinstance(xs, (list, tuple)) else None
+    if not found or not all(isinstance(x, Tensor) for x in found):
+        raise GraphError(f"{what}: expected a tensor or a sequence of tensors to differentiate by, got {xs!r}")
+    return found
+
+
+def _as_given(xs: Any, results: Sequence[Tensor]) -> Any:
+    if isinstance(xs, Tensor):
+        return results[0]
+    return tuple(results) if isinstance(xs, tuple) else list(results)
+
+
+def _float_tensor(what: str, tensor: Any, role: str) -> Tensor:
+    if not isinstance(tensor, Tensor):
+        raise GraphError(f"{what}: expected a tensor, got {tensor!r}")
+    if not is_float(tensor.dtype):
+        kind = "a boolean" if tensor.dtype.kind == "b" else "an integer"
+        raise GradientError(
+            f"{what}: there is no {role} {kind}: {tensor.name} is {tensor.type}", origin=tensor.node.origin
+        )
+    return tensor
+
+
+def _like(what: str, value: Any, model: Tensor) -> Tensor:
+    tensor = value if isinstance(value, Tensor) else as_tensor(value, model.dtype)
+    if tensor.shape != model.shape:
+        raise ShapeError(
+            f"{what}: expected shape {format_shape(model.shape)} as {model.name}, got {format_shape(tensor.shape)}",
+            origin=tensor.node.origin,
+        )
+    if tensor.dtype != model.dtype:
+        raise DTypeError(
+            f"{what}: expected dtype {model.dtype} as {model.name}, got {tensor.dtype}", origin=tensor.node.origin
+        )
+    return tensor
+
+
+def _directions(what: str, vs: Any, xs: Any, sources: list[Tensor]) -> list[Tensor]:
+    given = [vs] if isinstance(xs, Tensor) else list(vs)
+    if len(given) != len(sources):
+        raise GraphError(f"{what}: expected {len(sources)} directions, one an x, got {len(given)}")
+    return [_like(f"{what}: direction", v, x) for v, x in zip(given, sources, strict=True)]
+
+
+def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """The inner product of two equally long sequences of tensors, a scalar."""
+    total: Tensor | None = None
+    for a, b in zip(left, right, strict=True):
+        term = REGISTRY["sum"](REGISTRY["multiply"](a, b))
+        total = term if total is None else REGISTRY["add"](total, term)
+    assert total is not None  # _tensors refuses empty sequences
+    return total
+
+
+def _disconnected(y: Tensor, x: Tensor) -> GradientError:
+    """Names both ends, and the op that cuts the path where there is one."""
+    message = f"gradients: {y.name} does not depend on {x.name}"
+    nodes = topological([y])
+    if x.node in nodes:
+        depends = {x}
+        cutting = None
+        for node in nodes:
+            if any(tensor in depends for tensor in node.inputs):
+                smooth = node.op.differentiable and all(is_float(tensor.dtype) for tensor in node.results)
+                if smooth:
+                    depends.update(node.results)
+                else:
+                    cutting = cutting or node
+        cut = f" through {cutting.op.name} ({cutting.origin})" if cutting else ""
+        message = f"gradients: {y.name} depends on {x.name} only along paths that have no derivative{cut}"
+    return GradientError(
+        f"{message}\n  {y.name} at {y.node.origin}\n  {x.name} at {x.node.origin}",
+        hint="zeros_for_disconnected=True returns zeros",
+    )
+
+
+def _refuse_lost_derivative(captured: Tensor) -> None:
+    leaves = (t for t in differentiable_sources(captured) if not t.node.inputs and t.node.op.name != "constant")
+    lost = next(leaves, None)
+    if lost is not None:
+        raise GradientError(
+            f"custom_gradient: the function uses {captured.name} ({captured.type}), which is not among its arguments: "
+            f"the derivative by {lost.name} would be lost",
+            origin=captured.node.origin,
+            hint="pass it as an argument, or wrap it in graphc.stop_gradient",
+        )

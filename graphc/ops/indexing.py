@@ -1,0 +1,392 @@
+"""Indices that are data: take, take_along_axis, the transposes that accumulate, scatter_add, one_hot.
+
+**Gather and scatter are transposes of each other.** ``take`` reads ``x`` at places that a tensor names; its derivative
+adds each cotangent back at the place it was read from, which is ``accumulate``; and the derivative of ``accumulate`` is
+``take``. So two pairs of ops are closed under differentiation of any order:
+
+====================  ============================  =======================================
+gather                its transpose                 which place
+====================  ============================  =======================================
+``take``              ``accumulate``                ``x[..., indices[i, j, ...], ...]``
+``take_along_axis``   ``accumulate_along_axis``     an index for every element of the result
+====================  ============================  =======================================
+
+``take`` accepts several index tensors for neighbouring axes, as ``x[rows, columns]`` needs. A negative index counts
+from the end. An index out of range fails the step when the program runs; if the indices are a constant and
+the axis is static, it is an error at once. Contributions are added in the order of their positions, so sums are
+reproducible bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import DTypeError, IndexOutOfRangeError, ShapeError
+from graphc.ir.node import Node, Tensor
+from graphc.ir.op import REGISTRY, IndexedAccumulation, Map, Read, Sample, op
+from graphc.ir.scalar import INT64, Apply, Literal, Position, Scalar, apply
+from graphc.ir.symbolic import Dim, Size, Value, concrete, of_atom
+from graphc.ir.types import (
+    DTYPES,
+    FLOATS,
+    INTEGERS,
+    Shape,
+    TensorType,
+    as_dtype,
+    as_shape,
+    broadcast_shapes,
+    is_integer,
+    normalize_axis,
+)  # fmt: skip
+from graphc.ops.base import as_tensor, broadcast, require, shown
+from graphc.ops.logic import cast, equal, less, where
+from graphc.ops.samples import normal
+from graphc.ops.sizes import iota, size_of
+from graphc.ops.views import broadcast_to, reshape
+
+Array = np.ndarray[Any, Any]
+
+__all__ = ["one_hot", "scatter_add", "take", "take_along_axis"]
+
+
+def _as_indices(name: str, indices: Any, extent: Size) -> Tensor:
+    """Indices as an integer tensor; constant ones are checked against a static extent."""
+    indices = as_tensor(np.zeros(0, "int64") if isinstance(indices, list) and not indices else indices)
+    mask_hint = "a mask makes a result whose shape depends on data; use graphc.where"
+    require(
+        is_integer(indices.dtype),
+        DTypeError,
+        f"{name}: expected integer indices, got {indices.type}",
+        indices,
+        hint=mask_hint if indices.dtype.kind == "b" else None,
+    )
+    if indices.node.op.name == "constant" and isinstance(extent, int):
+        _counted_from_front(name, indices.node, indices.node["value"], extent)
+    return indices
+
+
+def _counted_from_front(name: str, node: Node, indices: Array, extent: int) -> Array:
+    """Indices within ``range(extent)``, negative ones counted from the end.
+
+    Raises
+    ------
+    IndexOutOfRangeError
+        If one lies outside.
+    """
+    wrong = (indices >= extent) | (indices < -extent)
+    if wrong.any():
+        raise IndexOutOfRangeError(
+            f"{name}: index {int(indices[wrong].flat[0])} is out of range for an axis of size {extent}",
+            origin=node.origin,
+        )
+    return np.where(indices < 0, indices + np.asarray(extent).astype(indices.dtype), indices).astype(np.int64)
+
+
+def _place(index: Scalar, extent: Size) -> Dim:
+    """An index read from a tensor as a position: counted from the front, checked when the program runs."""
+    if index.dtype == np.dtype("uint64"):  # values beyond int64 must stay out of range, not become negative
+        index = apply("minimum", index, Literal(np.iinfo(np.int64).max, index.dtype))
+    if index.dtype != INT64:
+        index = Apply("cast", (index,), INT64)
+    return of_atom(Value(Apply("checked_index", (index, Position(extent)), INT64), extent))
+
+
+@op
+class take(Map):
+    """Elements along an axis at the places that indices name.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+    *indices : Tensor or array_like of int
+        Usually one, of any shape. Several, broadcast together, index the axes from ``axis`` on.
+    axis : int, optional
+        Without it, ``x`` is flattened.
+
+    Returns
+    -------
+    Tensor
+        The shape of ``x`` with the indexed axes replaced by the axes of ``indices``.
+
+    Raises
+    ------
+    IndexOutOfRangeError
+        If an index lies outside; when the program runs, or at once for constants.
+    DTypeError
+        If the indices are no integers.
+    """
+
+    dtypes = DTYPES
+    samples = [
+        Sample(normal(4, 3), np.array([[2, 0, -1], [2, 2, 1]]), axis=0),
+        Sample(normal(2, 5), np.array([4, 1, 1], "int32"), axis=-1),
+        Sample(normal(3, 4), np.array([0, 2]), np.array([-1, 1]), axis=0),
+        Sample(normal(2, 2), np.array(3)),
+    ]
+
+    def __call__(self, x: Any, *indices: Any, axis: int | None = None) -> Tensor:
+        x = as_tensor(x)
+        if axis is None and len(indices) == 2 and isinstance(indices[1], int):
+            indices, axis = indices[:1], indices[1]  # take(x, indices, axis)
+        if axis is None:
+            x, axis = reshape(x, (-1,)), 0
+        axis = normalize_axis(axis, x.ndim, "take")
+        if not 1 <= len(indices) <= x.ndim - axis:
+            raise ShapeError(f"take: {len(indices)} index tensors do not fit {shown(x)} from axis {axis} on")
+        places = [_as_indices("take", given, x.shape[axis + k]) for k, given in enumerate(indices)]
+        return self.make(x, *broadcast("take", places), axis=axis)
+
+    def infer(self, x: Tensor, *indices: Tensor, axis: int) -> TensorType:
+        if any(entry.shape != indices[0].shape or not is_integer(entry.dtype) for entry in indices):
+            raise ShapeError("take: expected integer indices of one shape")
+        return TensorType((*x.shape[:axis], *indices[0].shape, *x.shape[axis + len(indices) :]), x.dtype)
+
+    def compute(self, node: Node, x: Array, *indices: Array) -> Array:
+        axis = node["axis"]
+        places = [_counted_from_front("take", node, i, x.shape[axis + k]) for k, i in enumerate(indices)]
+        return np.asarray(x[(slice(None),) * axis + tuple(places)])
+
+    def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
+        (x, *indices), axis = node.inputs, node["axis"]
+        stop = axis + indices[0].ndim
+        found = [_place(read(k + 1, index[axis:stop]), x.shape[axis + k]) for k in range(len(indices))]
+        return read(0, (*index[:axis], *found, *index[stop:]))
+
+    def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        (x, *indices), axis = node.inputs, node["axis"]
+        sizes = x.shape[axis : axis + len(indices)]
+        return (accumulate.make(*indices, cotangents[0], sizes=sizes, axis=axis), *(None for _ in indices))
+
+
+@op
+class accumulate(IndexedAccumulation):
+    """Zeros, to which updates are added at the places that indices name: the transpose of :class:`take`.
+
+    Inputs: the index tensors of one shape, then the updates, whose axes from ``axis`` on are those of the indices.
+    These axes are replaced by axes of ``sizes``, one for each index tensor.
+    """
+
+    public = False
+    dtypes = (*INTEGERS, *FLOATS)
+    samples = [
+        Sample(np.array([1, 0, -1, 1]), normal(4, 2), size=3, axis=0),
+        Sample(np.array([[1, 0], [1, 1]]), normal(3, 2, 2), size=4, axis=1),
+    ]
+
+    def __call__(self, indices: Any, updates: Any, size: Size, axis: int = 0) -> Tensor:
+        updates = as_tensor(updates)
+        indices = _as_indices("accumulate", indices, size)
+        return self.make(indices, updates, sizes=(size,), axis=normalize_axis(axis, updates.ndim or 1, "accumulate"))
+
+    def infer(self, *inputs: Tensor, sizes: Shape, axis: int) -> TensorType:
+        *indices, updates = inputs
+        if len(indices) != len(sizes) or any(entry.shape != indices[0].shape for entry in indices):
+            raise ShapeError("accumulate: expected an index tensor for each size, all of one shape")
+        stop = axis + indices[0].ndim
+        if updates.shape[axis:stop] != indices[0].shape:
+            raise ShapeError(
+                f"accumulate: updates {shown(updates)} lack the axes {shown(indices[0])} of the indices at {axis}",
+                origin=updates.node.origin,
+            )
+        if updates.dtype.name not in self.dtypes:
+            raise DTypeError(f"accumulate: expected numbers, got {updates.type}", origin=updates.node.origin)
+        return TensorType((*updates.shape[:axis], *sizes, *updates.shape[stop:]), updates.dtype)
+
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        (*indices, updates), axis = inputs, node["axis"]
+        result = np.zeros(concrete(node.result.shape), updates.dtype)
+        extents = concrete(node["sizes"])
+        places = [_counted_from_front("accumulate", node, i, n) for i, n in zip(indices, extents, strict=True)]
+        np.add.at(result, (slice(None),) * axis + tuple(places), updates)
+        return result
+
+    def contributions(self, node: Node) -> Shape:
+        return node.inputs[-1].shape
+
+    def contribute(self, node: Node, position: Sequence[Size], read: Read) -> tuple[tuple[Size, ...], Scalar]:
+        axis, sizes = node["axis"], node["sizes"]
+        stop = axis + node.inputs[0].ndim
+        places = [_place(read(k, position[axis:stop]), size) for k, size in enumerate(sizes)]
+        return (*position[:axis], *places, *position[stop:]), read(len(sizes), position)
+
+    def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        *indices, _ = node.inputs
+        return (*(None for _ in indices), take.make(cotangents[0], *indices, axis=node["axis"]))
+
+
+@op
+class take_along_axis(Map):
+    """For every index, the element of ``x`` at that place of an axis and the same place of all other axes.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+    indices : Tensor or array_like of int
+        Of the rank of ``x``; all axes but ``axis`` broadcast against those of ``x``.
+    axis : int
+
+    Returns
+    -------
+    Tensor
+        ``result[i, j] = x[i, indices[i, j]]`` for ``axis=1``.
+
+    Raises
+    ------
+    IndexOutOfRangeError
+        If an index lies outside; when the program runs, or at once for constants.
+    ShapeError, DTypeError
+        If ranks or sizes differ, or the indices are no integers.
+    """
+
+    dtypes = DTYPES
+    samples = [
+        Sample(normal(3, 4), np.array([[3], [0], [-2]]), axis=1),
+        Sample(normal(4, 3), np.array([[1, 0, 3], [1, 1, 2]]), axis=0),
+    ]
+
+    def __call__(self, x: Any, indices: Any, axis: int = -1) -> Tensor:
+        x = as_tensor(x)
+        axis = normalize_axis(axis, x.ndim, "take_along_axis")
+        indices = _as_indices("take_along_axis", indices, x.shape[axis])
+        if indices.ndim != x.ndim:
+            raise ShapeError(f"take_along_axis: expected indices of rank {x.ndim}, got {shown(indices)}")
+        try:
+            common = broadcast_shapes(_without(x.shape, axis), _without(indices.shape, axis))
+        except ShapeError as error:
+            raise ShapeError(f"take_along_axis: besides axis {axis}, {error.message}", origin=x.node.origin) from None
+        operands = (broadcast_to(t, (*common[:axis], t.shape[axis], *common[axis:])) for t in (x, indices))
+        return self.make(*operands, axis=axis)
+
+    def infer(self, x: Tensor, indices: Tensor, *, axis: int) -> TensorType:
+        if _without(x.shape, axis) != _without(indices.shape, axis):
+            raise ShapeError(
+                f"take_along_axis: {shown(x)} and indices {shown(indices)} differ on another axis than {axis}",
+                origin=indices.node.origin,
+            )
+        return TensorType(indices.shape, x.dtype)
+
+    def compute(self, node: Node, x: Array, indices: Array) -> Array:
+        axis = node["axis"]
+        return np.take_along_axis(x, _counted_from_front("take_along_axis", node, indices, x.shape[axis]), axis)
+
+    def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
+        axis = node["axis"]
+        found = _place(read(1, index), node.inputs[0].shape[axis])
+        return read(0, (*index[:axis], found, *index[axis + 1 :]))
+
+    def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        (x, indices), axis = node.inputs, node["axis"]
+        if indices.shape[axis] == 1:  # one element a row: select where it stands, which fuses like any map
+            return (where(_stands_at(indices, x, axis), broadcast_to(cotangents[0], x.shape), 0.0), None)
+        return (accumulate_along_axis.make(indices, cotangents[0], size=x.shape[axis], axis=axis), None)
+
+
+def _stands_at(indices: Tensor, x: Tensor, axis: int) -> Tensor:
+    """Whether each element of ``x`` is the one its row's only index names; negative ones count from the end."""
+    places = cast(indices, "int64")
+    counted = where(less(places, 0), places + size_of(x, axis), places)
+    return equal(iota(x.shape, axis), broadcast_to(counted, x.shape))
+
+
+@op
+class accumulate_along_axis(IndexedAccumulation):
+    """Zeros, to which updates are added at an own place along an axis: the transpose of :class:`take_along_axis`."""
+
+    public = False
+    dtypes = (*INTEGERS, *FLOATS)
+    samples = [Sample(np.array([[1, 1], [0, -1], [2, 0]]), normal(3, 2), size=3, axis=1)]
+
+    def __call__(self, indices: Any, updates: Any, size: Size, axis: int) -> Tensor:
+        updates = as_tensor(updates)
+        indices = _as_indices("accumulate_along_axis", indices, size)
+        return self.make(indices, updates, size=size, axis=normalize_axis(axis, updates.ndim, self.name))
+
+    def infer(self, indices: Tensor, updates: Tensor, *, size: Size, axis: int) -> TensorType:
+        if indices.shape != updates.shape:
+            raise ShapeError(f"accumulate_along_axis: indices {shown(indices)} and updates {shown(updates)} differ")
+        if updates.dtype.name not in self.dtypes:
+            raise DTypeError(f"accumulate_along_axis: expected numbers, got {updates.type}", origin=updates.node.origin)
+        return TensorType((*updates.shape[:axis], size, *updates.shape[axis + 1 :]), updates.dtype)
+
+    def compute(self, node: Node, indices: Array, updates: Array) -> Array:
+        result = np.zeros(concrete(node.result.shape), updates.dtype)
+        places = list(np.indices(indices.shape))
+        (extent,) = concrete([node["size"]])
+        places[node["axis"]] = _counted_from_front(self.name, node, indices, extent)
+        np.add.at(result, tuple(places), updates)
+        return result
+
+    def contributions(self, node: Node) -> Shape:
+        return node.inputs[1].shape
+
+    def contribute(self, node: Node, position: Sequence[Size], read: Read) -> tuple[tuple[Size, ...], Scalar]:
+        axis, place = node["axis"], _place(read(0, position), node["size"])
+        return (*position[:axis], place, *position[axis + 1 :]), read(1, position)
+
+    def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        indices, _ = node.inputs
+        return (None, take_along_axis.make(cotangents[0], indices, axis=node["axis"]))
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:
+    """``x`` with updates added at the places that indices name; equal indices add up.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+    indices : Tensor or array_like of int
+        Places along ``axis``; negative ones count from the end.
+    updates : Tensor or array_like
+        Broadcast to the shape of ``x`` with ``axis`` replaced by the axes of ``indices``; cast to the dtype of ``x``.
+    axis : int
+
+    Returns
+    -------
+    Tensor
+        Of the type of ``x``.
+
+    Raises
+    ------
+    IndexOutOfRangeError
+        If an index lies outside; when the program runs, or at once for constants.
+    ShapeError
+        If the updates do not broadcast.
+    """
+    x = as_tensor(x)
+    axis = normalize_axis(axis, x.ndim, "scatter_add")
+    indices = _as_indices("scatter_add", indices, x.shape[axis])
+    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    added = accumulate(indices, broadcast_to(as_tensor(updates, x.dtype), shape), x.shape[axis], axis)
+    return REGISTRY["add"](x, added)
+
+
+def one_hot(indices: Any, depth: Any, dtype: Any = "float32") -> Tensor:
+    """A new last axis that is 1 at the index and 0 elsewhere.
+
+    Parameters
+    ----------
+    indices : Tensor or array_like of int
+        An index outside ``range(depth)``, negative ones included, gives a row of zeros.
+    depth : int, Dim or str
+        Size of the new axis.
+    dtype : dtype
+
+    Returns
+    -------
+    Tensor
+        Of shape ``(*indices.shape, depth)``.
+    """
+    indices = as_tensor(indices)
+    require(is_integer(indices.dtype), DTypeError, f"one_hot: expected integer indices, got {indices.type}", indices)
+    (depth,) = as_shape(depth, "one_hot")
+    shape = (*indices.shape, depth)
+    places = iota(shape, indices.ndim, "uint64" if indices.dtype == np.dtype("uint64") else "int64")
+    given = broadcast_to(reshape(as_tensor(indices, places.dtype), (*indices.shape, 1)), shape)
+    return as_tensor(REGISTRY["equal"](given, places), as_dtype(dtype))

@@ -1,0 +1,234 @@
+"""Leaves of the graph, and the one op that writes: placeholder, parameter, variable, constant, assign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import DTypeError, GraphError, ShapeError
+from graphc.ir.node import Node, Tensor
+from graphc.ir.op import Effect, Sample, Source, op
+from graphc.ir.symbolic import Dim
+from graphc.ir.types import DEFAULT_FLOAT, DEFAULT_INT, DTYPES, TensorType, as_dtype, as_shape, format_shape
+from graphc.ops.base import Elementwise, as_tensor
+
+Initializer = Callable[[tuple[int, ...], np.dtype[Any], np.random.Generator], np.ndarray[Any, Any]]
+"""``initializer(shape, dtype, generator)`` makes a variable's first value."""
+
+
+@op
+class placeholder(Source):
+    """A value that is fed at each run."""
+
+    public = True
+
+    def __call__(self, name: str, shape: Any = (), dtype: Any = "float32") -> Tensor:
+        """Declare an input.
+
+        Parameters
+        ----------
+        name : str
+            What errors and drawings call it.
+        shape : int, str, or sequence of these
+            A string is a named dim: known only when the program runs, the same for all uses of the name.
+        dtype : dtype
+            Default float32.
+
+        Returns
+        -------
+        Tensor
+        """
+        if not isinstance(name, str) or not name:
+            raise GraphError(f"placeholder: expected a name, got {name!r}")
+        return self.make(name=name, shape=as_shape(shape, f"placeholder {name!r}"), dtype=as_dtype(dtype))
+
+    def infer(self, *, name: str, shape: Any, dtype: Any) -> TensorType:
+        return TensorType(shape, dtype)
+
+
+@op
+class parameter(Source):
+    """An input of a body."""
+
+    def infer(self, *, name: str, shape: Any, dtype: Any) -> TensorType:
+        return TensorType(shape, dtype)
+
+    def like(self, tensor: Tensor, name: str) -> Tensor:
+        """A parameter of a tensor's type."""
+        return self.make(name=name, shape=tensor.shape, dtype=tensor.dtype)
+
+
+@op
+class variable(Source):
+    """A value that a session keeps from step to step."""
+
+    public = True
+
+    def __call__(
+        self,
+        value: Any,
+        *,
+        name: str | None = None,
+        shape: Any = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        _auto: bool = False,
+    ) -> Tensor:
+        """Declare a variable.
+
+        Parameters
+        ----------
+        value : array_like or callable
+            The initial value, or ``initializer(shape, dtype, generator)`` that makes it; the generator depends on
+            the session's seed and the variable's name only.
+        name : str, optional
+            Its path, unique within a session; made from the order of declaration if not given. (Names that layers
+            make themselves, ``_auto``, are numbered by the session where they repeat.)
+        shape, dtype : optional
+            Required with an initializer (dtype defaults to float32).
+        trainable : bool
+            Whether optimizers update it.
+
+        Returns
+        -------
+        Tensor
+
+        Raises
+        ------
+        ShapeError
+            If the shape holds a named dim, or differs from the value's.
+        """
+        label = f"variable {name!r}" if name else "variable"
+        if callable(value) and not isinstance(value, Tensor):
+            if shape is None:
+                raise ShapeError(f"{label}: expected shape= with an initializer")
+            kept: Any = value
+            dtype = as_dtype(dtype or DEFAULT_FLOAT)
+            shape = as_shape(shape, label)
+        else:
+            if isinstance(value, Tensor):
+                raise GraphError(f"{label}: expected an array, got the tensor {value!r}", hint="use graphc.assign")
+            array = np.asarray(value)
+            if dtype is None and not isinstance(value, (np.ndarray, np.generic)):
+                dtype = {"f": DEFAULT_FLOAT, "i": DEFAULT_INT}.get(array.dtype.kind)
+            dtype = as_dtype(dtype or array.dtype)
+            kept = np.array(array, dtype=dtype)
+            kept.setflags(write=False)
+            if shape is not None and as_shape(shape, label) != kept.shape:
+                raise ShapeError(f"{label}: expected shape {format_shape(as_shape(shape))}, got {format_shape(kept.shape)}")
+            shape = kept.shape
+        if any(isinstance(size, Dim) for size in shape):
+            raise ShapeError(f"{label}: expected static sizes, got {format_shape(shape)}")
+        return self.make(name=name or "", shape=shape, dtype=dtype, trainable=bool(trainable), initial=kept, _auto=_auto)
+
+    def infer(self, *, name: str, shape: Any, dtype: Any, trainable: bool, initial: Any, _auto: bool) -> TensorType:
+        return TensorType(shape, dtype)
+
+
+@op
+class constant(Source):
+    """A fixed array; equal constants are one node."""
+
+    pure = True
+    public = True
+
+    def __call__(self, value: Any, dtype: Any = None) -> Tensor:
+        """A constant tensor from an array, number or nested list (lists of floats are float32)."""
+        if isinstance(value, Tensor):
+            raise GraphError("constant: expected an array, got a tensor")
+        if dtype is None:
+            return as_tensor(value)
+        source = np.asarray(value)
+        if source.dtype.kind not in "biuf":
+            raise DTypeError(f"constant: expected numbers, got dtype {source.dtype}")
+        with np.errstate(all="ignore"):
+            array = np.array(source, dtype=as_dtype(dtype), order="C")
+        array.setflags(write=False)
+        return self.make(value=array)
+
+    def infer(self, *, value: np.ndarray[Any, Any]) -> TensorType:
+        return TensorType(value.shape, as_dtype(value.dtype))
+
+    def compute(self, node: Node, *inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return node["value"]
+
+
+@op
+class random_state(Source):
+    """What a session's random streams depend on: uint64[2], the seed and the count of training steps."""
+
+    pure = True
+
+    def infer(self) -> TensorType:
+        return TensorType((2,), np.dtype("uint64"))
+
+
+@op
+class assign(Effect):
+    """Writes a variable at the end of the step; its result is the value written."""
+
+    public = True
+
+    def __call__(self, variable: Tensor, value: Any) -> Tensor:
+        """An update: run it, and ``variable`` holds ``value`` from the step's end on.
+
+        Parameters
+        ----------
+        variable : Tensor
+            Made by :func:`graphc.variable`.
+        value : Tensor or array_like
+            Of the variable's shape and dtype (Python numbers and arrays are converted).
+
+        Returns
+        -------
+        Tensor
+            To be fetched; a session returns None for it.
+
+        Raises
+        ------
+        GraphError, ShapeError, DTypeError
+            If the first argument is no variable, or the value does not fit it.
+        """
+        if not isinstance(variable, Tensor) or variable.node.op.name != "variable":
+            raise GraphError(f"assign: expected a variable, got {variable!r}", hint="make one with graphc.variable(...)")
+        value = value if isinstance(value, Tensor) else as_tensor(value, variable.dtype)
+        return self.make(variable, value)
+
+    def infer(self, variable: Tensor, value: Tensor) -> TensorType:
+        if value.shape != variable.shape:
+            raise ShapeError(
+                f"assign: {variable.name} has shape {format_shape(variable.shape)}, its new value "
+                f"{format_shape(value.shape)}",
+                origin=value.node.origin,
+            )
+        if value.dtype != variable.dtype:
+            raise DTypeError(
+                f"assign: {variable.name} has dtype {variable.dtype}, its new value {value.dtype}",
+                origin=value.node.origin,
+                hint="cast the value",
+            )
+        return variable.type
+
+
+@op
+class copy(Elementwise):
+    """The same values in memory of their own; not merged with anything."""
+
+    pure = False
+    public = False
+    reference = staticmethod(np.copy)
+    expression = "x"
+    dtypes = DTYPES
+    samples = (Sample(np.array([[1.5, -2.0, 0.0]])),)
+
+    def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        return cotangents
+
+
+class Updates(tuple[Tensor, ...]):
+    """Several updates that are fetched as one; a session returns None for it."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} updates>"

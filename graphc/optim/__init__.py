@@ -1,0 +1,176 @@
+"""Optimizers: from a loss to the updates of its variables.
+
+All of them are graph: ``minimize`` differentiates the loss by its trainable variables and returns the assigns, which
+the compiler fuses like anything else. A learning rate may be a number, a tensor, or a function from the step count
+(an int64 tensor, 1 at the first step) to a tensor: schedules need no recompilation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc import ops
+from graphc.errors import GradientError, GraphError
+from graphc.ir.graph import topological
+from graphc.ir.node import Tensor
+from graphc.ops.derivatives import gradients
+from graphc.ops.sources import Updates
+
+LearningRate = float | Tensor | Callable[[Tensor], Tensor]
+
+
+def trainable_variables(loss: Tensor) -> list[Tensor]:
+    """The trainable variables that a tensor depends on, in order of declaration."""
+    found = [node for node in topological([loss]) if node.op.name == "variable" and node["trainable"]]
+    return [node.result for node in sorted(found, key=lambda node: node.serial)]
+
+
+class Optimizer:
+    """Base of optimizers.
+
+    Parameters
+    ----------
+    learning_rate : float, Tensor or callable
+    """
+
+    def __init__(self, learning_rate: LearningRate):
+        if isinstance(learning_rate, (int, float)) and not learning_rate >= 0:
+            raise GraphError(f"{type(self).__name__}: expected a learning rate of at least 0, got {learning_rate!r}")
+        self.learning_rate = learning_rate
+
+    def minimize(self, loss: Tensor, variables: Sequence[Tensor] | None = None) -> Updates:
+        """Updates that take a step down the gradient of ``loss``.
+
+        Parameters
+        ----------
+        loss : Tensor
+            Scalar, float.
+        variables : sequence of Tensor, optional
+            What to update; all trainable variables that the loss depends on if not given.
+
+        Returns
+        -------
+        Updates
+            To be fetched; a session returns None for it.
+
+        Raises
+        ------
+        GradientError
+            If the loss is no float scalar, or depends on no trainable variable.
+        """
+        chosen = trainable_variables(loss) if variables is None else list(variables)
+        if not chosen:
+            raise GradientError("minimize: the loss depends on no trainable variable", origin=loss.node.origin)
+        return self.apply(list(zip(gradients(loss, chosen), chosen, strict=True)))
+
+    def apply(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Updates:
+        """Updates from (gradient, variable) pairs, such as clipped gradients.
+
+        Returns
+        -------
+        Updates
+        """
+        kind = type(self).__name__.lower()
+        step = ops.variable(np.int64(0), name=f"{kind}/step", trainable=False, _auto=True)
+        count = step + 1
+        updates = [ops.assign(step, count)]
+        for gradient, variable in pairs:
+            updates += self.update(variable, gradient, count)
+        return Updates(updates)
+
+    def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:
+        """The assigns for one variable and for the optimizer's state of it.
+
+        Parameters
+        ----------
+        variable, gradient : Tensor
+            Of one type.
+        count : Tensor
+            Number of this step, int64, from 1.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.update")
+
+    def rate(self, variable: Tensor, count: Tensor) -> Any:
+        """The learning rate at a step, in the variable's dtype."""
+        rate = self.learning_rate(count) if callable(self.learning_rate) else self.learning_rate
+        return ops.cast(rate, variable.dtype) if isinstance(rate, Tensor) else rate
+
+    def state(self, variable: Tensor, part: str) -> Tensor:
+        """A variable of zeros like ``variable``."""
+        name = f"{type(self).__name__.lower()}/{variable.name}/{part}"
+        return ops.variable(np.zeros(variable.shape, variable.dtype), name=name, trainable=False, _auto=True)
+
+
+class SGD(Optimizer):
+    """``W <- W - eta g``."""
+
+    def __init__(self, learning_rate: LearningRate = 0.01):
+        super().__init__(learning_rate)
+
+    def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:
+        return [ops.assign(variable, variable - self.rate(variable, count) * gradient)]
+
+
+class Momentum(Optimizer):
+    """``v <- beta v + (1 - beta) g; W <- W - eta v``.
+
+    Parameters
+    ----------
+    learning_rate : float, Tensor or callable
+    beta : float
+    classical : bool
+        ``v <- beta v + g`` instead (Polyak 1964).
+    nesterov : bool
+        The step looks ahead: ``W <- W - eta (beta v + (1 - beta) g)``, or ``beta v + g`` if classical
+        (Nesterov 1983, in the form of Sutskever et al. 2013).
+    """
+
+    def __init__(
+        self, learning_rate: LearningRate = 0.01, beta: float = 0.9, *, classical: bool = False, nesterov: bool = False
+    ):
+        super().__init__(learning_rate)
+        self.beta, self.classical, self.nesterov = beta, classical, nesterov
+
+    def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:
+        old = self.state(variable, "velocity")
+        fresh = gradient if self.classical else (1 - self.beta) * gradient
+        velocity = self.beta * old + fresh
+        step = self.beta * velocity + fresh if self.nesterov else velocity
+        return [ops.assign(old, velocity), ops.assign(variable, variable - self.rate(variable, count) * step)]
+
+
+class RMSProp(Optimizer):
+    """``E <- beta E + (1 - beta) g^2; W <- W - eta g / sqrt(E + eps)`` (Hinton 2012; eps inside the root)."""
+
+    def __init__(self, learning_rate: LearningRate = 0.001, beta: float = 0.9, eps: float = 1e-8):
+        super().__init__(learning_rate)
+        self.beta, self.eps = beta, eps
+
+    def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:
+        old = self.state(variable, "square")
+        square = self.beta * old + (1 - self.beta) * gradient * gradient
+        step = self.rate(variable, count) * gradient / ops.sqrt(square + self.eps)
+        return [ops.assign(old, square), ops.assign(variable, variable - step)]
+
+
+class Adam(Optimizer):
+    """``W <- W - eta m_hat / (sqrt(v_hat) + eps)`` with both moments corrected for bias (Kingma and Ba 2015)."""
+
+    def __init__(
+        self, learning_rate: LearningRate = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+    ):
+        super().__init__(learning_rate)
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+
+    def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:
+        first, second = self.state(variable, "first"), self.state(variable, "second")
+        m = self.beta1 * first + (1 - self.beta1) * gradient
+        v = self.beta2 * second + (1 - self.beta2) * gradient * gradient
+        exponent = ops.cast(count, variable.dtype)
+        m_hat = m / (1 - self.beta1**exponent)
+        v_hat = v / (1 - self.beta2**exponent)
+        step = self.rate(variable, count) * m_hat / (ops.sqrt(v_hat) + self.eps)
+        return [ops.assign(first, m), ops.assign(second, v), ops.assign(variable, variable - step)]

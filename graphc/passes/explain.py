@@ -1,0 +1,225 @@
+"""The chain rule made visible: each path from x to y, the local derivatives along it, and the sum over the paths.
+
+``dy/dx`` is the sum over all paths from x to y of the product of the local derivatives along the path. Reverse mode
+never lists paths (their number can grow exponentially with depth); here they are counted by dynamic programming over
+the graph, and the first few are listed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from graphc.errors import GradientError
+from graphc.ir.graph import Graph, rewrite
+from graphc.ir.node import Node, Tensor
+from graphc.ops.base import Elementwise
+from graphc.ops.derivatives import full, gradients
+from graphc.ops.sources import placeholder
+from graphc.passes.differentiate import expand_gradients, paths_between
+from graphc.passes.simplify import simplify
+
+DEEPEST_SHOWN = 8
+"""Nesting of a local derivative's formula beyond which it is cut to ``...``."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One edge of a path: a tensor, and one result of a node that uses it.
+
+    Attributes
+    ----------
+    source, target : Tensor
+    node : Node
+    place : int
+        Which input of the node ``source`` is.
+    local : str
+        The local derivative: a factor for elementwise ops, else a linear map of ``g``, the derivative by ``target``.
+    """
+
+    source: Tensor
+    target: Tensor
+    node: Node
+    place: int
+    local: str
+
+
+@dataclass(frozen=True)
+class Path:
+    """A path from x to y.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        From x to y.
+    contribution : Tensor
+        The derivative along this path alone; it can be run.
+    """
+
+    steps: tuple[Step, ...]
+    contribution: Tensor
+
+    def __str__(self) -> str:
+        names = [step.source.name for step in self.steps] + [step.target.name for step in self.steps[-1:]]
+        lines = [" -> ".join(names)]
+        for step in reversed(self.steps):
+            lines.append(f"    d {step.target.name} / d {step.source.name} = {step.local}    # {step.node.origin}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What :func:`explain_gradient` returns; ``str`` of it is the text.
+
+    Attributes
+    ----------
+    y, x : Tensor
+    count : int
+        Number of paths from x to y.
+    paths : tuple of Path
+        The first of them.
+    total : Tensor
+        ``gradients(y, x)``: the sum of the contributions of all paths.
+    """
+
+    y: Tensor
+    x: Tensor
+    count: int
+    paths: tuple[Path, ...]
+    total: Tensor
+
+    def __str__(self) -> str:
+        plural = "path" if self.count == 1 else "paths"
+        lines = [f"d {self.y.name} / d {self.x.name}: {self.count} {plural}"]
+        lines += [f"path {number}: {path}" for number, path in enumerate(self.paths, 1)]
+        if self.count > len(self.paths):
+            lines.append(f"... and {self.count - len(self.paths)} more")
+        sign = " + ".join(f"path {number}" for number in range(1, len(self.paths) + 1))
+        more = " + ..." if self.count > len(self.paths) else ""
+        lines.append(f"along a path local derivatives multiply; d {self.y.name} / d {self.x.name} = {sign}{more}")
+        return "\n".join(lines)
+
+
+def explain_gradient(y: Tensor, x: Tensor, limit: int = 10) -> Explanation:
+    """Show how the derivative of ``y`` by ``x`` comes about.
+
+    Parameters
+    ----------
+    y : Tensor
+        A float scalar.
+    x : Tensor
+        Float.
+    limit : int
+        Paths to list; all are counted.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    GradientError
+        As :func:`graphc.gradients`.
+    """
+    total = gradients(y, x)
+    if y is x:
+        return Explanation(y, x, 1, (Path((), full(1.0, x.type)),), total)
+    # gradients that y itself is made of become ordinary graph first
+    top, bottom = expand_gradients(Graph((), (y, x))).outputs
+    edges, counts = _edges(top, bottom)
+    if not counts[bottom]:
+        raise GradientError(f"explain_gradient: {y.name} turns out not to depend on {x.name}", origin=x.node.origin)
+    paths = tuple(_path(list(steps), top) for steps in islice(_walks(bottom, top, edges), limit))
+    return Explanation(y, x, counts[bottom], paths, total)
+
+
+Edge = tuple[Node, int, Tensor]
+"""A use of a tensor: the node, which input it is, and a result of the node."""
+
+
+def _edges(y: Tensor, x: Tensor) -> tuple[dict[Tensor, list[Edge]], dict[Tensor, int]]:
+    """The uses of each tensor that carry a derivative on to y, and the number of paths from each tensor to y."""
+    marked, active = paths_between(y, [x])
+    edges: dict[Tensor, list[Edge]] = defaultdict(list)
+    counts: dict[Tensor, int] = defaultdict(int)
+    counts[y] = 1
+    for node in reversed(marked):
+        for target in node.results:
+            if not counts[target]:
+                continue
+            for place, part in enumerate(_pulled_back(node, target, full(1.0, target.type))):
+                source = node.inputs[place]
+                if part is not None and source in active:
+                    edges[source].append((node, place, target))
+                    counts[source] += counts[target]
+    return edges, counts
+
+
+def _pulled_back(node: Node, target: Tensor, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+    """A node's vjp for the cotangent of one of its results."""
+    return node.op.vjp(node, *(cotangent if t is target else full(0, t.type) for t in node.results))
+
+
+def _walks(x: Tensor, y: Tensor, edges: dict[Tensor, list[Edge]]) -> Iterator[list[tuple[Tensor, Edge]]]:
+    """All paths from x to y, one after the other, without recursion."""
+    trail: list[tuple[Tensor, Edge]] = []
+    stack: list[Iterator[Edge]] = [iter(edges[x])]
+    tensor = x
+    while stack:
+        edge = next(stack[-1], None)
+        if edge is None:
+            stack.pop()
+            if trail:
+                tensor = trail.pop()[0]
+            continue
+        trail.append((tensor, edge))
+        tensor = edge[2]
+        if tensor is y:
+            yield trail
+            tensor = trail.pop()[0]
+        else:
+            stack.append(iter(edges[tensor]))
+
+
+def _path(steps: list[tuple[Tensor, Edge]], y: Tensor) -> Path:
+    contribution = full(1.0, y.type)
+    for _, (node, place, target) in reversed(steps):
+        part = _pulled_back(node, target, contribution)[place]
+        assert part is not None  # edges without a derivative are not walked
+        contribution = part
+    shown = tuple(Step(source, edge[2], edge[0], edge[1], _local(*edge)) for source, edge in steps)
+    return Path(shown, contribution)
+
+
+def _local(node: Node, place: int, target: Tensor) -> str:
+    """The derivative of one result by one input, as a formula in terms of the node's inputs and results."""
+    elementwise = isinstance(node.op, Elementwise)
+    cotangent = full(1.0, target.type) if elementwise else placeholder("g", target.shape, target.dtype)
+    part = _pulled_back(node, target, cotangent)[place]
+    assert part is not None
+    names = {tensor: tensor.name for tensor in (*node.inputs, *node.results)}
+    # the node's own tensors are leaves of the formula, whatever they are made of
+    leaves = {tensor: placeholder(name, tensor.shape, tensor.dtype) for tensor, name in names.items()}
+    formula = rewrite(Graph((), (part,)), lambda node, inputs: None, replaced=leaves)
+    return _formula(simplify(formula).outputs[0], DEEPEST_SHOWN)
+
+
+SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
+
+
+def _formula(tensor: Tensor, depth: int) -> str:
+    node = tensor.node
+    if node.op.name == "constant" and node["value"].size == 1:
+        return f"{node['value'].item():g}"
+    if not node.inputs:
+        return tensor.name
+    if depth == 0:
+        return "..."
+    parts = [_formula(source, depth - 1) for source in node.inputs]
+    if node.op.name == "broadcast_to":
+        return parts[0]
+    if node.op.name in SIGNS:
+        return f"({parts[0]} {SIGNS[node.op.name]} {parts[1]})"
+    return f"{node.op.name}({', '.join(parts)})"

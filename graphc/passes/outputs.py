@@ -1,0 +1,41 @@
+"""Give every output memory of its own.
+
+Outputs of a program or body are written by kernels. An output that is a leaf (a variable fetched by the very step
+that updates it, a carry that a body hands on unchanged), or that a body gives twice or takes from an inner loop, is no
+kernel's result; a ``copy`` node makes it one.
+"""
+
+from __future__ import annotations
+
+from graphc.ir.graph import Graph, rewrite
+from graphc.ir.node import Node, Tensor, make_node
+from graphc.ir.op import Control, Effect, Source
+from graphc.ops.sources import copy
+
+
+def materialize_outputs(graph: Graph) -> Graph:
+    """Put ``copy`` nodes where outputs are leaves, and where those of a body repeat; bodies included."""
+
+    def with_bodies(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        if not node.op.body_attributes:
+            return None
+        bodies = {name: _copied(rewrite(node[name], with_bodies), repeats=False) for name in node.op.body_attributes}
+        if all(bodies[name] is node[name] for name in bodies):
+            return None
+        return make_node(node.op, inputs, {**node.attributes, **bodies}).results
+
+    return _copied(rewrite(graph, with_bodies), repeats=True)
+
+
+def _copied(graph: Graph, repeats: bool) -> Graph:
+    """Copies of outputs that are leaves, and of repeated ones unless ``repeats`` allows them."""
+    seen: set[Tensor] = set()
+    outputs = []
+    for tensor in graph.outputs:
+        op = tensor.node.op
+        in_body = not repeats and (tensor in seen or isinstance(op, (Control, Effect)))
+        outputs.append(copy(tensor) if isinstance(op, Source) or in_body else tensor)
+        seen.add(tensor)
+    if all(new is old for new, old in zip(outputs, graph.outputs, strict=True)):
+        return graph
+    return Graph(graph.inputs, tuple(outputs), graph.info)

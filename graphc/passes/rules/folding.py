@@ -1,0 +1,63 @@
+"""Constant folding, and computing before repeating.
+
+A node whose inputs are all constants is computed here and now, by its NumPy meaning. A constant that is one number
+repeated stays a ``broadcast_to`` of that number: it costs nothing in a kernel, and the other rules recognise it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphc.errors import GraphcError
+from graphc.ir.node import Node, Tensor
+from graphc.ir.op import Control, Decomposed
+from graphc.ops.base import Elementwise
+from graphc.ops.elementwise import exp, multiply
+from graphc.ops.sources import constant
+from graphc.ops.views import broadcast_to
+from graphc.passes.rules.registry import Example, constant_value, rule, sample
+
+LARGEST_FOLDED = 1 << 16
+"""Bytes of an input or result beyond which a node is left to the kernels, which need not keep it in a cache entry."""
+
+
+def _map_of_repeated() -> Example:
+    return Example(exp(broadcast_to(sample(shape=()), (4, 5))), {"exp": 1, "broadcast_to": 1})
+
+
+@rule(example=_map_of_repeated)
+def map_before_repeating(node: Node) -> Tensor | None:
+    """f(broadcast(x)) -> broadcast(f(x)): each different element is computed once."""
+    sources = [tensor.node for tensor in node.inputs]
+    if not isinstance(node.op, Elementwise) or not sources or any(s.op is not broadcast_to for s in sources):
+        return None
+    inner = [source.inputs[0] for source in sources]
+    if any(tensor.shape != inner[0].shape for tensor in inner):
+        return None
+    return broadcast_to(node.op.make(*inner, **node.attributes), node.result.shape)
+
+
+def _map_of_constant() -> Example:
+    return Example(multiply(sample(), exp(constant(np.arange(3, dtype="float32")))), {"multiply": 1, "broadcast_to": 1})
+
+
+@rule(example=_map_of_constant)
+def fold_constants(node: Node) -> tuple[Tensor, ...] | None:
+    """Compute a node whose inputs are constants."""
+    if not node.op.pure or not node.inputs or node.op is broadcast_to or isinstance(node.op, Control | Decomposed):
+        return None
+    values = []
+    for tensor in node.inputs:
+        value = constant_value(tensor)
+        if value is None:
+            return None
+        values.append(value)
+    sizes = [tensor.type.bytes for tensor in (*node.inputs, *node.results)]
+    if not all(isinstance(size, int) and size <= LARGEST_FOLDED for size in sizes):
+        return None
+    try:
+        made = node.op.compute(node, *values)
+    except GraphcError:
+        return None  # it fails in every run; let the run say so
+    results = made if isinstance(made, tuple) else (made,)
+    return tuple(constant(value, tensor.dtype) for value, tensor in zip(results, node.results, strict=True))

@@ -1,0 +1,104 @@
+"""The walk that passes are made of: replace nodes, and what replaces them, until nothing is left to replace.
+
+Nodes are visited producers first, each once. A node is remade on its inputs' final forms, its bodies swept, and
+shown to ``replace``; what that returns is swept in the same way before anything that reads it. ``replace`` looks at
+a node and at what it is made of, never at its consumers, so when a node's turn is over nothing that happens later can
+give it another: one sweep reaches the fixpoint, in linear time. Recursion goes only as deep as replacements replace
+one another, not as deep as the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from graphc.errors import GraphError
+from graphc.ir.graph import Graph, remake, topological
+from graphc.ir.node import Node, Tensor, make_node
+from graphc.ir.origin import derived_from
+
+Replace = Callable[[Node], "Sequence[Tensor] | None"]
+
+MOST_REPLACEMENTS = 64
+"""How often one replacement may lead to the next; more means that they undo each other."""
+
+
+def sweep(graph: Graph, replace: Replace) -> Graph:
+    """Rebuild a graph and the bodies in it.
+
+    Parameters
+    ----------
+    graph : Graph
+    replace : callable
+        From a node, whose inputs are final, to the tensors that stand for its results, or None to keep it. What it
+        makes carries the node's origin.
+
+    Returns
+    -------
+    Graph
+        With the same inputs; the same object if nothing was replaced.
+
+    Raises
+    ------
+    GraphError
+        If a replacement has another type, or replacements do not end.
+    """
+    outputs = _Sweep(replace).final_forms(graph.outputs, ())
+    if all(new is old for new, old in zip(outputs, graph.outputs, strict=True)):
+        return graph
+    return Graph(graph.inputs, outputs, graph.info)
+
+
+class _Sweep:
+    """``final`` maps every tensor seen to its final form, and final forms to themselves."""
+
+    def __init__(self, replace: Replace):
+        self.replace = replace
+        self.final: dict[Tensor, Tensor] = {}
+
+    def is_known(self, node: Node) -> bool:
+        return node.results[0] in self.final
+
+    def final_forms(self, tensors: Sequence[Tensor], trail: tuple[str, ...]) -> tuple[Tensor, ...]:
+        """Sweep what the tensors depend on; ``trail`` names the ops replaced on the way here."""
+        for node in topological(tensors, stop=self.is_known):
+            if self.is_known(node):
+                continue
+            inputs = tuple(self.final[tensor] for tensor in node.inputs)
+            results = remake_with_bodies(node, inputs, lambda body: sweep(body, self.replace))
+            if results[0] in self.final:
+                results = tuple(self.final[tensor] for tensor in results)
+            else:
+                results = self.replaced(results, trail)
+            for old, new in zip(node.results, results, strict=True):
+                self.final[old] = self.final[new] = new
+        return tuple(self.final[tensor] for tensor in tensors)
+
+    def replaced(self, results: tuple[Tensor, ...], trail: tuple[str, ...]) -> tuple[Tensor, ...]:
+        """What finally stands for a node's results."""
+        node = results[0].node
+        with derived_from(node.origin):
+            made = self.replace(node)
+        if made is None:
+            return results
+        types, expected = [str(tensor.type) for tensor in made], [str(tensor.type) for tensor in results]
+        if types != expected:
+            raise GraphError(
+                f"{node.op.name}: expected a replacement of types {expected}, got {types}", origin=node.origin
+            )
+        if len(trail) == MOST_REPLACEMENTS:
+            raise GraphError(f"replacements of {', '.join(dict.fromkeys(trail))} do not end", origin=node.origin)
+        return self.final_forms(made, (*trail, node.op.name))
+
+
+def remake_with_bodies(
+    node: Node, inputs: tuple[Tensor, ...], transform: Callable[[Graph], Graph]
+) -> tuple[Tensor, ...]:
+    """The results of the same op on other inputs, its bodies transformed; the node itself if nothing changes."""
+    if not node.op.body_attributes:
+        return remake(node, inputs)
+    bodies = {name: node[name] for name in node.op.body_attributes}
+    changed = {name: new for name, old in bodies.items() if (new := transform(old)) is not old}
+    if not changed:
+        return remake(node, inputs)
+    with derived_from(node.origin):
+        return make_node(node.op, inputs, {**node.attributes, **changed}).results

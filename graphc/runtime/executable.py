@@ -1,0 +1,453 @@
+"""A program made ready to run: kernels' addresses, buffers, and the call table.
+
+:class:`Executable` joins a :class:`~graphc.codegen.emit.Source` with the variables of a session and its workers.
+For each set of values of the named dims it *binds*: the table's words (addresses of buffers, sizes, how many
+workers share a kernel, where a barrier is needed) are filled once and kept for the next step of the same sizes. The
+memory plan is shared by all sizes that fit into it; a larger one is made, with headroom, when a size outgrows it.
+Nothing is compiled here.
+
+A step then is: write the feeds' addresses into their cells, walk the table, copy the outputs out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphc.codegen.cpu import contraction, jit
+from graphc.codegen.emit import Source
+from graphc.codegen.source import KernelId, MicroKernel, Scratch, Status
+from graphc.errors import ExecutionError, IndexOutOfRangeError
+from graphc.ir.node import Tensor
+from graphc.ir.op import Effect
+from graphc.ir.symbolic import evaluate, names_of
+from graphc.runtime.memory import Arena, aligned_words
+from graphc.runtime.table import Call, Cell, Commit, Copy, EndLoop, Entry, Loop, Patch, Table
+from graphc.runtime.workers import Workers
+from graphc.schedule.fuse import Loop as LoopStep
+from graphc.schedule.fuse import Step
+from graphc.schedule.kernel import Kernel
+from graphc.schedule.loops import layout_of
+from graphc.schedule.memory import MemoryPlan, plan
+from graphc.schedule.order import updates_of
+
+PARALLEL_WORK = 32_768
+"""Kernels of less work than this (in additions) are not worth sharing out: a few microseconds alone."""
+
+HEADROOM = 1.25
+"""A plan that has been outgrown is replaced by one for sizes larger by this factor."""
+
+MOST_BOUND = 8
+"""Sizes whose tables are kept."""
+
+_Bytes = tuple[object, int, int]
+"""A space (the arena, or a tensor that lies elsewhere), and the first and last byte in it."""
+
+OnEvent = Callable[[jit.KernelEvent], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Moving:
+    """Where a tensor of a loop's body lies: another place in each iteration."""
+
+    patches: list[Patch]
+    base: Callable[[int], Cell]
+    stride: int
+    parity: bool
+    reverse: bool
+    offset: int = 0
+
+
+@dataclass(eq=False)
+class Bound:
+    """A table for one set of sizes."""
+
+    table: Table
+    words: NDArray[np.int64]
+    feeds: dict[Tensor, tuple[NDArray[np.int64], NDArray[np.int64]]]
+    outputs: list[NDArray[np.generic] | None]
+    arena: Arena
+
+
+class Executable:
+    """Compiled kernels with the memory they work on.
+
+    Parameters
+    ----------
+    source : Source
+    feeds : sequence of Tensor
+        Placeholders, in the order of :meth:`run`'s arrays.
+    variables : mapping of Tensor to ndarray
+        Where the session keeps each variable that the program uses; arrays that never move.
+    random_state : ndarray of uint64, shape (2,)
+        Seed and count of training steps; the count grows with each committed step.
+    workers : Workers
+    reuse : bool
+        False runs with no reuse of memory and nothing in place (for debugging).
+    on_event : callable, optional
+        Told of every kernel that is compiled or loaded.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        feeds: Sequence[Tensor],
+        variables: Mapping[Tensor, NDArray[np.generic]],
+        random_state: NDArray[np.uint64],
+        workers: Workers,
+        reuse: bool = True,
+        on_event: OnEvent | None = None,
+    ):
+        self.source, self.schedule = source, source.schedule
+        self.feeds = tuple(feeds)
+        self.workers, self.reuse = workers, reuse
+        self.kernels = tuple(source.kernels)
+        self._numbers = {kernel: number for number, kernel in enumerate(self.kernels)}
+        self._counter = Cell(random_state.view(np.int64), 1)
+        self._fixed: dict[Tensor, NDArray[np.generic]] = dict(variables)
+        for node in self.schedule.graph.nodes:
+            self._add_leaf(node.results[0], random_state)
+        self._body_leaves(random_state)
+        self._addresses, self._micro_kernels = self._load(on_event)
+        self._bound: dict[tuple[int, ...], Bound] = {}
+        self._names = sorted({name for tensor in self.feeds for size in tensor.shape for name in names_of(size)})
+        self._plan: MemoryPlan | None = None
+        self._arena = Arena(0)
+
+    def _add_leaf(self, tensor: Tensor, random_state: NDArray[np.uint64]) -> None:
+        name = tensor.node.op.name
+        if name == "constant":
+            self._fixed[tensor] = np.ascontiguousarray(tensor.node["value"])
+        elif name == "random_state":
+            self._fixed[tensor] = random_state
+
+    def _body_leaves(self, random_state: NDArray[np.uint64]) -> None:
+        stack = [node for node in self.schedule.graph.nodes if node.op.body_attributes]
+        while stack:
+            for body in stack.pop().bodies:
+                for node in body.nodes:
+                    self._add_leaf(node.results[0], random_state)
+                    if node.op.body_attributes:
+                        stack.append(node)
+
+    def _load(self, on_event: OnEvent | None) -> tuple[dict[str, int], dict[MicroKernel, int]]:
+        """Addresses of the kernels, by text, and of the micro-kernels that they call."""
+        texts = self.source.texts
+        addresses = dict(zip(texts, jit.load(texts, on_event=on_event), strict=True))
+        needed = dict.fromkeys(
+            argument
+            for kernel in self.source.kernels.values()
+            for argument in kernel.arguments
+            if isinstance(argument, MicroKernel)
+        )
+        return addresses, {micro: contraction.address(micro.dtype, on_event) for micro in needed}
+
+    def run(self, arrays: Sequence[NDArray[np.generic]], sizes: Mapping[str, int]) -> list[NDArray[np.generic] | None]:
+        """One step.
+
+        Parameters
+        ----------
+        arrays : sequence of ndarray
+            A C-contiguous array a feed, of its dtype and shape.
+        sizes : mapping of str to int
+            Values of the named dims.
+
+        Returns
+        -------
+        list of ndarray or None
+            A new array an output; None for updates.
+
+        Raises
+        ------
+        ExecutionError
+            If a kernel failed; every variable is as it was.
+        """
+        key = tuple(sizes[name] for name in self._names)
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = self._bind(sizes)
+            if len(self._bound) >= MOST_BOUND:
+                del self._bound[next(iter(self._bound))]
+            self._bound[key] = bound
+        words = bound.words
+        for tensor, array in zip(self.feeds, arrays, strict=True):
+            cells = bound.feeds.get(tensor)
+            if cells is not None:
+                words[cells[0]] = cells[1] + array.ctypes.data
+        outcome = self.workers.run(bound.table)
+        if outcome.failure is not None:
+            raise self._error(*outcome.failure)
+        return [None if view is None else view.copy() for view in bound.outputs]
+
+    def _error(self, code: int, number: int, extent: int, value: int) -> ExecutionError:
+        kernel = self.kernels[number]
+        suspects = [node for node in kernel.nodes if node.op.name in ("take", "take_along_axis", "accumulate", "accumulate_along_axis")]
+        name = suspects[0].op.name if suspects else "index"
+        return IndexOutOfRangeError(
+            f"{name}: index {value} is out of range for an axis of size {extent}; no variable was changed",
+            origin=suspects[0].origin if suspects else None,
+        )
+
+    @property
+    def memory(self) -> MemoryPlan | None:
+        """The plan in force; None before the first run."""
+        return self._plan
+
+    def _bind(self, sizes: Mapping[str, int]) -> Bound:
+        if self._plan is None or not self._fits(sizes):
+            room = sizes if self._plan is None else {name: int(size * HEADROOM) for name, size in sizes.items()}
+            self._plan = self._make_plan(room)
+            if not self._fits(sizes):  # some tensor shrinks as a dim grows
+                self._plan = self._make_plan(sizes)
+            self._arena = Arena(self._plan.peak)
+            self._bound.clear()
+        return _Binder(self, self._plan, self._arena, sizes).bind()
+
+    def scratch_bytes(self, sizes: Mapping[str, int]) -> dict[Kernel, int]:
+        """Bytes of scratch a worker needs, for the kernels that need some."""
+        return {
+            kernel: evaluate(argument.bytes, sizes)
+            for kernel, source in self.source.kernels.items()
+            for argument in source.arguments
+            if isinstance(argument, Scratch)
+        }
+
+    def _make_plan(self, sizes: Mapping[str, int]) -> MemoryPlan:
+        return plan(self.schedule, sizes, self.scratch_bytes(sizes), self.workers.count, self.reuse)
+
+    def _fits(self, sizes: Mapping[str, int]) -> bool:
+        assert self._plan is not None
+        fresh = self._make_plan(sizes)
+        known = self._plan.capacity
+        scratch = self._plan.scratch
+        return all(size <= known.get(tensor, -1) for tensor, size in fresh.capacity.items()) and all(
+            size <= scratch.get(kernel, (0, -1))[1] for kernel, (_, size) in fresh.scratch.items()
+        )
+
+
+@dataclass(eq=False)
+class _Traffic:
+    """What has been read and written since the last barrier: (space, first byte, last byte) each."""
+
+    reads: list[_Bytes] = field(default_factory=list)
+    writes: list[_Bytes] = field(default_factory=list)
+    shared: bool = False
+
+    def clear(self) -> None:
+        self.reads.clear()
+        self.writes.clear()
+        self.shared = False
+
+
+class _Binder:
+    """Fills a table for one set of sizes."""
+
+    def __init__(self, executable: Executable, memory: MemoryPlan, arena: Arena, sizes: Mapping[str, int]):
+        self.executable, self.memory, self.arena, self.sizes = executable, memory, arena, sizes
+        self.schedule = executable.schedule
+        self.status = aligned_words(4)
+        self.words = aligned_words(self._count_words(self.schedule.steps))
+        self.used = 0
+        self.feed_cells: dict[Tensor, list[tuple[int, int]]] = {tensor: [] for tensor in executable.feeds}
+        self.moving: dict[Tensor, Moving] = {}
+        self.fixed: dict[Tensor, int] = {t: array.ctypes.data for t, array in executable._fixed.items()}
+        self.traffic = _Traffic()
+        for node in self.schedule.graph.effects:
+            if node.result in self.schedule.in_place:
+                self.fixed[node.result] = self.fixed[node.inputs[0]]
+
+    def bind(self) -> Bound:
+        entries = self._entries(self.schedule.steps, committing=True)
+        late = [node for node in self.schedule.graph.effects if node.result not in self.schedule.in_place]
+        if self.schedule.graph.effects and not any(isinstance(entry, Commit) for entry in entries):
+            entries.append(Commit())
+        for node in late:
+            to, source = self._cell(node.inputs[0]), self._cell(node.result)
+            entries.append(Copy(to, source, evaluate(node.result.type.bytes, self.sizes)))
+        table = Table(entries, counter=self.executable._counter, status=self.status)
+        feeds = {
+            tensor: (np.array([w for w, _ in cells], np.int64), np.array([o for _, o in cells], np.int64))
+            for tensor, cells in self.feed_cells.items()
+            if cells
+        }
+        return Bound(table, self.words, feeds, [self._view(t) for t in self.schedule.graph.outputs], self.arena)
+
+    def _count_words(self, steps: Sequence[Step], depth: int = 0) -> int:
+        """Words that buffers and sizes take; in loops, every cell that moves takes one more for its base, a loop out."""
+        total = 2 * len(self.schedule.graph.effects)
+        for step in steps:
+            if isinstance(step, LoopStep):
+                ends = len(step.node.inputs) + len(step.node.results)
+                total += (4 * ends + 2) * (depth + 2) + self._count_words(step.steps, depth + 1)
+            else:
+                source = self.executable.source.kernels[step]
+                total += len(source.arguments) * (depth + 1) + max(1, len(source.sizes))
+        return total
+
+    def _view(self, tensor: Tensor) -> NDArray[np.generic] | None:
+        if isinstance(tensor.node.op, Effect):
+            return None
+        shape = tuple(evaluate(size, self.sizes) for size in tensor.shape)
+        return self.arena.view(self.memory.offsets[tensor], shape, tensor.dtype)
+
+    def _take(self, count: int) -> int:
+        first, self.used = self.used, self.used + count
+        return first
+
+    def _cell(self, tensor: Tensor, offset: int = 0) -> Cell:
+        """A new word that holds the tensor's address plus some bytes."""
+        word = self._take(1)
+        self._fill(word, tensor, offset)
+        return Cell(self.words, word)
+
+    def _fill(self, word: int, tensor: Tensor, offset: int = 0) -> None:
+        """Make a word hold the tensor's address plus some bytes, now, at each run, or at each iteration."""
+        moving = self.moving.get(tensor)
+        if moving is not None:
+            base = moving.base(moving.offset + offset)
+            cell = Cell(self.words, word)
+            moving.patches.append(Patch(cell, base, moving.stride, parity=moving.parity, reverse=moving.reverse))
+        elif tensor in self.feed_cells:
+            self.feed_cells[tensor].append((word, offset))
+        elif tensor in self.fixed:
+            self.words[word] = self.fixed[tensor] + offset
+        else:
+            self.words[word] = self.arena.address + self.memory.offsets[tensor] + offset
+
+    def _entries(self, steps: Sequence[Step], committing: bool) -> list[Entry]:
+        entries: list[Entry] = []
+        committed = False
+        for step in steps:
+            if committing and not committed and any(n.result in self.schedule.in_place for n in updates_of(step)):
+                committed = True
+                entries.append(Commit())
+            if isinstance(step, LoopStep):
+                entries += self._loop(step)
+                self.traffic.clear()
+            else:
+                entries.append(self._call(step))
+        return entries
+
+    def _call(self, kernel: Kernel) -> Call:
+        source = self.executable.source.kernels[kernel]
+        first = self._take(len(source.arguments))
+        for word, argument in enumerate(source.arguments, first):
+            if isinstance(argument, Tensor):
+                self._fill(word, argument)
+            elif isinstance(argument, Status):
+                self.words[word] = self.status.ctypes.data
+            elif isinstance(argument, Scratch):
+                self.words[word] = self.arena.address + self.memory.scratch[kernel][0]
+            else:
+                self.words[word] = self.executable._micro_kernels[argument]
+        dims = self._take(max(1, len(source.sizes)))
+        for word, size in enumerate(source.sizes, dims):
+            number = self.executable._numbers[kernel]
+            self.words[word] = number if isinstance(size, KernelId) else evaluate(size, self.sizes)
+        everyone = evaluate(kernel.work, self.sizes) >= PARALLEL_WORK and self.executable.workers.count > 1
+        return Call(
+            self.executable._addresses[source.text],
+            self.words[first : first + len(source.arguments)],
+            self.words[dims : dims + max(1, len(source.sizes))],
+            everyone=everyone,
+            barrier=self._needs_barrier(kernel, everyone),
+        )
+
+    def _place(self, tensor: Tensor) -> _Bytes:
+        """Bytes that a tensor takes, for finding out who waits for whom."""
+        if isinstance(tensor.node.op, Effect) and tensor in self.schedule.in_place:
+            return (tensor.node.inputs[0], 0, 0)
+        if tensor in self.moving or tensor in self.fixed or tensor in self.feed_cells:
+            return (tensor, 0, 0)
+        offset = self.memory.offsets[tensor]
+        return ("arena", offset, offset + max(1, self.memory.capacity[tensor]) - 1)
+
+    def _needs_barrier(self, kernel: Kernel, everyone: bool) -> bool:
+        """Whether the kernel touches what was touched since the last barrier, by another worker maybe."""
+        reads = [self._place(tensor) for tensor in kernel.inputs]
+        writes = [self._place(tensor) for tensor in kernel.stored]
+        if kernel in self.memory.scratch:
+            offset, size = self.memory.scratch[kernel]
+            writes.append(("arena", offset, offset + size - 1))
+        traffic = self.traffic
+        clash = _overlap(reads, traffic.writes) or _overlap(writes, traffic.writes) or _overlap(writes, traffic.reads)
+        barrier = clash and (traffic.shared or everyone)
+        if barrier:
+            traffic.clear()
+        traffic.reads += reads
+        traffic.writes += writes
+        traffic.shared |= everyone
+        return barrier
+
+    def _loop(self, loop: LoopStep) -> list[Entry]:
+        """Entries of a scan: initial carries, the loop with its patches, final carries."""
+        layout = layout_of(loop.node)
+        length = evaluate(layout.length, self.sizes)
+        patches: list[Patch] = []
+        entries: list[Entry] = []
+        finals: list[Entry] = []
+        for carry in layout.carries:
+            size = evaluate(carry.before.type.bytes, self.sizes)
+            if carry.history in loop.stored:  # the history's rows are the carry; one row more holds the last
+                backward = layout.reverse
+                self._move(carry.before, patches, carry.history, size, reverse=backward)
+                self._move(carry.after, patches, carry.history, size, -size if backward else size, backward)
+                start = self._cell(carry.history, (length - 1) * size if backward else 0)
+                stop = self._cell(carry.history, -size if backward else length * size)
+            else:
+                step = self.memory.capacity[carry.before] // 2
+                home = self.arena.address + self.memory.offsets[carry.before]
+                self._move_at(carry.before, patches, home, step, parity=True)
+                self._move_at(carry.after, patches, home + step, -step, parity=True)
+                start, stop = self._literal(home), self._literal(home + (length % 2) * step)
+            entries.append(Copy(start, self._cell(carry.initial), size))
+            if carry.final in loop.stored:
+                finals.append(Copy(self._cell(carry.final), stop, size))
+        for formal, outer in layout.slices:
+            size = evaluate(formal.type.bytes, self.sizes)
+            self._move(formal, patches, outer, size, reverse=layout.reverse)
+        for inner, outer in layout.stacked:
+            size = evaluate(inner.type.bytes, self.sizes)
+            if outer in loop.stored:
+                self._move(inner, patches, outer, size, reverse=layout.reverse)
+        for formal, outer in layout.captures:
+            self._alias(formal, outer)
+        iteration = self._take(1)
+        position = self._take(1)
+        self.fixed[layout.index] = int(self.words[position:].ctypes.data)
+        patches.append(Patch(Cell(self.words, position), 0, 1, reverse=layout.reverse))
+        self.traffic.clear()
+        body = self._entries(loop.steps, committing=False)
+        return [*entries, Loop(length, patches, Cell(self.words, iteration)), *body, EndLoop(), *finals]
+
+    def _literal(self, address: int) -> Cell:
+        word = self._take(1)
+        self.words[word] = address
+        return Cell(self.words, word)
+
+    def _move(
+        self, inner: Tensor, patches: list[Patch], outer: Tensor, stride: int, offset: int = 0, reverse: bool = False
+    ) -> None:
+        self.moving[inner] = Moving(patches, lambda extra: self._cell(outer, extra), stride, False, reverse, offset)
+
+    def _move_at(self, inner: Tensor, patches: list[Patch], address: int, stride: int, parity: bool) -> None:
+        self.moving[inner] = Moving(patches, lambda extra: self._literal(address + extra), stride, parity, False)
+
+    def _alias(self, inner: Tensor, outer: Tensor) -> None:
+        """A body's parameter that lies where an outer tensor lies."""
+        if outer in self.moving:
+            self.moving[inner] = self.moving[outer]
+        elif outer in self.feed_cells:
+            self.feed_cells[inner] = self.feed_cells[outer]
+        elif outer in self.fixed:
+            self.fixed[inner] = self.fixed[outer]
+        else:
+            self.fixed[inner] = self.arena.address + self.memory.offsets[outer]
+
+
+def _overlap(left: Sequence[_Bytes], right: Sequence[_Bytes]) -> bool:
+    """Whether two sets of byte ranges meet."""
+    return any(a[0] is b[0] and a[1] <= b[2] and b[1] <= a[2] for a in left for b in right)

@@ -1,0 +1,251 @@
+"""Workers: the caller and threads of the session's own, walking call tables together.
+
+:class:`Workers` owns ``count - 1`` daemon threads.  Each enters the compiled ``follow`` of ``walker.py`` through
+ctypes, which releases the interpreter's lock, and stays there until told to stop: it waits for regions by spinning,
+then yielding, then sleeping on a POSIX semaphore, all in compiled code.  A follower therefore never needs the
+interpreter, and neither a busy Python thread nor the end of the process can hold it up or be held up by it.
+
+A step is a handful of Python lines, :meth:`Workers.run`.  The walk comes back about every 100 ms until it commits;
+between two calls the interpreter serves signals, and whatever a handler raises (Ctrl-C) leaves the step undone.
+After the commit the walk comes back only when the step is done, so there is no moment at which an interrupt could
+leave half a step behind.
+
+The threads start with the first step that wants them.  A forked child has only the thread that forked; there the
+workers forget the lost ones and start new ones when needed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import hashlib
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from graphc import config
+from graphc.codegen.cpu import jit
+from graphc.errors import SessionError
+from graphc.runtime import layout as at
+from graphc.runtime.memory import aligned_words
+from graphc.runtime.table import Table, Words
+
+SPIN_NS = 20_000
+"""How long a waiting worker spins before it yields, when there is a processor for each."""
+
+PATIENCE_NS = 400_000
+"""How long an idle worker waits in all before it sleeps."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended.
+
+    Attributes
+    ----------
+    failure : tuple of (int, int, int, int) or None
+        Failure code, kernel, index, value of the first failure; None when all went well.
+    committed : bool
+        Whether variables were written.
+    """
+
+    failure: tuple[int, int, int, int] | None
+    committed: bool
+
+
+@dataclass(frozen=True)
+class _Walker:
+    """The C functions of ``walker.py``."""
+
+    walk: Callable[[int, int, int], int]
+    follow: Callable[[int, int, int], int]
+    dismiss: Callable[[int, int], int]
+
+
+@cache
+def _walker() -> _Walker:
+    """The compiled walker, from the cache of object code."""
+    folder = Path(__file__).parent
+    layout = hashlib.sha256((folder / "layout.py").read_bytes()).hexdigest()
+    text = f"{(folder / 'walker.py').read_text()}\n# layout: {layout}\n"
+
+    def function(name: str, arguments: int) -> Callable[..., int]:
+        signature = f"int64({', '.join(['int64'] * arguments)})"
+        address = jit.load([text], symbol=name, signature=signature)[0]
+        return ctypes.CFUNCTYPE(*[ctypes.c_int64] * (1 + arguments))(address)
+
+    return _Walker(function("walk", 3), function("follow", 3), function("dismiss", 2))
+
+
+def _serve(follow: Callable[[int, int, int], int], block: Words, worker: int, count: int) -> None:
+    """What a follower's thread does.  Its arguments keep the block alive for as long as it can look at it."""
+    follow(block.ctypes.data, worker, count)
+
+
+class _Crew:
+    """The followers of one set of workers, and the block of words that they share with worker 0."""
+
+    def __init__(self, count: int):
+        self.count = count
+        self.block: Words = aligned_words(at.SHARED_WORKERS + (count - 1) * at.FOLLOWER_WORDS)
+        self.address: int = self.block.ctypes.data
+        self.block[at.SHARED_SPIN] = SPIN_NS if config.available_processors() >= count else 0
+        self.block[at.SHARED_PATIENCE] = PATIENCE_NS
+        self.threads: list[threading.Thread] = []
+        libc = ctypes.CDLL(None)
+        for worker in range(1, count):
+            semaphore = at.SHARED_WORKERS + (worker - 1) * at.FOLLOWER_WORDS + at.FOLLOWER_SEMAPHORE
+            libc.sem_init(ctypes.c_void_p(self.address + semaphore * at.WORD), 0, 0)
+        try:
+            for worker in range(1, count):
+                arguments = (_walker().follow, self.block, worker, count)
+                thread = threading.Thread(target=_serve, args=arguments, name=f"graphc-{worker}", daemon=True)
+                thread.start()
+                self.threads.append(thread)
+        except BaseException as error:  # an interrupt, too, must leave no thread behind
+            self.dismiss()
+            if isinstance(error, RuntimeError):
+                raise SessionError(
+                    f"{count} workers were asked for, but the system refuses a thread: {error}"
+                ) from error
+            raise
+
+    def dismiss(self) -> None:
+        """Tell the followers to return; no step may be under way."""
+        _walker().dismiss(self.address, self.count)
+
+    def join(self) -> None:
+        """Wait until the followers have returned."""
+        for thread in self.threads:
+            thread.join()
+
+
+class Workers:
+    """The workers of a session: its caller and ``count - 1`` threads.
+
+    Steps from several threads wait for each other.  Two sets of workers share nothing and run side by side.
+
+    Parameters
+    ----------
+    count : int
+        How many, the caller included; at least 1.
+
+    Raises
+    ------
+    SessionError
+        If `count` is less than 1.
+    """
+
+    def __init__(self, count: int):
+        if count < 1:
+            raise SessionError(f"workers: expected at least 1, got {count}")
+        self.count = count
+        self._closed = False
+        self._crew: _Crew | None = None
+        self._lock = threading.RLock()  # re-entrant only to recognise a step or a close from a signal handler
+        self._running = False
+        _alive.add(self)
+
+    def run(self, table: Table) -> Outcome:
+        """Walk a table from its first entry to its end, or to the first failure before its commit.
+
+        Parameters
+        ----------
+        table : Table
+            What to run; by one set of workers at a time.
+
+        Returns
+        -------
+        Outcome
+            Whether a kernel failed, and whether variables were written.
+
+        Raises
+        ------
+        SessionError
+            If the workers are closed, before or meanwhile, or a step is started from within a step.
+        BaseException
+            Whatever a signal handler raises, KeyboardInterrupt above all.  Then either nothing was written, or the
+            step is wholly done: ``table.committed`` and the table's counter tell.
+        """
+        with self._lock:
+            if self._running:
+                raise SessionError("a step was started from within a step of the same session (a signal handler?)")
+            self._check_open("before this step")
+            table.rewind()
+            crew = self._gather() if table.parallel and self.count > 1 else None
+            shared, workers = (crew.address, self.count) if crew is not None else (0, 1)
+            walk = _walker().walk
+            try:
+                self._running = True
+                while walk(table.address, shared, workers) == at.PAUSED:
+                    self._check_open("during a step, which has written nothing")
+                    if crew is not self._crew and crew is not None:
+                        raise SessionError("the process was forked during a step; the child cannot go on with it")
+            finally:
+                self._running = False
+                if self._closed:
+                    self._dismiss()
+            status = tuple(int(word) for word in table.status)
+            failure = (status[0], status[1], status[2], status[3]) if status[0] else None
+            return Outcome(failure, table.committed)
+
+    def close(self) -> None:
+        """End the threads.  A step under way in another thread is left at its next pause, unless it has committed."""
+        self._closed = True
+        with self._lock:
+            if not self._running:  # from a signal handler within a step, the step's end does the rest
+                self._dismiss()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        crew = getattr(self, "_crew", None)
+        if crew is not None:  # no join: the collector may run anywhere, even where a thread's end would wait for us
+            crew.dismiss()
+
+    def _gather(self) -> _Crew:
+        if self._crew is None:
+            self._crew = _Crew(self.count)
+        return self._crew
+
+    def _dismiss(self) -> None:
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.dismiss()
+            crew.join()
+
+    def _check_open(self, when: str) -> None:
+        if self._closed:
+            raise SessionError(f"the session was closed {when}")
+
+    def _forget(self) -> None:
+        """In a forked child: the threads are gone, and whoever held the lock with them."""
+        self._crew = None
+        self._lock = threading.RLock()
+        self._running = False
+
+
+_alive: weakref.WeakSet[Workers] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """At exit: no follower may be inside compiled code when that is unloaded."""
+    for workers in list(_alive):
+        workers.close()
+
+
+def _forget_all() -> None:
+    for workers in list(_alive):
+        workers._forget()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_forget_all)

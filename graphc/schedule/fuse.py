@@ -1,0 +1,358 @@
+"""Fusion: roots become stages, stages gather in kernels.
+
+Roots are visited in topological order, and kernels are kept in a list that is always a valid order of execution:
+
+1. Let ``h`` be the latest kernel that makes something the root reads. The root may join any kernel from ``h`` on
+   without making a cycle, since everything it needs is made there or earlier; nothing needs it yet.
+2. It joins ``h`` if it can share leading axes with it: some ``p`` such that the first ``p`` sizes agree and every
+   element it reads of what that kernel makes lies *at the same point* of the first ``p`` axes (the read's index
+   begins with just these loop variables). The kernel's shared axes shrink to ``p``.
+3. Otherwise it may join the latest kernel from ``h`` on that runs over the same domain (a sibling: the updates of
+   an optimizer's state, say).
+4. Otherwise it starts a kernel.
+
+Scalars that depend on sources alone (a learning rate, one over the batch size) gather in a *prelude*, the first
+kernel of all, so that they never keep a root from joining the kernel it would otherwise belong to.
+
+Shrinking costs parallelism, so it is refused where too few points would be left. Since every stage of a kernel
+takes its loop variables from one pool (by place and extent), "at the same point" is equality of expressions, and
+stages never need renaming when axes stop being shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from graphc.errors import CompileError
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node, Tensor
+from graphc.ir.op import (
+    AxisScan,
+    Contraction,
+    Control,
+    Effect,
+    IndexedAccumulation,
+    Map,
+    Reduction,
+    RowRoutine,
+    Source,
+)
+from graphc.ir.scalar import Load, Scalar
+from graphc.ir.symbolic import Axis, Size, of_atom, product
+from graphc.schedule import kernel as form
+from graphc.schedule.kernel import Kernel, Stage, walk
+from graphc.schedule.lower import Lowering
+
+PRELUDE = 0
+"""Place of the kernel for scalars that depend on sources alone."""
+
+FEWEST_POINTS = 16
+"""Shared axes may not shrink below this many points, unless the kernel is small."""
+
+SMALL_WORK = 4096
+"""Kernels of less work than this may lose all their parallelism to fusion."""
+
+MOST_NODES = 100
+"""Graph nodes a kernel may hold; compile time grows with statements."""
+
+WIDEST_ROW = 1024
+"""A contraction's own columns, when row-wise stages follow it, must fit scratch."""
+
+
+@dataclass
+class Group:
+    """A kernel that is still growing."""
+
+    extents: tuple[Size, ...]
+    pool: dict[tuple[int, Size], Axis] = field(default_factory=dict)
+    stages: list[tuple[Stage, tuple[Axis, ...]]] = field(default_factory=list)
+    made: dict[Tensor, Stage] = field(default_factory=dict)
+    size: int = 0
+    closed: bool = False
+
+    def axis(self, place: int, extent: Size) -> Axis:
+        """The loop variable for a place of results' shapes, the same for all stages."""
+        return self.pool.setdefault((place, extent), Axis(extent))
+
+    def axes(self, shape: Sequence[Size]) -> tuple[Axis, ...]:
+        """Loop variables over a shape."""
+        return tuple(self.axis(place, extent) for place, extent in enumerate(shape))
+
+    @property
+    def has_contraction(self) -> bool:
+        """Whether a stage is a contraction."""
+        return any(isinstance(stage, form.Contract) for stage, _ in self.stages)
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """A scan: a body's steps, run once an iteration.
+
+    Attributes
+    ----------
+    node : Node
+        The control node; its inputs and results lie in memory.
+    body : Graph
+        Its body, prepared for scheduling.
+    steps : tuple of Kernel or Loop
+        The body's kernels in order.
+    stored : tuple of Tensor
+        The node's results that somebody reads; the others are not kept.
+    """
+
+    node: Node
+    body: Graph
+    steps: tuple[Kernel | Loop, ...]
+    stored: tuple[Tensor, ...]
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Tensors of the outer graph that the loop reads."""
+        return tuple(dict.fromkeys(self.node.inputs))
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether a step of the body can fail."""
+        return any(step.can_fail for step in self.steps)
+
+
+Step = Kernel | Loop
+
+
+def fuse(graph: Graph) -> list[Step]:
+    """Kernels and loops that compute a graph's outputs, in a valid order."""
+    return _Fuser(graph).run()
+
+
+class _Fuser:
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.lowering = Lowering(graph)
+        self.outputs = set(graph.outputs)
+        self.groups: list[Group | Loop] = [Group(())]  # the prelude
+        self.home: dict[Tensor, int] = {}
+        self.domains: dict[tuple[Size, ...], int] = {}
+
+    def run(self) -> list[Step]:
+        for node in self.graph.nodes:
+            if isinstance(node.op, Control):
+                self._place_loop(node)
+            elif any(tensor in self.lowering.roots for tensor in node.results):
+                self._place(node)
+        readers = self._readers()
+        return [
+            group if isinstance(group, Loop) else self._finish(group, readers, place)
+            for place, group in enumerate(self.groups)
+            if isinstance(group, Loop) or group.stages
+        ]
+
+    def _place_loop(self, node: Node) -> None:
+        body: Graph = node["body"]
+        for tensor in node.results:
+            self.home[tensor] = len(self.groups)
+        stored = tuple(t for t in node.results if t in self.outputs or self.lowering.consumers[t])
+        self.groups.append(Loop(node, body, tuple(fuse(body)), stored))
+
+    def _place(self, node: Node) -> None:
+        shape = node.results[0].shape
+        fresh = Group(shape)
+        stage = build_stage(self.lowering, node, fresh)
+        latest = max((self.home.get(load.tensor, -1) for load in _loads(stage)), default=-1)
+        for candidate in self._candidates(node, shape, latest):
+            group = self.groups[candidate]
+            assert isinstance(group, Group)
+            stage = build_stage(self.lowering, node, group)
+            shared = self._shared(group, stage, shape)
+            if shared is not None:
+                group.extents = group.extents[:shared]
+                self._add(candidate, stage, group.axes(shape))
+                return
+        if isinstance(node.op, (IndexedAccumulation, RowRoutine)):
+            fresh.closed = True
+            if isinstance(node.op, IndexedAccumulation):
+                fresh.extents = ()
+            else:
+                fresh.extents = shape[:-1]
+        elif isinstance(node.op, AxisScan):
+            fresh.extents = shape[: node["axis"]]
+        self.groups.append(fresh)
+        stage = build_stage(self.lowering, node, fresh)
+        self._add(len(self.groups) - 1, stage, fresh.axes(shape))
+
+    def _candidates(self, node: Node, shape: tuple[Size, ...], latest: int) -> list[int]:
+        if isinstance(node.op, (Contraction, IndexedAccumulation, RowRoutine)):
+            return []
+        if latest <= PRELUDE and shape == () and isinstance(node.op, Map):
+            return [PRELUDE]
+        found = [latest] if latest > PRELUDE else []
+        sibling = self.domains.get(shape)
+        if sibling is not None and sibling > latest:
+            found.append(sibling)
+        return [place for place in found if isinstance(self.groups[place], Group) and not self.groups[place].closed]  # type: ignore[union-attr]
+
+    def _add(self, place: int, stage: Stage, axes: tuple[Axis, ...]) -> None:
+        group = self.groups[place]
+        assert isinstance(group, Group)
+        group.stages.append((stage, axes))
+        group.size += len(stage.nodes)
+        for tensor in stage.results:
+            group.made[tensor] = stage
+            self.home[tensor] = place
+        if not group.closed and len(group.extents) == len(stage.results[0].shape):
+            self.domains[stage.results[0].shape] = place
+
+    def _shared(self, group: Group, stage: Stage, shape: tuple[Size, ...]) -> int | None:
+        """How many leading axes the group and a new stage can share; None if they should stay apart."""
+        if group.size + len(stage.nodes) > MOST_NODES:
+            return None
+        shared = 0
+        while shared < min(len(group.extents), len(shape)) and group.extents[shared] == shape[shared]:
+            shared += 1
+        if isinstance(stage, form.Scan):
+            shared = min(shared, stage.axes.index(stage.scanned))
+        for load in _loads(stage):
+            if load.tensor in group.made:
+                aligned = 0
+                for place, extent in enumerate(shape[:shared]):
+                    if load.index[place] != of_atom(group.axis(place, extent)):
+                        break
+                    aligned += 1
+                shared = min(shared, aligned)
+        return shared if self._worth(group, stage, shape, shared) else None
+
+    def _worth(self, group: Group, stage: Stage, shape: tuple[Size, ...], shared: int) -> bool:
+        if shared == len(group.extents) == len(shape):
+            return True  # the same domain, nothing lost
+        small = _small(group, stage)
+        points = product(group.extents[:shared])
+        if isinstance(points, int) and points < FEWEST_POINTS and not small:
+            return False
+        if shared == 0 and not small:
+            return False
+        if group.has_contraction:
+            return shared >= 1 and all(_fits(part, shared) for part, _ in group.stages) and _row_fits(shape, shared)
+        return True
+
+    def _readers(self) -> dict[Tensor, set[int]]:
+        """For every tensor the steps that read it."""
+        found: dict[Tensor, set[int]] = {}
+        for place, group in enumerate(self.groups):
+            if isinstance(group, Loop):
+                for tensor in group.inputs:
+                    found.setdefault(tensor, set()).add(place)
+            else:
+                for stage, _ in group.stages:
+                    for load in _loads(stage):
+                        found.setdefault(load.tensor, set()).add(place)
+        return found
+
+    def _finish(self, group: Group, readers: dict[Tensor, set[int]], place: int) -> Kernel:
+        shared = len(group.extents)
+        stages = tuple(replace(stage, axes=axes[shared:]) for stage, axes in group.stages)
+        axes = group.axes(group.extents)
+        stored = tuple(
+            tensor
+            for stage in stages
+            for tensor in stage.results
+            if tensor in self.outputs or isinstance(tensor.node.op, Effect) or readers.get(tensor, set()) - {place}
+            or isinstance(stage, (form.Accumulate, form.Routine))
+        )
+        return Kernel(axes, stages, stored)
+
+
+def _loads(stage: Stage) -> list[Load]:
+    return [part for part in walk(*stage.scalars()) if isinstance(part, Load)]
+
+
+def _small(group: Group, stage: Stage) -> bool:
+    total: Size = 0
+    for part, axes in [*group.stages, (stage, ())]:
+        loops = axes or tuple(dict.fromkeys(part.axes + part.loop_axes()))
+        extra = part.reduced if isinstance(part, (form.Reduce, form.Contract)) else ()
+        total = total + product(axis.extent for axis in (*loops, *extra)) * form.cost(*part.scalars())
+    return isinstance(total, int) and total <= SMALL_WORK
+
+
+def _fits(stage: Stage, shared: int) -> bool:
+    return _row_fits(stage.results[0].shape, shared)
+
+
+def _row_fits(shape: Sequence[Size], shared: int) -> bool:
+    row = product(shape[shared:])
+    return isinstance(row, int) and row <= WIDEST_ROW
+
+
+def build_stage(lowering: Lowering, node: Node, group: Group) -> Stage:
+    """The stage that computes a root's node, over the group's loop variables.
+
+    Its ``axes`` are all axes of the result; those that the kernel comes to share are cut off at the end.
+    """
+    result = node.results[0]
+    axes = group.axes(result.shape)
+    index = [of_atom(axis) for axis in axes]
+    op = node.op
+    nodes = _inlined_nodes(lowering, node)
+    if isinstance(op, (Map, Effect)):
+        return form.Map(node.results, axes, lowering.inlined(result, index), nodes=nodes)
+    if isinstance(op, Reduction):
+        reduced = tuple(group.axis(place, node.inputs[0].shape[place]) for place in node["axes"])
+        reduced = tuple(Axis(axis.extent) if axis in axes else axis for axis in reduced)
+        value = _read(lowering, node.inputs[0], _merge(index, reduced, node["axes"]))
+        return form.Reduce(node.results, axes, reduced, op.combine, value, nodes=nodes)
+    if isinstance(op, Contraction):
+        return _contraction(lowering, node, axes, nodes)
+    if isinstance(op, AxisScan):
+        value = _read(lowering, node.inputs[0], index)
+        return form.Scan(node.results, axes, axes[node["axis"]], op.combine, value, nodes=nodes)
+    if isinstance(op, IndexedAccumulation):
+        where = tuple(Axis(extent) for extent in op.contributions(node))
+        destination, value = op.contribute(
+            node, [of_atom(axis) for axis in where], lambda place, at: _read(lowering, node.inputs[place], at)
+        )
+        return form.Accumulate(node.results, axes, where, tuple(destination), value, nodes=nodes)
+    if isinstance(op, RowRoutine):
+        return form.Routine(node.results, axes, op.routine, node.inputs[0], dict(node.attributes), nodes=nodes)
+    raise CompileError(f"op {op.name!r} of kind {op.kind!r} reached the scheduler", origin=node.origin)
+
+
+def _read(lowering: Lowering, tensor: Tensor, index: Sequence[Size]) -> Scalar:
+    return lowering.element(tensor, index)
+
+
+def _merge(index: Sequence[Size], reduced: Sequence[Axis], places: Sequence[int]) -> list[Size]:
+    """An index of a reduction's input: the kept positions with the reduced axes put in between."""
+    kept, inner = iter(index), iter(reduced)
+    rank = len(index) + len(reduced)
+    return [of_atom(next(inner)) if place in places else next(kept) for place in range(rank)]
+
+
+def _contraction(lowering: Lowering, node: Node, axes: tuple[Axis, ...], nodes: tuple[Node, ...]) -> Stage:
+    op = node.op
+    assert isinstance(op, Contraction)
+    left_labels, right_labels, out_labels = op.labels(node)
+    by_label = dict(zip(out_labels, axes, strict=True))
+    for labels, tensor in ((left_labels, node.inputs[0]), (right_labels, node.inputs[1])):
+        for label, extent in zip(labels, tensor.shape, strict=True):
+            by_label.setdefault(label, Axis(extent))
+    reduced = tuple(axis for label, axis in by_label.items() if label not in out_labels)
+    operands = []
+    for labels, tensor in ((left_labels, node.inputs[0]), (right_labels, node.inputs[1])):
+        load = _read(lowering, tensor, [of_atom(by_label[label]) for label in labels])
+        operands.append(load if isinstance(load, Load) else Load(tensor, [of_atom(by_label[label]) for label in labels]))
+    return form.Contract(node.results, axes, reduced, operands[0], operands[1], nodes=nodes)
+
+
+def _inlined_nodes(lowering: Lowering, node: Node) -> tuple[Node, ...]:
+    """A root's node and the maps that are inlined into it."""
+    found: dict[Node, None] = {}
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current in found:
+            continue
+        found[current] = None
+        for tensor in current.inputs:
+            if tensor not in lowering.roots and not isinstance(tensor.node.op, Source):
+                stack.append(tensor.node)
+    return tuple(found)

@@ -1,0 +1,251 @@
+"""The one kernel form: shared parallel axes, and a list of stages under them.
+
+A :class:`Kernel` runs its stages, one after another, for every point of its shared ``axes``. Points are independent
+of each other, so workers share them out. Each stage makes one or more tensors whose leading axes *are* the shared
+axes; its own ``axes`` follow. A value that only later stages of the same kernel read, at the same point, lives in
+scratch; a ``stored`` one is written to memory. Softmax over rows, for example::
+
+    axes = (row)
+    Reduce  m[row]      = max over j of x[row, j]
+    Map     e[row, j]   = exp(x[row, j] - m[row])          scratch
+    Reduce  s[row]      = sum over j of e[row, j]
+    Map     y[row, j]   = e[row, j] / s[row]               stored
+
+Five kinds of stage and the row routine cover every op. What a stage reads is said by scalar expressions
+(:mod:`graphc.ir.scalar`) over the axes; views are index arithmetic inside them. Nothing here knows a backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from graphc.ir.node import Node, Tensor
+from graphc.ir.scalar import FUNCTIONS, Apply, Load, Position, Scalar
+from graphc.ir.symbolic import Axis, Size, Value, atoms_of, of_atom, product
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """Base of the stages.
+
+    Attributes
+    ----------
+    results : tuple of Tensor
+        What it makes; element ``(*shared axes, *axes)`` of each.
+    axes : tuple of Axis
+        The stage's own axes; their extents are the results' trailing sizes.
+    nodes : tuple of Node
+        The graph nodes that the stage computes, for reports.
+    """
+
+    results: tuple[Tensor, ...]
+    axes: tuple[Axis, ...]
+    nodes: tuple[Node, ...] = field(default=(), kw_only=True)
+
+    @property
+    def result(self) -> Tensor:
+        """The only result of a stage that has one."""
+        (only,) = self.results
+        return only
+
+    def scalars(self) -> tuple[Scalar, ...]:
+        """The expressions that the stage evaluates."""
+        raise NotImplementedError
+
+    def loop_axes(self) -> tuple[Axis, ...]:
+        """All axes the stage loops over beyond the shared ones."""
+        return self.axes
+
+
+@dataclass(frozen=True, eq=False)
+class Map(Stage):
+    """``result[shared, axes] = value``."""
+
+    value: Scalar
+
+    def scalars(self) -> tuple[Scalar, ...]:
+        return (self.value,)
+
+
+@dataclass(frozen=True, eq=False)
+class Reduce(Stage):
+    """``result[shared, axes]`` combines ``value`` over ``reduced``.
+
+    ``combine`` is one of add, multiply, maximum, minimum, argmax, argmin; the last two give the int64 position in
+    the flattened reduced axes.
+    """
+
+    reduced: tuple[Axis, ...]
+    combine: str
+    value: Scalar
+
+    def scalars(self) -> tuple[Scalar, ...]:
+        return (self.value,)
+
+    def loop_axes(self) -> tuple[Axis, ...]:
+        return self.axes + self.reduced
+
+
+@dataclass(frozen=True, eq=False)
+class Contract(Stage):
+    """``result[shared, axes] = sum over reduced of left * right``, in order of the reduced axes.
+
+    ``left`` and ``right`` are loads of stored tensors at positions linear in the axes, so that they are strided
+    views of memory.
+    """
+
+    reduced: tuple[Axis, ...]
+    left: Load
+    right: Load
+
+    def scalars(self) -> tuple[Scalar, ...]:
+        return (self.left, self.right)
+
+    def loop_axes(self) -> tuple[Axis, ...]:
+        return self.axes + self.reduced
+
+
+@dataclass(frozen=True, eq=False)
+class Scan(Stage):
+    """``result[..., i, ...]`` combines ``value`` over positions up to i of ``scanned``, one of ``axes``."""
+
+    scanned: Axis
+    combine: str
+    value: Scalar
+
+    def scalars(self) -> tuple[Scalar, ...]:
+        return (self.value,)
+
+
+@dataclass(frozen=True, eq=False)
+class Accumulate(Stage):
+    """Zeros; then, for each position of ``contributions`` in order, ``value`` is added at ``destination``.
+
+    The kernel has no shared axes and ``axes`` are those of the result. Parallel over destinations: a worker
+    handles the contributions that fall into its part of the result.
+    """
+
+    contributions: tuple[Axis, ...]
+    destination: tuple[Size, ...]
+    value: Scalar
+
+    def scalars(self) -> tuple[Scalar, ...]:
+        return (self.value, *(Position(size) for size in self.destination))
+
+    def loop_axes(self) -> tuple[Axis, ...]:
+        return self.contributions
+
+
+@dataclass(frozen=True, eq=False)
+class Routine(Stage):
+    """A library routine on each row: ``source`` is a stored, contiguous tensor, its last axis the row."""
+
+    routine: str
+    source: Tensor
+    attributes: dict[str, Any]
+
+    def scalars(self) -> tuple[Scalar, ...]:
+        return (Load(self.source, [of_atom(axis) for axis in self.axes]),)
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Stages under shared parallel axes.
+
+    Attributes
+    ----------
+    axes : tuple of Axis
+        Shared, parallel.
+    stages : tuple of Stage
+        In order.
+    stored : tuple of Tensor
+        Results that are written to memory, contiguous and row-major; all other results are scratch.
+    """
+
+    axes: tuple[Axis, ...]
+    stages: tuple[Stage, ...]
+    stored: tuple[Tensor, ...]
+
+    @cached_property
+    def made(self) -> tuple[Tensor, ...]:
+        """All results of all stages."""
+        return tuple(tensor for stage in self.stages for tensor in stage.results)
+
+    @cached_property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Tensors read from memory that no stage of this kernel makes, in order of first use."""
+        own = set(self.made)
+        found: dict[Tensor, None] = {}
+        for stage in self.stages:
+            for part in walk(*stage.scalars()):
+                if isinstance(part, Load) and part.tensor not in own:
+                    found[part.tensor] = None
+        return tuple(found)
+
+    @cached_property
+    def can_fail(self) -> bool:
+        """Whether a run can fail: the kernel checks indices that are data."""
+        return any(
+            isinstance(part, Apply) and part.function == "checked_index"
+            for stage in self.stages
+            for part in walk(*stage.scalars())
+        )
+
+    @cached_property
+    def work(self) -> Size:
+        """Estimated scalar operations of a run, to decide how many workers it is worth."""
+        points = product(axis.extent for axis in self.axes)
+        total: Size = 0
+        for stage in self.stages:
+            loops = product(axis.extent for axis in stage.loop_axes())
+            total = total + points * loops * cost(*stage.scalars())
+        return total
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Graph nodes computed here."""
+        return tuple(dict.fromkeys(node for stage in self.stages for node in stage.nodes))
+
+
+def walk(*scalars: Scalar) -> Iterator[Scalar]:
+    """Every part of some expressions once, those inside positions and indices included; operands first."""
+    seen: set[int] = set()
+    stack: list[tuple[Scalar, bool]] = [(scalar, False) for scalar in reversed(scalars)]
+    while stack:
+        part, ready = stack.pop()
+        if ready:
+            yield part
+            continue
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        stack.append((part, True))
+        stack += [(operand, False) for operand in reversed(operands_of(part))]
+
+
+def operands_of(part: Scalar) -> list[Scalar]:
+    """The scalars that one is made of: arguments, and data inside its integer expressions."""
+    if isinstance(part, Apply):
+        return list(part.arguments)
+    sizes = part.index if isinstance(part, Load) else (part.size,) if isinstance(part, Position) else ()
+    return [
+        atom.payload
+        for size in sizes
+        if not isinstance(size, int)
+        for atom in atoms_of(size)
+        if isinstance(atom, Value) and isinstance(atom.payload, Scalar)
+    ]
+
+
+def cost(*scalars: Scalar) -> int:
+    """Cost of evaluating expressions once, in additions; a load counts 1."""
+    total = 0
+    for part in walk(*scalars):
+        if isinstance(part, Apply):
+            total += FUNCTIONS[part.function][2]
+        elif isinstance(part, Load):
+            total += 1
+    return max(total, 1)

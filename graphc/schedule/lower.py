@@ -1,0 +1,158 @@
+"""From graph to scalar expressions: which tensors become stages, and what one element of each is.
+
+Every tensor that is not a *root* is inlined: its element is substituted into whoever reads it, which is fusion.
+Roots are
+
+* what ops make that are no maps: reductions, contractions, scans, accumulations, row routines, loops;
+* what must lie in memory: outputs of the graph, new values of variables, operands of loops and routines, and
+  operands of contractions that are not strided views of something that lies there;
+* maps that would be computed again and again: read by several consumers, or read at the same place many times
+  (broadcasts, gathers), unless computing them costs less than keeping them;
+* maps whose inlined expression has grown too long.
+
+Rooting a map does not put it in memory: if all its readers join its kernel, it stays in a register or in scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node, Tensor
+from graphc.ir.op import Contraction, Control, Effect, Map, RowRoutine, Source, View
+from graphc.ir.scalar import Literal, Load, Scalar
+from graphc.ir.symbolic import Axis, Size, Value, atoms_of, coefficient, of_atom
+from graphc.ir.types import row_major_strides
+from graphc.schedule.kernel import cost
+
+CHEAP = 4
+"""Maps of at most this cost (in additions) are computed again rather than kept."""
+
+LONGEST = 60
+"""No inlined expression is made of more ops than this."""
+
+
+def flat_offset(tensor: Tensor, index: Sequence[Size]) -> Size:
+    """Place of an element in a contiguous row-major array, in elements."""
+    total: Size = 0
+    for position, stride in zip(index, row_major_strides(tensor.shape), strict=True):
+        total = total + position * stride
+    return total
+
+
+def is_strided(load: Scalar, axes: Sequence[Axis]) -> bool:
+    """Whether a scalar is a load whose place is linear in the axes, that is, a strided view of memory."""
+    if not isinstance(load, Load):
+        return False
+    offset = flat_offset(load.tensor, load.index)
+    if any(isinstance(atom, Value) for atom in atoms_of(offset)):
+        return False
+    return all(coefficient(offset, axis) is not None for axis in axes)
+
+
+class Lowering:
+    """The roots of a graph, and elements of its tensors as scalar expressions over loads of roots and sources.
+
+    Parameters
+    ----------
+    graph : Graph
+        Simplified, without ops that need decomposition.
+    """
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.consumers = graph.consumers()
+        self.roots: set[Tensor] = set()
+        self._cost: dict[Tensor, int] = {}
+        self._length: dict[Tensor, int] = {}
+        self._needed = set(graph.outputs)
+        for node in graph.nodes:
+            if isinstance(node.op, Map):
+                self._weigh(node)
+                if self._is_root(node):
+                    self._take_root(node.result)
+            else:
+                for tensor in node.results:
+                    self._take_root(tensor)
+
+    def _take_root(self, tensor: Tensor) -> None:
+        if not isinstance(tensor.node.op, Source):
+            self.roots.add(tensor)
+        self._cost[tensor] = 0
+        self._length[tensor] = 0
+
+    def _weigh(self, node: Node) -> None:
+        inputs = dict.fromkeys(node.inputs)
+        own = 0 if isinstance(node.op, View) else own_cost(node)
+        self._cost[node.result] = own + sum(self._cost[tensor] for tensor in inputs)
+        self._length[node.result] = 1 + sum(self._length[tensor] for tensor in inputs)
+
+    def _is_root(self, node: Node) -> bool:
+        tensor = node.result
+        readers = self.consumers[tensor]
+        if tensor in self._needed or self._length[tensor] > LONGEST:
+            return True
+        for reader in readers:
+            if isinstance(reader.op, (Control, RowRoutine)):
+                return True
+            if isinstance(reader.op, Contraction) and not self._lies_in_memory(tensor):
+                return True
+        if len(readers) > 1 and any(isinstance(reader.op, Effect) for reader in readers):
+            return True  # a new value that is also used: reading the variable again could come too late
+        cost = self._cost[tensor]
+        if cost <= CHEAP:
+            return False
+        uses = sum(2 if repeats(reader, tensor) else 1 for reader in readers)
+        return uses > 1
+
+    def _lies_in_memory(self, tensor: Tensor) -> bool:
+        axes = [Axis(size) for size in tensor.shape]
+        return is_strided(self.inlined(tensor, [of_atom(axis) for axis in axes]), axes)
+
+    def element(self, tensor: Tensor, index: Sequence[Size]) -> Scalar:
+        """The element of a tensor: a load if it is a root or source, else its expression."""
+        if tensor in self.roots:
+            return Load(tensor, index)
+        return self.inlined(tensor, index)
+
+    def inlined(self, tensor: Tensor, index: Sequence[Size], memo: dict[object, Scalar] | None = None) -> Scalar:
+        """The expression that computes an element of a map or source, whether it is a root or not."""
+        node = tensor.node
+        if isinstance(node.op, Source):
+            if node.op.name == "constant" and tensor.type.size == 1:
+                return Literal(node["value"].reshape(())[()], tensor.dtype)
+            return Load(tensor, index)
+        if isinstance(node.op, Effect):  # an update's element is the element of the new value
+            return self.element(node.inputs[1], index)
+        if not isinstance(node.op, Map):
+            return Load(tensor, index)
+        known: dict[object, Scalar] = {} if memo is None else memo
+
+        def read(place: int, at: Sequence[Size]) -> Scalar:
+            source = node.inputs[place]
+            key = (source, tuple(at))
+            if key not in known:
+                known[key] = (
+                    Load(source, at) if source in self.roots else self.inlined(source, at, known)
+                )
+            return known[key]
+
+        return node.op.scalar(node, index, read)
+
+
+def own_cost(node: Node) -> int:
+    """Cost of one element of a map's own function, in additions."""
+    axes = [of_atom(Axis(size)) for size in node.result.shape]
+    assert isinstance(node.op, Map)
+    dummies = node.op.scalar(node, axes, lambda place, at: Load(node.inputs[place], at))
+    return max(0, cost(dummies) - len(node.inputs))
+
+
+def repeats(reader: Node, tensor: Tensor) -> bool:
+    """Whether a reader may use one element of its input for several of its results."""
+    if reader.op.name in ("broadcast_to", "take", "take_along_axis", "concat"):
+        return True
+    if isinstance(reader.op, Contraction):
+        return True
+    return not isinstance(reader.op, Map) and reader.result.ndim > tensor.ndim if len(reader.results) == 1 else False
+

@@ -1,0 +1,68 @@
+"""The schedule: a graph's kernels in order, and what the memory plan and the runtime must know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from graphc.ir.graph import Graph
+from graphc.ir.node import Tensor
+from graphc.ir.op import Effect
+from graphc.schedule.fuse import Loop, Step, fuse
+from graphc.schedule.kernel import Kernel
+from graphc.schedule.order import in_place_updates, order
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """A graph, ready for code generation.
+
+    Attributes
+    ----------
+    graph : Graph
+    steps : tuple of Kernel or Loop
+        In order of execution.
+    in_place : frozenset of Tensor
+        Results of assigns that are written straight into their variables; those of all other assigns are copied
+        there at the end.
+    """
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    in_place: frozenset[Tensor]
+
+    @property
+    def kept(self) -> frozenset[Tensor]:
+        """Temporaries that are needed after the last step: outputs, and updates to be copied."""
+        return frozenset(
+            tensor for tensor in self.graph.outputs if not isinstance(tensor.node.op, Effect)
+        ) | frozenset(node.result for node in self.graph.effects if node.result not in self.in_place)
+
+    def kernels(self) -> Iterator[Kernel]:
+        """All kernels, those of loops' bodies included."""
+        stack: list[Step] = list(reversed(self.steps))
+        while stack:
+            step = stack.pop()
+            if isinstance(step, Loop):
+                stack += reversed(step.steps)
+            else:
+                yield step
+
+    def __str__(self) -> str:
+        from graphc.schedule.report import format_schedule
+
+        return format_schedule(self)
+
+
+def schedule(graph: Graph, in_place: bool = True) -> Schedule:
+    """Fuse a graph into kernels and order them.
+
+    Parameters
+    ----------
+    graph : Graph
+        Simplified and decomposed; its outputs are no sources.
+    in_place : bool
+        False writes every update beside its variable (for debugging).
+    """
+    steps = order(fuse(graph))
+    return Schedule(graph, tuple(steps), in_place_updates(steps) if in_place else frozenset())
