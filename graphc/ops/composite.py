@@ -15,8 +15,30 @@ from graphc.ir.symbolic import product
 from graphc.ir.types import is_integer, normalize_axes, normalize_axis
 from graphc.ops.base import as_tensor, promote, require, require_float, shown
 from graphc.ops.elementwise import (
-    abs_, add, cast, divide, equal, erf, exp, expm1, greater, less, less_equal, log, logical_not, maximum, minimum,
-    multiply, negative, sigmoid, softplus, sqrt, square, subtract, tanh, where,
+    abs_,
+    add,
+    cast,
+    divide,
+    equal,
+    erf,
+    exp,
+    expm1,
+    greater,
+    less,
+    less_equal,
+    log,
+    logical_not,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    sigmoid,
+    softplus,
+    sqrt,
+    square,
+    subtract,
+    tanh,
+    where,
 )  # fmt: skip
 from graphc.ops.gradient import stop_gradient
 from graphc.ops.indexing import take_along_axis
@@ -80,7 +102,7 @@ def std(x: Any, axis: Axes = None, keepdims: bool = False, correction: int = 0) 
     return sqrt(var(x, axis, keepdims, correction))
 
 
-def norm(x: Any, axis: Axes = None, keepdims: bool = False, ord: float = 2) -> Tensor:  # noqa: A002 (NumPy's name)
+def norm(x: Any, axis: Axes = None, keepdims: bool = False, ord: float = 2) -> Tensor:
     """Vector norm along axes (of all elements without ``axis``).
 
     Parameters
@@ -140,7 +162,7 @@ def reciprocal(x: Any) -> Tensor:
     return divide(1, x)
 
 
-def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002 (NumPy's names)
+def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """``x`` limited to ``min <= x <= max``; a bound may be left out. NaN stays.
 
     The derivative is 1 between the bounds, 0 beyond them, and one half on a bound.
@@ -356,4 +378,5 @@ def _deviation(name: str, prediction: Any, target: Any) -> Tensor:
 def _require_same(name: str, left_role: str, left: Tensor, right_role: str, right: Tensor) -> None:
     """Losses do not broadcast: (batch, 1) against (batch,) would silently compare all with all."""
     same = left.shape == right.shape
-    require(same, ShapeError, f"{name}: expected one shape, got {left_role} {shown(left)} and {right_role} {shown(right)}", right)
+    shapes = f"{left_role} {shown(left)} and {right_role} {shown(right)}"
+    require(same, ShapeError, f"{name}: expected one shape, got {shapes}", right)

@@ -16,13 +16,15 @@ from graphc.errors import DTypeError, GraphcError, GraphError, ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Contraction, Sample, op
 from graphc.ir.symbolic import Size
-from graphc.ir.types import FLOATS, INTEGERS, Shape, TensorType, broadcast_shapes
+from graphc.ir.types import FLOATS, INTEGERS, Shape, TensorType, broadcast_shapes, normalize_axis
 from graphc.ops.base import promote, require, shown
+from graphc.ops.logic import require_numbers
+from graphc.ops.samples import integers, normal
 
-__all__ = ["einsum", "matmul", "outer", "vecdot"]
+__all__ = ["einsum", "matmul", "outer", "tensordot", "vecdot"]
 
-_generator = np.random.default_rng(13)
-_LETTERS = "bcdefghijlopqrstuvwxyz"
+_LETTERS = "bcdefghijlopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_NO_SIGNS = str.maketrans("", "", ",->")
 
 
 @op
@@ -32,27 +34,34 @@ class contract(Contraction):
     public = False
     dtypes = (*INTEGERS, *FLOATS)
     samples = (
-        Sample(_generator.normal(size=(2, 3)), _generator.normal(size=(3, 4)), spec="mk,kn->mn"),
-        Sample(_generator.normal(size=(3, 2)), _generator.normal(size=(4, 3)), spec="km,nk->mn"),
-        Sample(_generator.normal(size=(2, 3, 4)), _generator.normal(size=(2, 4, 5)), spec="bmk,bkn->bmn"),
-        Sample(_generator.normal(size=(2, 3)), _generator.normal(size=(2, 3)), spec="mk,mk->m"),
-        Sample(_generator.normal(size=3), _generator.normal(size=4), spec="m,n->nm"),
+        Sample(normal(2, 3), normal(3, 4), spec="mk,kn->mn"),
+        Sample(normal(3, 2), normal(4, 3), spec="km,nk->mn"),
+        Sample(normal(2, 3, 4), normal(2, 4, 5), spec="bmk,bkn->bmn"),
+        Sample(normal(2, 3), normal(2, 3), spec="mk,mk->m"),
+        Sample(normal(3), normal(4), spec="m,n->nm"),
+        Sample(normal(2, 5, 3), normal(2, 3), spec="bmk,bk->m"),
+        Sample(integers(2, 3), integers(3, 4), spec="mk,kn->mn", differentiable=False),
     )
 
-    def __call__(self, a: Any, b: Any, spec: str) -> Tensor:  # type: ignore[override]
-        return self.make(*promote("contract", (a, b)), spec=spec)
+    def __call__(self, a: Any, b: Any, spec: str) -> Tensor:
+        return self.make(*_operands("contract", a, b), spec=spec)
 
-    def infer(self, a: Tensor, b: Tensor, *, spec: str) -> TensorType:  # type: ignore[override]
+    def infer(self, *inputs: Tensor, spec: str) -> TensorType:
+        a, b = inputs
         left, right, out = _split(spec)
-        require(a.dtype == b.dtype, GraphError, f"contract: expected one dtype, got {a.type} and {b.type}", a, b)
+        same = a.dtype == b.dtype and a.dtype.name in self.dtypes
+        require(same, DTypeError, f"contract: expected numbers of one dtype, got {a.type} and {b.type}", a, b)
         sizes: dict[str, Size] = {}
         for labels, tensor in ((left, a), (right, b)):
             if len(labels) != tensor.ndim:
-                raise ShapeError(f"contract: the labels {labels!r} don't fit shape {shown(tensor)}", origin=tensor.node.origin)
+                raise ShapeError(
+                    f"contract: the labels {labels!r} don't fit the shape {shown(tensor)}", origin=tensor.node.origin
+                )
             for label, size in zip(labels, tensor.shape, strict=True):
                 if sizes.setdefault(label, size) != size:
                     raise ShapeError(
-                        f"contract {spec}: axis {label!r} has sizes {sizes[label]} and {size}: {shown(a)} and {shown(b)}",
+                        f"contract {spec}: axis {label!r} has sizes {sizes[label]} and {size}: "
+                        f"{shown(a)} and {shown(b)}",
                         origin=tensor.node.origin,
                     )
         return TensorType(tuple(sizes[label] for label in out), a.dtype)
@@ -64,10 +73,17 @@ class contract(Contraction):
         with np.errstate(all="ignore"):
             return np.asarray(np.einsum(node["spec"], *inputs)).astype(node.result.dtype, copy=False)
 
-    def vjp(self, node: Node, g: Tensor) -> tuple[Tensor | None, ...]:
-        a, b = node.inputs
+    def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        (a, b), (g,) = node.inputs, cotangents
         left, right, out = _split(node["spec"])
         return _towards(g, out, b, right, a, left), _towards(g, out, a, left, b, right)
+
+
+def _operands(name: str, a: Any, b: Any) -> list[Tensor]:
+    """Two tensors of one dtype of numbers."""
+    operands = promote(name, (a, b))
+    require_numbers(name, operands[0])
+    return operands
 
 
 def _split(spec: str) -> tuple[str, str, str]:
@@ -111,11 +127,12 @@ def matmul(a: Any, b: Any) -> Tensor:
     ShapeError
         If the inner dimensions differ, an operand is a scalar, or the batches do not broadcast.
     """
-    a, b = promote("matmul", (a, b))
-    require(a.ndim > 0 and b.ndim > 0, ShapeError, f"matmul: expected vectors or matrices, got {shown(a)} @ {shown(b)}", a, b)
+    a, b = _operands("matmul", a, b)
+    both = f"{shown(a)} @ {shown(b)}"
+    require(a.ndim > 0 and b.ndim > 0, ShapeError, f"matmul: expected vectors or matrices, got {both}", a, b)
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     require(
-        a.shape[-1] == inner, ShapeError, f"matmul: inner dimensions differ: {shown(a)} @ {shown(b)}", a, b,
+        a.shape[-1] == inner, ShapeError, f"matmul: inner dimensions differ: {both}", a, b,
         hint=_transpose_hint(a, b),
     )  # fmt: skip
     left = "mk" if a.ndim > 1 else "k"
@@ -128,7 +145,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     try:
         batch = broadcast_shapes(batch_a, batch_b)
     except ShapeError as error:
-        raise ShapeError(f"matmul: batch {error.message}: {shown(a)} @ {shown(b)}", origin=b.node.origin) from None
+        raise ShapeError(f"matmul: batch {error.message}: {both}", origin=b.node.origin) from None
     labels = _LETTERS[: len(batch)]
     a_labels, a = _batched(a, batch, labels, len(left))
     b_labels, b = _batched(b, batch, labels, len(right))
@@ -154,28 +171,87 @@ def _transpose_hint(a: Tensor, b: Tensor) -> str | None:
 
 
 def einsum(spec: str, a: Any, b: Any) -> Tensor:
-    """Two tensors multiplied and summed as the labels say, such as ``"bik,bjk->bij"``.
+    """Two tensors multiplied, and summed over the labels that the result lacks.
+
+    Parameters
+    ----------
+    spec : str
+        One letter an axis, such as ``"bik,bjk->bij"``; the result's labels are required.
+    a, b : Tensor or array_like
+
+    Returns
+    -------
+    Tensor
 
     Raises
     ------
-    GraphError, ShapeError
-        If the labels are repeated within an operand, or don't fit the shapes.
+    GraphError
+        If the text is no such specification, or a label occurs twice in an operand.
+    ShapeError
+        If the labels do not fit the shapes.
     """
-    if "->" not in spec or spec.count(",") != 1 or "." in spec:
+    compact = spec.replace(" ", "")
+    if compact.count("->") != 1 or compact.count(",") != 1 or not compact.translate(_NO_SIGNS).isalpha():
         raise GraphError(f"einsum: expected labels of two operands and a result, like 'ik,kj->ij', got {spec!r}")
-    return contract(a, b, spec.replace(" ", ""))
+    a, b = _operands("einsum", a, b)
+    try:
+        return contract.make(a, b, spec=compact)
+    except GraphcError as error:
+        message = error.message.replace(contract.name, "einsum", 1)
+        raise type(error)(message, origin=error.origin, hint=error.hint) from None
+
+
+def tensordot(a: Any, b: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Tensor:
+    """Two tensors multiplied and summed over pairs of axes.
+
+    Parameters
+    ----------
+    a, b : Tensor or array_like
+    axes : int or (sequence of int, sequence of int)
+        The last so many axes of ``a`` with the first of ``b``, or the axes of each that go together.
+
+    Returns
+    -------
+    Tensor
+        The remaining axes of ``a``, then those of ``b``.
+
+    Raises
+    ------
+    ShapeError
+        If the axes are out of range, named twice, or differ in number or size.
+    """
+    a, b = _operands("tensordot", a, b)
+    if isinstance(axes, int):
+        enough = 0 <= axes <= min(a.ndim, b.ndim)
+        require(enough, ShapeError, f"tensordot: {shown(a)} and {shown(b)} do not have {axes} axes each", a, b)
+        left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
+    else:
+        left = [normalize_axis(k, a.ndim, "tensordot") for k in axes[0]]
+        right = [normalize_axis(k, b.ndim, "tensordot") for k in axes[1]]
+    paired = len(left) == len(right) == len(set(left)) == len(set(right))
+    require(
+        paired and all(a.shape[i] == b.shape[j] for i, j in zip(left, right, strict=True)), ShapeError,
+        f"tensordot: axes {left} of {shown(a)} do not go with axes {right} of {shown(b)}", a, b,
+    )  # fmt: skip
+    labels = _LETTERS[: a.ndim + b.ndim]
+    of_a, of_b = list(labels[: a.ndim]), list(labels[a.ndim :])
+    for i, j in zip(left, right, strict=True):
+        of_b[j] = of_a[i]
+    kept = [x for k, x in enumerate(of_a) if k not in left] + [x for k, x in enumerate(of_b) if k not in right]
+    return contract.make(a, b, spec=f"{''.join(of_a)},{''.join(of_b)}->{''.join(kept)}")
 
 
 def outer(a: Any, b: Any) -> Tensor:
     """Outer product of two vectors, ``(m,)`` and ``(n,)`` -> ``(m, n)``."""
-    a, b = promote("outer", (a, b))
+    a, b = _operands("outer", a, b)
     require(a.ndim == b.ndim == 1, ShapeError, f"outer: expected two vectors, got {shown(a)} and {shown(b)}", a, b)
     return contract.make(a, b, spec="m,n->mn")
 
 
 def vecdot(a: Any, b: Any) -> Tensor:
     """Dot products along the last axis of two tensors of one shape."""
-    a, b = promote("vecdot", (a, b))
-    require(a.shape == b.shape and a.ndim > 0, ShapeError, f"vecdot: expected one shape, got {shown(a)} and {shown(b)}", a, b)
+    a, b = _operands("vecdot", a, b)
+    same = a.shape == b.shape and a.ndim > 0
+    require(same, ShapeError, f"vecdot: expected one shape, got {shown(a)} and {shown(b)}", a, b)
     labels = _LETTERS[: a.ndim - 1]
     return contract.make(a, b, spec=f"{labels}k,{labels}k->{labels}")

@@ -1,7 +1,7 @@
 """Elementary functions: powers and roots, exponentials and logarithms, trigonometry, sigmoid, tanh, erf.
 
-Integers and bools become float32 first, except in ``power``. References are NumPy's functions, computed in the operand's
-dtype; ``erf`` uses the standard library's in float64.
+Integers and bools become float32 first, except in ``power``. References are NumPy's functions, computed in the
+operand's dtype; ``erf`` uses the standard library's in float64.
 """
 
 from __future__ import annotations
@@ -205,8 +205,8 @@ class power(Arithmetic):
     Integers wrap around. A negative constant exponent of an integer is refused; one that turns up at run time gives the
     true value cut towards zero: 1 or -1 for a base of 1 or -1, else 0.
 
-    The derivative by ``x`` is ``y * x**(y - 1)``, and 0 where ``y`` is 0; by ``y`` it is ``x**y * log(x)``, 0 where ``x``
-    is 0 and NaN where ``x`` is negative.
+    The derivative by ``x`` is ``y * x**(y - 1)``, and 0 where ``y`` is 0; by ``y`` it is ``x**y * log(x)``, 0 where
+    ``x`` is 0 and NaN where ``x`` is negative.
 
     Raises
     ------

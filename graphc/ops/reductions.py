@@ -76,7 +76,8 @@ class AlongAxes(Reduction):
         require(x.dtype.name in NUMBERS, DTypeError, f"{self.name}: expected numbers, got {x.type}", x)
         if self.needs_elements:
             empty = [axis for axis in axes if x.shape[axis] == 0]
-            require(not empty, ShapeError, f"{self.name}: expected at least one element along axes {empty}, got {shown(x)}", x)
+            message = f"{self.name}: expected at least one element along axes {empty}, got {shown(x)}"
+            require(not empty, ShapeError, message, x)
         return TensorType(tuple(size for axis, size in enumerate(x.shape) if axis not in axes), x.dtype)
 
 
@@ -319,10 +320,8 @@ class cumulative_sum(AxisScan):
             If the axis is out of range, or missing for a tensor that is no vector.
         """
         tensor = _widened(as_tensor(x), dtype)
-        require(
-            axis is not None or tensor.ndim == 1, ShapeError, f"cumulative_sum: expected axis= for the shape {shown(tensor)}",
-            tensor,
-        )  # fmt: skip
+        clear = axis is not None or tensor.ndim == 1
+        require(clear, ShapeError, f"cumulative_sum: expected axis= for the shape {shown(tensor)}", tensor)
         return self.make(tensor, axis=normalize_axis(axis or 0, tensor.ndim, self.name))
 
     def infer(self, *inputs: Tensor, axis: int) -> TensorType:

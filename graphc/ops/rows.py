@@ -135,7 +135,7 @@ def top_k(x: Any, k: int, axis: int = -1) -> tuple[Tensor, Tensor]:
     size = x.shape[axis]
     require(isinstance(size, int), ShapeError, f"top_k: expected a static size along axis {axis}, got {shown(x)}", x)
     fits = isinstance(k, (int, np.integer)) and not isinstance(k, bool) and 0 <= k <= size
-    require(fits, ShapeError, f"top_k: expected k between 0 and {size}, the size of axis {axis} of {shown(x)}, got {k!r}", x)
+    require(fits, ShapeError, f"top_k: expected k between 0 and {size}, the size of axis {axis}, got {k!r}", x)
     sizes = (*x.shape[:axis], int(k), *x.shape[axis + 1 :])
     values, order = _sorted("top_k", x, axis, descending=True)
     zeros, ones = (0,) * x.ndim, (1,) * x.ndim

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from graphc.ops.sources import constant
 from graphc.ops.views import broadcast_to, concat, permute_dims, reshape, strided_slice
 
 __all__ = [
-    "expand_dims", "full", "full_like", "matrix_transpose", "moveaxis", "ones", "ones_like", "split", "squeeze", "stack",
-    "swapaxes", "unstack", "zeros", "zeros_like",
+    "expand_dims", "full", "full_like", "matrix_transpose", "moveaxis", "ones", "ones_like", "split", "squeeze",
+    "stack", "swapaxes", "unstack", "zeros", "zeros_like",
 ]  # fmt: skip
 
 
@@ -211,7 +212,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     places = [0, *(min(int(place), size) for place in sections), size]
     if sorted(places) != places:
         raise ShapeError(f"split: expected places of at least 0 in order, got {list(sections)}", origin=x.node.origin)
-    return [_part(x, axis, start, stop - start) for start, stop in zip(places, places[1:], strict=False)]
+    return [_part(x, axis, start, stop - start) for start, stop in pairwise(places)]
 
 
 def _part(x: Tensor, axis: int, start: Size, size: Size) -> Tensor:

@@ -385,13 +385,14 @@ class _Binder:
     def _loop(self, loop: LoopStep) -> list[Entry]:
         """Entries of a scan: initial carries, the loop with its patches, final carries."""
         layout = layout_of(loop.node)
+        stored = set(loop.stored)  # tensors are compared by identity in a set, by building graph in a tuple
         length = evaluate(layout.length, self.sizes)
         patches: list[Patch] = []
         entries: list[Entry] = []
         finals: list[Entry] = []
         for carry in layout.carries:
             size = evaluate(carry.before.type.bytes, self.sizes)
-            if carry.history in loop.stored:  # the history's rows are the carry; one row more holds the last
+            if carry.history in stored:  # the history's rows are the carry; one row more holds the last
                 backward = layout.reverse
                 self._move(carry.before, patches, carry.history, size, reverse=backward)
                 self._move(carry.after, patches, carry.history, size, -size if backward else size, backward)
@@ -404,14 +405,14 @@ class _Binder:
                 self._move_at(carry.after, patches, home + step, -step, parity=True)
                 start, stop = self._literal(home), self._literal(home + (length % 2) * step)
             entries.append(Copy(start, self._cell(carry.initial), size))
-            if carry.final in loop.stored:
+            if carry.final in stored:
                 finals.append(Copy(self._cell(carry.final), stop, size))
         for formal, outer in layout.slices:
             size = evaluate(formal.type.bytes, self.sizes)
             self._move(formal, patches, outer, size, reverse=layout.reverse)
         for inner, outer in layout.stacked:
             size = evaluate(inner.type.bytes, self.sizes)
-            if outer in loop.stored:
+            if outer in stored:
                 self._move(inner, patches, outer, size, reverse=layout.reverse)
         for formal, outer in layout.captures:
             self._alias(formal, outer)

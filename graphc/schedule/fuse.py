@@ -42,6 +42,7 @@ from graphc.ir.scalar import Load, Scalar
 from graphc.ir.symbolic import Axis, Size, of_atom, product
 from graphc.schedule import kernel as form
 from graphc.schedule.kernel import Kernel, Stage, walk
+from graphc.schedule.loops import layout_of
 from graphc.schedule.lower import Lowering
 
 PRELUDE = 0
@@ -94,7 +95,7 @@ class Loop:
     node : Node
         The control node; its inputs and results lie in memory.
     body : Graph
-        Its body, prepared for scheduling.
+        Its body, less the outputs whose stacked results nobody reads.
     steps : tuple of Kernel or Loop
         The body's kernels in order.
     stored : tuple of Tensor
@@ -148,10 +149,12 @@ class _Fuser:
         ]
 
     def _place_loop(self, node: Node) -> None:
-        body: Graph = node["body"]
+        layout = layout_of(node)
         for tensor in node.results:
             self.home[tensor] = len(self.groups)
         stored = tuple(t for t in node.results if t in self.outputs or self.lowering.consumers[t])
+        needed = [carry.after for carry in layout.carries] + [inner for inner, outer in layout.stacked if outer in set(stored)]
+        body = Graph(node["body"].inputs, tuple(needed))  # what nobody reads is not computed
         self.groups.append(Loop(node, body, tuple(fuse(body)), stored))
 
     def _place(self, node: Node) -> None:

@@ -35,8 +35,8 @@ INFIX = {
 }  # fmt: skip
 """Functions written between their operands: sign, and how strongly it binds."""
 
-ATOM = 9
-"""Binding strength of names, numbers and calls."""
+SUM, ATOM = 4, 9
+"""Binding strength of sums; of names, numbers and calls."""
 
 SHORT = {"minimum": "min", "maximum": "max", "logical_not": "not", "logical_xor": "xor"}
 
@@ -141,10 +141,8 @@ class AxisNames:
     def __init__(self, kernel: Kernel):
         self._names: dict[Axis, str] = {}
         self.data: dict[int, Text] = {}  # texts of the scalars that serve as indices, set by the formula being written
-        summed = dict.fromkeys(axis for stage in kernel.stages for axis in _reduced(stage))
-        plain = dict.fromkeys(
-            chain(kernel.axes, (axis for stage in kernel.stages for axis in stage.loop_axes() if axis not in summed))
-        )
+        plain = dict.fromkeys(chain(kernel.axes, (axis for stage in kernel.stages for axis in stage.axes)))
+        summed = dict.fromkeys(axis for stage in kernel.stages for axis in stage.loop_axes() if axis not in plain)
         for axes, letters in ((plain, SHARED_LETTERS), (summed, REDUCED_LETTERS)):
             for place, axis in enumerate(axes):
                 self._names.setdefault(axis, _letter(letters, place))
@@ -182,10 +180,6 @@ def _letter(letters: str, place: int) -> str:
     return letters[rest] + (str(rounds) if rounds else "")
 
 
-def _reduced(stage: Stage) -> tuple[Axis, ...]:
-    return stage.reduced if isinstance(stage, (form.Reduce, form.Contract)) else ()
-
-
 class _Formula:
     """Writes scalars; parts used twice, and parts too long for a line, become definitions."""
 
@@ -210,12 +204,14 @@ class _Formula:
                 text = (name, ATOM)
             self.texts[id(part)] = text
 
-    def __call__(self, scalar: Scalar) -> str:
-        return self.texts[id(scalar)][0]
+    def __call__(self, scalar: Scalar, loosest: int = 0) -> str:
+        """The text of a scalar, in parentheses if its sign binds no more strongly than ``loosest``."""
+        text, strength = self.texts[id(scalar)]
+        return text if strength > loosest else f"({text})"
 
     def _write(self, part: Scalar) -> Text:
         if isinstance(part, Literal):
-            return repr(part.value.item()), ATOM
+            return str(part.value), ATOM if part.value >= 0 else 6
         if isinstance(part, Position):
             text = self.axes.size(part.size)
             return text, ATOM if text.isalnum() else 4
@@ -269,11 +265,11 @@ def _right_side(stage: Stage, axes: AxisNames, formula: _Formula) -> tuple[str, 
     if isinstance(stage, form.Map):
         return "map", formula(stage.value)
     if isinstance(stage, form.Reduce):
-        return "reduction", f"{COMBINES[stage.combine]} over {_over(stage.reduced, axes)} of {formula(stage.value)}"
+        return "reduction", f"{COMBINES[stage.combine]} over {_over(stage.reduced, axes)} of {formula(stage.value, SUM)}"
     if isinstance(stage, form.Contract):
         return "contraction", f"sum over {_over(stage.reduced, axes)} of {formula(stage.left)} * {formula(stage.right)}"
     if isinstance(stage, form.Scan):
-        return "scan", f"running {COMBINES[stage.combine]} along {axes[stage.scanned]} of {formula(stage.value)}"
+        return "scan", f"running {COMBINES[stage.combine]} along {axes[stage.scanned]} of {formula(stage.value, SUM)}"
     if isinstance(stage, form.Accumulate):
         where = ", ".join(map(axes.size, stage.destination))
         return "accumulation", f"0; at [{where}] add {formula(stage.value)} for {_over(stage.contributions, axes)}"

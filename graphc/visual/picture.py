@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
@@ -57,8 +58,9 @@ class Picture:
         self.kernels = _kernels_of(schedule)
         self.folded = folded_nodes(graph)
         self.kinds: dict[str, None] = {}
-        self.ids: dict[object, str] = {}
+        self.ids: dict[tuple[str, Any], str] = {}
         self._made_boxes: set[Path] = set()
+        self._part_of: dict[str, str] = {}  # of the nodes of the picture, bodies aside
         self._has_upper: set[str] = set()
 
     @property
@@ -95,10 +97,10 @@ class Picture:
         """The picture in Graphviz's language."""
         nodes = [node for node in self.graph.nodes if self.parts[node] in self.show and node not in self.folded]
         parts = [part for part in PARTS if any(self.parts[node] == part for node in nodes)]
-        self.beside = FORWARD in parts and len(parts) > 1
-        if len(parts) > 1 or len(self.show) < len(PARTS):
+        self.beside = FORWARD in parts and len(parts) > 1 and not self.kernels
+        if not self.kernels and (len(parts) > 1 or len(self.show) < len(PARTS)):
             for part in parts:
-                self._box((part,), TITLES[part], part)
+                self._box((part,), "" if self.beside else TITLES[part], part)
         self._kernel_boxes(nodes)
         for node in nodes:
             self._node(node, self._path(node))
@@ -106,7 +108,7 @@ class Picture:
             self._edges(node)
             self._bodies(node)
         self._outputs()
-        self._legend()
+        self._top(parts)
         self._anchor(nodes)
         if title:
             self.canvas.title(title)
@@ -122,19 +124,19 @@ class Picture:
         )
 
     def _kernel_boxes(self, nodes: Iterable[Node]) -> None:
-        """A box for each kernel of two nodes or more: inside a part's box if it lies in one, else around all."""
+        """A box for each kernel, with the parts of the step that it belongs to."""
         members: dict[int, list[Node]] = {}
         for node in nodes:
             if node in self.kernels:
                 members.setdefault(self.kernels[node], []).append(node)
         self._kernel_path: dict[Node, Path] = {}
         for number, inside in sorted(members.items()):
-            parts = {self.parts[node] for node in inside}
-            outer = (next(iter(parts)),) if len(parts) == 1 else ()
-            path = (*(outer if outer in self._made_boxes else ()), f"kernel{number}")
-            self.canvas.box(
-                path, f"kernel {number}", {"style": "rounded,bold", "color": self.theme.kernel, "fontcolor": self.theme.kernel}
-            )
+            parts = [part for part in PARTS if any(self.parts[node] == part for node in inside)]
+            path = (f"kernel{number}",)
+            attributes = {"style": "rounded,bold", "color": self.theme.kernel, "fontcolor": self.theme.kernel}
+            if len(parts) == 1:
+                attributes |= {"style": "filled,rounded,bold", "fillcolor": self.theme.parts[parts[0]][0]}
+            self.canvas.box(path, f"kernel {number}: {' and '.join(parts)}", attributes)
             self._kernel_path.update(dict.fromkeys(inside, path))
 
     def _path(self, node: Node) -> Path:
@@ -149,6 +151,8 @@ class Picture:
         kind = kind_of(node)
         self.kinds[kind] = None
         name = self.ids[scope, node] = f"n{len(self.ids)}"
+        if not scope:
+            self._part_of[name] = self.parts[node]
         constants = {} if not takes_numbers(node) else {
             place: text for place, tensor in enumerate(node.inputs) if (text := scalar_text(tensor)) is not None
         }
@@ -166,6 +170,7 @@ class Picture:
             kind = kind_of(node) if isinstance(node.op, Source) else "saved"
             self.kinds[kind] = None
             self.ids[key] = f"n{len(self.ids)}"
+            self._part_of[self.ids[key]] = self.parts[node]
             lines = label_of(node, {})
             if given := self.names.get(tensor):
                 lines = lines if isinstance(node.op, Source) else (given, *lines[:1])
@@ -214,19 +219,20 @@ class Picture:
         self.canvas.edge(upper, lower, lines, attributes, tip)
 
     def _anchor(self, nodes: list[Node]) -> None:
-        """The backward part begins where the forward part ends."""
-        if not self.beside:
+        """The backward part begins where the forward part ends: its longest chain starts beside the first result."""
+        ends = [node for node in nodes if self.parts[node] == FORWARD and node.results[0] in self.outputs]
+        if not self.beside or not ends:
             return
-        inside = set(nodes)
-        last = [n for n in nodes if self.parts[n] == FORWARD and n.results[0] in self.outputs]
-        first = [
-            node for node in nodes
-            if self.parts[node] == BACKWARD
-            and not any(self._source(t).node in inside and self.parts[self._source(t).node] == BACKWARD for t in node.inputs)
-        ]  # fmt: skip
-        for end in last[:1]:
-            for start in first:
-                self.canvas.raw(f"{self.ids['', end]} -> {self.ids['', start]} [style=invis minlen=0 weight=0];")
+        height: dict[Node, int] = {}
+        for node in reversed(nodes):
+            if self.parts[node] == BACKWARD:
+                for tensor in node.inputs:
+                    source = self._source(tensor).node
+                    height[source] = max(height.get(source, 0), height.get(node, 0) + 1)
+        chain = [node for node in nodes if self.parts[node] == BACKWARD]
+        if chain:
+            start = max(chain, key=lambda node: height.get(node, 0))
+            self.canvas.raw(f"{self.ids['', ends[0]]} -> {self.ids['', start]} [style=invis minlen=0 weight=0];")
 
     # --- results, bodies, legend
 
@@ -237,6 +243,7 @@ class Picture:
                 continue
             self.kinds["output"] = None
             name = self.ids["output", place] = f"n{len(self.ids)}"
+            self._part_of[name] = self.parts[source.node]
             label = self.names.get(tensor) or (f"result {place}" if len(self.graph.outputs) > 1 else "result")
             path = (self.parts[source.node],)
             path = path if path in self._made_boxes else ()
@@ -280,12 +287,33 @@ class Picture:
         for place, tensor in enumerate(body.outputs):
             while tensor.node in hidden and tensor.node.inputs:
                 tensor = tensor.node.inputs[0]
-            name = self.ids[scope, "output", place] = f"n{len(self.ids)}"
+            name = self.ids[scope + " output", place] = f"n{len(self.ids)}"
             self.canvas.node(name, (f"output {place}",), self.theme.node("output"), f"output {place} of the body", path)
             self._connect(self.ids[scope, tensor.node], name, (str(tensor.type),), {})
 
-    def _legend(self) -> None:
-        """A row that shows every kind of node in the picture, above it."""
+    def _top(self, parts: list[str]) -> None:
+        """The legend, below it the parts' titles side by side, below these the picture; hidden edges hold them there."""
+        below = self._legend()
+        upper = dict.fromkeys(PARTS, below)
+        if self.beside:
+            for part in parts:
+                upper[part] = f"title_{part}"
+                plain = {"shape": "plain", "fontsize": "15", "fontcolor": self.theme.parts[part][1]}
+                self.canvas.node(upper[part], (TITLES[part],), plain, TITLES[part], (part,))
+                self.canvas.raw(f"{below} -> {upper[part]} [style=invis];")
+            self._row([upper[part] for part in parts])
+        for name, part in self._part_of.items():
+            if name not in self._has_upper:
+                self.canvas.raw(f"{upper[part]} -> {name} [style=invis weight=0];")
+
+    def _row(self, names: list[str]) -> None:
+        """Nodes beside each other, in this order."""
+        self.canvas.raw("{rank=same; " + " ".join(f"{name};" for name in names) + "}")
+        for left, right in pairwise(names):
+            self.canvas.raw(f"{left} -> {right} [style=invis];")
+
+    def _legend(self) -> str:
+        """A row that shows every kind of node in the picture; the name of its first node."""
         path = ("legend",)
         quiet = {"style": "rounded", "color": self.theme.quiet, "fontcolor": self.theme.quiet, "margin": "6", "fontsize": "10"}
         self.canvas.box(path, "legend", quiet)
@@ -293,12 +321,8 @@ class Picture:
         for kind in row:
             small = {**self.theme.node(kind), "fontsize": "9", "height": "0.25", "margin": "0.05,0.03"}
             self.canvas.node(f"legend_{kind}", (MEANINGS[kind],), small, MEANINGS[kind], path)
-        self.canvas.raw("{rank=same; " + " ".join(f"legend_{kind};" for kind in row) + "}")
-        for left, right in pairwise(row):
-            self.canvas.raw(f"legend_{left} -> legend_{right} [style=invis];")
-        tops = [name for key, name in self.ids.items() if name not in self._has_upper]
-        for name in tops:
-            self.canvas.raw(f"legend_{row[0]} -> {name} [style=invis weight=0];")
+        self._row([f"legend_{kind}" for kind in row])
+        return f"legend_{row[0]}"
 
 
 def _kernels_of(schedule: Schedule | None) -> dict[Node, int]:

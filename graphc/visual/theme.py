@@ -16,7 +16,7 @@ Attributes = dict[str, str]
 FONT = "Helvetica,Arial,DejaVu Sans,sans-serif"
 
 SHAPES: MappingProxyType[str, Attributes] = MappingProxyType({
-    "placeholder": {"shape": "parallelogram", "margin": "0.02,0.02"},
+    "placeholder": {"shape": "polygon", "sides": "4", "skew": "0.22", "margin": "0.02,0.02"},
     "variable": {"shape": "cylinder", "margin": "0.14,0.06"},
     "constant": {"shape": "note"},
     "map": {"shape": "box", "style": "filled,rounded"},

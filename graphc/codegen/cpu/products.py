@@ -133,7 +133,7 @@ class _Blocks:
         self.m = _Cut(plan.m, TALL_BLOCK_ROWS if tall else BLOCK_ROWS) if plan.m in shared else None
         self.n = _Cut(plan.n, WIDE_BLOCK_COLUMNS if wide and not tall else BLOCK_COLUMNS) if plan.n in shared else None
         self.cuts = [cut for cut in (self.m, self.n) if cut is not None]
-        self.points = [axis for axis in shared if axis not in (plan.m, plan.n)] 
+        self.points = [axis for axis in shared if axis not in (plan.m, plan.n)]
         self.points += [cut.blocks for cut in self.cuts if cut.blocks.extent != 1]
 
     def keep_in_scratch(self) -> None:

@@ -1,0 +1,129 @@
+"""The command line, as users call it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from graphc import cli, config
+from graphc.ir.op import REGISTRY, Op
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of a command, with a module that declares a graph."""
+    (tmp_path / "small_model.py").write_text(
+        "import graphc\n"
+        "x = graphc.placeholder('x', ('batch', 3))\n"
+        "w = graphc.variable([[1.0], [2.0], [3.0]], name='w')\n"
+        "loss = (graphc.tanh(x @ w) ** 2).mean()\n"
+        "number = 3\n"
+        "def model():\n"
+        "    return loss\n"
+        "def broken():\n"
+        "    return x @ x\n"
+        "def failing():\n"
+        "    return 1 / 0\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("graphc", "numba", "llvmlite", "processor", "threads", "cache", "renderer", str(config.current().cache_dir)):
+        assert part in shown
+
+
+def test_ops_lists_every_op(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ops"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == sorted(REGISTRY)
+
+
+def test_ops_check_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ops", "--check", "--op", "tanh", "--op", "add"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 of 2 ops passed" in shown
+    assert "ints, floats" in shown
+
+
+def test_ops_check_fails_for_a_wrong_op(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(REGISTRY["square"]), "expression", "x * x + 0.01")
+    assert cli.main(["ops", "--check", "--op", "square"]) == 1
+    shown = capsys.readouterr().out
+    assert "FAILED" in shown
+    assert "failed: square" in shown
+
+
+def test_ops_check_fails_for_a_wrong_derivative(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(self: Op, node: object, g: object) -> tuple[object]:
+        return (g,)
+
+    monkeypatch.setattr(type(REGISTRY["sin"]), "vjp", wrong)
+    assert cli.main(["ops", "--check", "--op", "sin"]) == 1
+    assert "central differences give" in capsys.readouterr().out
+
+
+def test_unknown_op(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ops", "--check", "--op", "tahn"]) == 1
+    shown = capsys.readouterr().err
+    assert "there is no op named 'tahn'" in shown
+    assert "did you mean 'tanh'?" in shown
+
+
+@pytest.mark.parametrize("name", ["loss", "model"])
+def test_draw(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    target = folder / "loss.dot"
+    assert cli.main(["draw", f"small_model:{name}", "-o", str(target), "--backward"]) == 0
+    assert target.read_text().lstrip().startswith("digraph")
+    assert str(target) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("small_model", "expected MODULE:NAME"),
+        ("no_such_module:x", "No module named 'no_such_module'"),
+        ("small_model:absent", "has no attribute 'absent'"),
+        ("small_model:broken", "matmul: inner dimensions differ"),
+        ("small_model:failing", "ZeroDivisionError"),
+        ("small_model:number", "draw"),
+    ],
+)
+def test_draw_refuses(folder: Path, capsys: pytest.CaptureFixture[str], target: str, message: str) -> None:
+    assert cli.main(["draw", target, "-o", "x.dot"]) == 1
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_cache(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before = config.current().cache_dir
+    config.configure(cache_dir=tmp_path / "kernels")
+    try:
+        assert cli.main(["cache", "path"]) == 0
+        assert capsys.readouterr().out.strip() == str(tmp_path / "kernels")
+        assert cli.main(["cache"]) == 0
+        assert "0 kernels" in capsys.readouterr().out
+        assert cli.main(["cache", "clear"]) == 0
+        assert "removed 0 kernels" in capsys.readouterr().out
+    finally:
+        config.configure(cache_dir=before)
+
+
+def test_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "graphc", "ops"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert "tanh" in done.stdout
+
+
+def test_a_wrong_command_is_explained() -> None:
+    done = subprocess.run([sys.executable, "-m", "graphc", "fly"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "invalid choice" in done.stderr
+    assert "Traceback" not in done.stderr

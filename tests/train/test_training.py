@@ -1,0 +1,180 @@
+"""A model trains: the same bits for any number of workers and any memory plan, at any batch size, without recompiling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import graphc
+from graphc import nn, optim
+from graphc.runtime import executable
+
+
+def make_data(count: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, 20)).astype(np.float32), rng.integers(0, 5, count)
+
+
+def make_model(dtype: str = "float32", rate: float = 0.2):
+    """Placeholders, loss, updates and scores of a small classifier."""
+    x = graphc.placeholder("x", ("batch", 20), dtype)
+    labels = graphc.placeholder("labels", ("batch",), "int64")
+    model = nn.Sequential(nn.Dense(33), nn.relu, nn.Dropout(rate), nn.Dense(17, nn.tanh), nn.Dense(5))
+    loss = nn.softmax_cross_entropy(model(x, training=True), labels).mean()
+    return x, labels, loss, optim.Adam(1e-2).minimize(loss), model(x)
+
+
+def losses(steps: int, graph, **session_options) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Losses of some steps, and the trainable variables after them."""
+    x, labels, loss, train, _ = graph
+    images, targets = make_data()
+    with graphc.Session(seed=3, **session_options) as session:
+        found = np.array([session.run([loss, train], {x: images, labels: targets})[0] for _ in range(steps)])
+        return found, [session.get(v) for v in optim.trainable_variables(loss)]
+
+
+def test_same_bits_for_any_workers_and_memory_plan(monkeypatch):
+    """100 steps; every kernel is shared out, however small, so that two workers really split the work."""
+    monkeypatch.setattr(executable, "PARALLEL_WORK", 1)
+    graph = make_model()
+    first, weights = losses(100, graph, threads=1)
+    assert first[-1] < 0.5 * first[0]
+    for options in ({"threads": 2}, {"threads": 3}, {"threads": 1, "reuse_memory": False}, {"threads": 2, "reuse_memory": False}):
+        again, others = losses(100, graph, **options)
+        assert again.tobytes() == first.tobytes(), options
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(weights, others, strict=True)), options
+
+
+def test_compiled_training_follows_the_reference_interpreter():
+    graph = make_model("float64")
+    x, labels, loss, train, _ = graph
+    images, targets = make_data()
+    found = []
+    for backend in ("compiled", "reference"):
+        with graphc.Session(seed=3, backend=backend) as session:
+            feeds = {x: images.astype(np.float64), labels: targets}
+            found.append([float(session.run([loss, train], feeds)[0]) for _ in range(20)])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-10)
+
+
+def test_any_batch_size_without_compiling():
+    x, labels, loss, train, scores = make_model()
+    with graphc.Session() as session:
+        program = session.prepare([loss, train, scores], [x, labels])
+        before = program.compilations
+        assert before > 0
+        for count in (64, 37, 1, 1000):
+            images, targets = make_data(count)
+            value, update, made = session.run([loss, train, scores], {x: images, labels: targets})
+            assert np.isfinite(value) and update is None and made.shape == (count, 5)
+            with graphc.Session(backend="reference") as oracle:
+                for variable in optim.trainable_variables(loss):
+                    oracle.set(variable, session.get(variable))
+                expected = oracle.run(scores, {x: images})
+            got = session.run(scores, {x: images})
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+        assert program.compilations == before
+        assert session.steps == 4
+
+
+def test_evaluation_does_not_advance_the_random_stream():
+    x, labels, loss, train, scores = make_model()
+    images, targets = make_data()
+    feeds = {x: images, labels: targets}
+    with graphc.Session(seed=1) as session:
+        first, second = session.run(loss, feeds), session.run(loss, feeds)
+        assert first == second
+        session.run(train, feeds)
+        assert session.run(loss, feeds) != first
+
+
+def test_kernels_and_planned_bytes_of_a_training_step():
+    """What fusion makes of a step: the numbers change only when fusion or the memory plan does."""
+    x = graphc.placeholder("x", ("batch", 20))
+    labels = graphc.placeholder("labels", ("batch",), "int64")
+    logits = nn.Sequential(nn.Dense(32, nn.relu), nn.Dense(10))(x)
+    loss = nn.softmax_cross_entropy(logits, labels).mean()
+    train = optim.SGD(0.1).minimize(loss)
+    images, targets = make_data()
+    with graphc.Session(threads=1) as session:
+        session.run([loss, train], {x: images, labels: targets})
+        (program,) = session.programs
+        # prelude; dense+relu; dense+softmax+its gradient; loss and step; hidden gradient; two weights; two biases
+        assert program.kernels == 9
+        assert program.memory.peak <= 1.1 * program.memory.lower_bound
+
+
+def formula_sgd(w, g, state, t):
+    return w - 0.1 * g
+
+
+def formula_momentum(w, g, state, t):
+    state["v"] = 0.9 * state.get("v", 0) + 0.1 * g
+    return w - 0.1 * state["v"]
+
+
+def formula_classical(w, g, state, t):
+    state["v"] = 0.9 * state.get("v", 0) + g
+    return w - 0.1 * state["v"]
+
+
+def formula_nesterov(w, g, state, t):
+    state["v"] = 0.9 * state.get("v", 0) + g
+    return w - 0.1 * (0.9 * state["v"] + g)
+
+
+def formula_rmsprop(w, g, state, t):
+    state["e"] = 0.9 * state.get("e", 0) + 0.1 * g * g
+    return w - 0.1 * g / np.sqrt(state["e"] + 1e-8)
+
+
+def formula_adam(w, g, state, t):
+    state["m"] = 0.9 * state.get("m", 0) + 0.1 * g
+    state["v"] = 0.999 * state.get("v", 0) + 0.001 * g * g
+    return w - 0.1 * (state["m"] / (1 - 0.9**t)) / (np.sqrt(state["v"] / (1 - 0.999**t)) + 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "formula"),
+    [
+        (optim.SGD(0.1), formula_sgd),
+        (optim.Momentum(0.1), formula_momentum),
+        (optim.Momentum(0.1, classical=True), formula_classical),
+        (optim.Momentum(0.1, classical=True, nesterov=True), formula_nesterov),
+        (optim.RMSProp(0.1), formula_rmsprop),
+        (optim.Adam(0.1), formula_adam),
+    ],
+    ids=["sgd", "momentum", "classical", "nesterov", "rmsprop", "adam"],
+)
+def test_optimizers_follow_their_formulas(optimizer, formula):
+    target = np.array([[1.0, -2.0, 3.0], [0.5, 0.0, -1.0]])
+    start = np.array([[0.3, 0.1, -0.2], [1.0, 2.0, 0.7]])
+    w = graphc.variable(start)
+    loss = ((w - target) ** 2).sum() / 2
+    train = optimizer.minimize(loss)
+    expected, state = start.copy(), {}
+    with graphc.Session() as session:
+        for t in range(1, 8):
+            session.run(train)
+            expected = formula(expected, expected - target, state, t)
+            np.testing.assert_allclose(session.get(w), expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_schedule_is_graph_and_compiles_once():
+    w = graphc.variable(np.array([8.0]))
+    train = optim.SGD(lambda step: 1.0 / graphc.cast(step, "float64")).minimize(w.sum())
+    with graphc.Session() as session:
+        for _ in range(4):
+            session.run(train)
+        assert len(session.programs) == 1
+        np.testing.assert_allclose(session.get(w), 8 - (1 + 1 / 2 + 1 / 3 + 1 / 4))
+
+
+def test_updates_read_old_values_and_take_effect_together():
+    a, b = graphc.variable(np.array([1.0, 2.0])), graphc.variable(np.array([10.0, 20.0]))
+    swap = [graphc.assign(a, b), graphc.assign(b, a + b)]
+    with graphc.Session() as session:
+        old, *_ = session.run([a, *swap])
+        np.testing.assert_array_equal(old, [1.0, 2.0])
+        np.testing.assert_array_equal(session.get(a), [10.0, 20.0])
+        np.testing.assert_array_equal(session.get(b), [11.0, 22.0])
