@@ -15,7 +15,7 @@ import linecache
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from graphc.codegen.emit import Source
 from graphc.codegen.source import KernelId, KernelSource, MicroKernel, Scratch, Status
 from graphc.compiler import PIPELINE, compile_graph
 from graphc.ir import verify
+from graphc.ir.origin import Origin
 from graphc.ir.printer import format_graph
 from graphc.runtime.table import Call, Commit, Copy
 from graphc.schedule.report import format_schedule, tensor_names
@@ -39,9 +40,9 @@ import graphc
 
 x = graphc.placeholder("x", ("batch", 3))
 labels = graphc.placeholder("labels", ("batch",), "int64")
-w = graphc.variable([[0.1, -0.2, 0.3, 0.0], [0.2, 0.1, -0.3, 0.1], [-0.1, 0.3, 0.2, -0.2]], name="w")
+w = graphc.variable([[0.5, -0.25, 0.0], [0.25, 0.5, -0.5], [-0.5, 0.0, 0.25], [0.0, 0.25, 0.5]], name="w")
 
-scores = graphc.tanh(x @ w)
+scores = graphc.tanh(x @ w.T)
 loss = graphc.softmax_cross_entropy(scores, labels).mean()
 slope = graphc.gradients(loss, w)
 step = graphc.assign(w, w - 0.5 * slope)
@@ -54,9 +55,6 @@ SMALL, LARGE = 64, 8192
 WORKERS = 2
 STEPS = 5
 
-SHOWN_KERNEL = 2
-"""The kernel whose source stands in the open; the others are folded away."""
-
 INTRODUCTION = """\
 # One model through the whole pipeline
 
@@ -65,8 +63,8 @@ This page follows ten lines of Python down to machine code and back up to a fall
 picture. The page is written by [`make_pipeline.py`](make_pipeline.py) from one run, and a test compares the two, so what
 you read is what the compiler does. `GRAPHC_DUMP=folder` gives you the same for any program of your own.
 
-A layer of weights `w`, a hyperbolic tangent, a softmax cross-entropy against the labels, and one step of gradient
-descent. The number of rows has a name instead of a number:
+A layer with a row of weights for each of four classes, a hyperbolic tangent, a softmax cross-entropy against the labels,
+and one step of gradient descent. The number of examples has a name instead of a number:
 """
 
 DECLARE = """\
@@ -79,37 +77,42 @@ overflow, the logarithm of the sum of exponentials after the row's largest score
 changes nothing in the result, so it sits behind `stop_gradient`, and the `where` around it keeps rows with infinite
 scores right. `batch` stays a name: it will be a loop bound that kernels read when they run.
 
-How to read the text: `%4: float32[batch, 4] = tanh(%3)` is tensor 4, its type, and the node that makes it. In the
-picture, boxes are ops, slanted boxes are fed, drums are variables; numbers are written inside the ops that use them.
-The derivative is so far a single node, `gradient`: a promise.
+How to read the text: `%5: float32[batch, 4] = tanh(%4)` is tensor 5, its type, and the node that makes it. In the
+picture the forward graph flows down; the derivative and the update, drawn beside it, flow up. Dashed arrows are values that
+these read of the forward graph. Numbers are written inside the ops that use them, and two operands of which the order
+matters are called `a` and `b`. The derivative is so far a single node, `gradient`: a promise.
 """
 
 PROSE = {
     "simplify": """\
-Rules rewrite the forward graph until none applies: they fold what is constant, drop what changes nothing, and put
-unstable forms into stable ones. It runs before differentiation because a smaller forward graph has a smaller
-derivative, and because some forms are only recognisable while they are whole. The tensors that something is
-differentiated by are pinned, so that no rule can look through them.
+Rules rewrite the graph until none applies: they fold what is constant, drop what changes nothing, and put unstable forms
+into stable ones. This runs before differentiation because a smaller forward graph has a smaller derivative, and because
+some forms are recognised only while they are whole.
+
+Here the transposition of `w` goes. A product is one op for all its forms, `contract`, whose labels say which axes are
+summed: `mk,kn->mn` of `x` and the transposed `w` is `mk,nk->mn` of `x` and `w` itself, which reads the same numbers with
+other strides.
 """,
     "differentiate": """\
 The `gradient` node is replaced by the graph it stands for. The pass walks the forward graph backwards once; each op says
 how a change of its result turns into changes of its inputs (its `vjp`), in ordinary ops. The backward nodes carry the
 line of the forward node that they belong to, marked `gradient of`.
 
-The scores reach the loss along several paths: they are compared with the label's score, and they are summed up in the
-normalisation. Each path contributes to the derivative, and the contributions are added by a `path_sum` node, which
-remembers which use each one came from: the multi-path chain rule as a node that you can point at. `stop_gradient` has
-done its work and is gone: the path through the row's largest score contributes nothing.
+The scores reach the loss along two paths that have a derivative: the label's score is taken from them, and their
+exponentials are summed up. Each path contributes, and the contributions are added by a `path_sum` node, which remembers
+which use each one came from: the multi-path chain rule as a node that you can point at (the yellow circle). The path
+through the row's largest score contributes nothing; `stop_gradient` has done its work and is gone.
 """,
     "decompose": """\
 Ops that are defined by other ops are replaced by these. That happens only now because a function with a derivative of
 its own (`graphc.custom_gradient`) must stay whole until it has been differentiated. This model has none.
 """,
     "simplify_all": """\
-The same rules once more, now over forward and backward graph together. The chain rule is generous with multiplications
-by one and sums that are known beforehand; here they go. Forward values that the derivative needs again, like the
-exponentials, exist once, because equal pure nodes are always one node. What is left of the derivative of the softmax
-cross-entropy is the textbook's: the probabilities, minus one at the label, over the number of rows, with no logarithm.
+The same rules once more, now over forward and backward graph together. The chain rule goes op by op, so it leaves steps
+that undo each other, such as a reshape of a reshape, or that are done too late: the sign is now changed on one number,
+before it is broadcast to all rows. Forward values that the derivative needs again, like the exponentials, exist once,
+because equal pure nodes are always one node. What is left of the derivative of the softmax cross-entropy is the
+textbook's: the probabilities, minus one at the label, over the number of rows, with no logarithm.
 """,
     "number_streams": """\
 Every random op gets a number, its place in the program. Its random words are a function of the session's seed, this
@@ -128,23 +131,25 @@ point of the shared loop; whether it does is a comparison of index expressions, 
 ordered: one that can fail, because it uses data as an index, comes before the first that writes a variable, so that a
 failed step changes nothing.
 
-Compare with the graph above: the matrix product, the tangent and the row's softmax share one loop over rows. The mean
-needs all rows, so it is a kernel of its own. The derivative by the scores is one formula an element: the label's
-one-hot row became `j == label`. And the last matrix product, which sums over rows, updates `w` as soon as its
-result is there.
+Compare with the graph above. The matrix product, the tangent, the softmax of the row and the derivative by the scores share
+one loop over rows, in which the label's one-hot row is `j == label`. The mean needs all rows, so it is a kernel of its own.
+The last matrix product sums over rows, and its result updates `w` at once: no gradient is ever stored. In the picture the
+arrows are what goes through memory, and how many bytes.
 """,
     "emit": """\
 Each kernel is printed as a Python function for Numba. It gets a table of addresses, a table of sizes, and which worker of
 how many it is; it allocates nothing and raises nothing. The names are numbered in order of use and nothing of the model
 appears, so two layers of equal form are the same text and are compiled once; the object code is kept in a cache under
-a key made of the text. This is the kernel of the derivative, with the line of the model that each line comes from:
+a key made of the text. This is the kernel with the most stages, with the lines of the model that each stage comes from:
 """,
 }
 
 READING_A_KERNEL = """\
-`share` gives this worker its rows. What does not depend on the inner loop was moved out of it; `load` and `store` go
-through raw pointers so that LLVM sees plain vector code; `select` chooses without a branch. No multiplication and
-addition were contracted into one rounding, so a value recomputed elsewhere has the same bits. The other kernels:
+`share` gives each worker some blocks of rows. `contract` is the micro-kernel for products, compiled once and called by
+address; its block of results stays on the stack while the other stages go over it. What does not depend on an
+inner loop was moved out of it, `load` and `store` go through raw pointers so that LLVM sees plain memory, and `select`
+chooses without a branch. A multiplication and an addition of two ops are never contracted into one rounding, so a value
+that is recomputed elsewhere has the same bits. The other kernels:
 """
 
 MEMORY = """\
@@ -165,9 +170,9 @@ worker 0 does it all:
 """
 
 TABLE_LARGE = """\
-The same kernels with {large} rows. A new memory plan and a new table, nothing compiled. Now kernels with enough work are shared
+The same kernels with {large} rows. A new memory plan and a new table, nothing compiled. Now kernels with enough work are called
 by all workers, and there is a *barrier* where a kernel touches bytes that another worker may have just written, or may
-still be reading:
+still be reading. One that has a barrier behind it already, like the last, needs none of its own:
 """
 
 COMMIT = """\
@@ -179,8 +184,9 @@ RUN = """\
 ## Run
 
 ```python
-{model}
 import numpy as np
+
+{model}
 
 generator = np.random.default_rng(0)
 rows = generator.normal(size=({small}, 3)).astype("float32")
@@ -196,8 +202,8 @@ with graphc.Session(threads={workers}, seed=0) as session:
 {losses}
 ```
 
-The program has {kernels} kernels. Running it with {small} rows loaded or compiled {first} pieces of machine code, and then
-running it with {large} rows {more} more.
+For the steps with {small} rows, {first} pieces of machine code were compiled or taken from the cache: {kernels} kernels, and the
+micro-kernel for products that some of them call. For the step with {large} rows {more} had to be added.
 """
 
 
@@ -293,41 +299,55 @@ def show_stages(page: Page, graph: Graph) -> Source:
             if graph_text(product) != graph_text(before):
                 show_graph(page, name, number, product)
         elif isinstance(product, Schedule):
-            page.block(short_origins(format_schedule(product)))
+            page.block(schedule_text(product))
             page.picture(f"{number:02d}_{name}", draw_schedule(product), "the kernels and what passes between them")
         else:
             show_sources(page, product)
     return product
 
 
-def short_origins(text: str) -> str:
-    """The same text with the model's lines by number only."""
-    return re.sub(rf"# {MODEL_FILE}:(\d+): (.*?)( \(gradient of (\w+)\))?$", _short_origin, text, flags=re.MULTILINE)
-
-
-def _short_origin(found: re.Match[str]) -> str:
-    return f"# line {found[1]}" + (f", gradient of {found[4]}" if found[4] else "")
+def schedule_text(schedule: Schedule) -> str:
+    """The schedule's text, with the model's lines by number."""
+    kernels = iter(schedule.kernels())
+    lines = []
+    for line in format_schedule(schedule).splitlines():
+        if line.startswith("kernel "):
+            lines += [line, f"    # {model_lines(node.origin for node in next(kernels).nodes)}"]
+        elif not line.startswith("    # "):
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def show_sources(page: Page, source: Source) -> None:
     """One kernel in the open with the model's lines beside it, the others folded away."""
     kernels = list(source.kernels.values())
-    page.block(with_lines(kernels[SHOWN_KERNEL]), "py")
+    _, shown = max((len(kernel.stages), -number) for number, kernel in enumerate(source.kernels))
+    page.block(with_lines(kernels[-shown]), "py")
     page.add(READING_A_KERNEL)
     for number, kernel in enumerate(kernels):
-        if number != SHOWN_KERNEL:
+        if number != -shown:
             page.folded(f"kernel {number}", with_lines(kernel), "py")
 
 
 def with_lines(kernel: KernelSource) -> str:
-    """A kernel's text with numbers of the model's lines."""
-    lines, shown = [], ""
+    """A kernel's text; the comment that opens a stage gains the lines of the model that it comes from."""
+    lines = []
     for number, line in enumerate(kernel.text.splitlines(), start=1):
-        origins = sorted({origin.line for origin in kernel.lines.get(number, ()) if origin.filename == MODEL_FILE})
-        words = ("line " if len(origins) == 1 else "lines ") + ", ".join(map(str, origins)) if origins else ""
-        lines.append(f"{line:<72s}  # {words}" if words and words != shown and "#" not in line else line)
-        shown = words or shown
+        words = model_lines(kernel.lines.get(number, ()))
+        lines.append(f"{line:<72s}  <- {words}" if words and line.lstrip().startswith("#") else line)
     return "\n".join(lines)
+
+
+def model_lines(origins: Iterable[Origin]) -> str:
+    """Words for the model's lines among some origins, and whether their gradients are meant."""
+    found = [origin for origin in origins if origin.filename == MODEL_FILE]
+    declared, derived = (
+        sorted({origin.line for origin in found if bool(origin.derived) is flag}) for flag in (False, True)
+    )
+    words = [f"line{'s' * (len(declared) > 1)} {', '.join(map(str, declared))}"] if declared else []
+    if derived:
+        words.append(f"gradient of line{'s' * (len(derived) > 1)} {', '.join(map(str, derived))}")
+    return " and ".join(words)
 
 
 def describe_table(program: Program) -> str:

@@ -21,6 +21,8 @@ from typing import Any
 from graphc.errors import GraphcError
 from graphc.ir.types import DTYPES, FLOATS, INTEGERS
 
+PACKAGES = ("numpy", "numba", "llvmlite", "networkx", "graphviz", "pygraphviz", "safetensors")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -67,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     ops.set_defaults(command=show_ops)
 
     draw = commands.add_parser("draw", help="draw a graph")
-    draw.add_argument("target", metavar="MODULE:NAME", help="a tensor, or a function without arguments that returns tensors")
+    draw.add_argument("target", metavar="MODULE:NAME", help="a tensor, or a function of no arguments that returns one")
     draw.add_argument("-o", "--output", default="graph.svg", help="file to write: .svg, .png, .pdf or .dot (graph.svg)")
     draw.add_argument("--backward", action="store_true", help="draw the gradient too")
     draw.set_defaults(command=draw_target)
@@ -91,7 +93,7 @@ def show_info(arguments: argparse.Namespace) -> int:
     rows = [
         ("graphc", __version__),
         ("Python", f"{platform.python_version()} ({sys.executable})"),
-        *((name, _version(name)) for name in ("numpy", "numba", "llvmlite", "networkx", "graphviz", "pygraphviz", "safetensors")),
+        *((name, _version(name)) for name in PACKAGES),
         ("platform", platform.platform()),
         ("processor", f"{host.cpu} ({host.triple})"),
         ("vectors", f"{8 * host.vector_bytes} bits, {host.vector_registers} registers"),

@@ -17,10 +17,12 @@ from typing import Any
 from graphc import config
 from graphc.codegen.emit import Source, emit
 from graphc.ir import Graph, verify
+from graphc.passes.collector import collector_paused
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
 from graphc.passes.outputs import materialize_outputs
 from graphc.passes.simplify import simplify
+from graphc.passes.split_wide import split_wide
 from graphc.passes.streams import number_streams
 from graphc.schedule.schedule import schedule
 
@@ -30,17 +32,17 @@ PIPELINE: list[tuple[str, Callable[[Any], Any]]] = [
     ("differentiate", differentiate),  # gradient nodes become the backward graph
     ("decompose", decompose),  # ops defined by other ops
     ("simplify_all", simplify),  # both graphs together
+    ("split_wide", split_wide),  # no node reads more tensors than a kernel should
     ("materialize_outputs", materialize_outputs),  # every output gets memory of its own
     ("schedule", schedule),  # nodes become kernels, kernels get an order
     ("emit", emit),  # kernels become source text
 ]
 
+# Ops that a stage removes for good:
 GONE = {"differentiate": {"gradient", "jacobian_rows", "pin", "stop_gradient"}, "decompose": {"custom_call"}}
-"""Ops that a stage removes for good."""
 
 Observer = Callable[[str, Any, float], None]
 """Called after each stage with its name, what it made, and the seconds it took."""
-
 OBSERVERS: list[Observer] = []
 
 
@@ -66,7 +68,8 @@ def compile_graph(graph: Graph, checked: bool | None = None) -> Source:
         observer("declare", graph, 0.0)
     for name, stage in PIPELINE:
         start = time.perf_counter()
-        product = stage(product)
+        with collector_paused():
+            product = stage(product)
         seconds = time.perf_counter() - start
         gone |= GONE.get(name, set())
         if checked and isinstance(product, Graph):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from graphc.errors import FeedError, GraphcWarning
 from graphc.ir.node import Tensor
+from graphc.ir.origin import stack_level
 from graphc.ir.symbolic import Dim, Size, evaluate, exact_quotient, names_of, terms_of
 from graphc.ir.types import format_shape
 
@@ -22,11 +23,13 @@ class Feeder:
     ----------
     placeholders : sequence of Tensor
         What is fed, in order.
+    tell_rounding : bool
+        Warn when float64 is rounded to float32, once.
     """
 
-    def __init__(self, placeholders: Sequence[Tensor]):
+    def __init__(self, placeholders: Sequence[Tensor], tell_rounding: bool = True):
         self.placeholders = tuple(placeholders)
-        self._warned = False
+        self._warned = not tell_rounding
         self._plan = [(p, p.dtype, p.shape, all(isinstance(size, int) for size in p.shape)) for p in self.placeholders]
 
     def __call__(self, values: Sequence[Any]) -> tuple[list[NDArray[Any]], dict[str, int]]:
@@ -110,7 +113,7 @@ class Feeder:
                 f"feed {tensor.name!r}: {array.dtype.name} is rounded to {tensor.dtype.name} at each run; "
                 "said once a program",
                 GraphcWarning,
-                stacklevel=5,
+                stacklevel=stack_level(),
             )
         return cast
 

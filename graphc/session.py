@@ -21,13 +21,21 @@ from numpy.typing import NDArray
 from graphc import config
 from graphc.codegen.emit import Source
 from graphc.compiler import compile_graph
-from graphc.errors import ExecutionError, FeedError, GraphcWarning, GraphError, SessionError
+from graphc.errors import (
+    ExecutionError,
+    FeedError,
+    GraphcWarning,
+    GraphError,
+    IndexOutOfRangeError,
+    SessionError,
+    ShapeError,
+)
 from graphc.feeds import Feeder
 from graphc.ir.graph import Graph, topological
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import Effect
-from graphc.ir.origin import here
-from graphc.ir.symbolic import names_of
+from graphc.ir.op import Effect, Reduction
+from graphc.ir.origin import here, stack_level
+from graphc.ir.symbolic import Dim, evaluate, names_of
 from graphc.ir.types import format_shape
 from graphc.ops.sources import Updates
 from graphc.passes.decompose import decompose
@@ -211,7 +219,7 @@ class Session:
                 f"more than {MOST_PROGRAMS_OF_A_LINE} programs were compiled for {place}: build the graph once, outside "
                 "the loop, and feed it",
                 GraphcWarning,
-                stacklevel=4,
+                stacklevel=stack_level(),
             )
 
     def get(self, variable: Tensor) -> Array:
@@ -235,7 +243,7 @@ class Session:
         """
         with self._lock:
             storage = self._storage(variable)
-            (array,), _ = Feeder([variable])([value])
+            (array,), _ = Feeder([variable], tell_rounding=False)([value])
             storage[...] = array
 
     def _storage(self, variable: Tensor) -> Array:
@@ -320,6 +328,7 @@ class Program:
         _check_updates(graph)
         self.graph = graph
         self._feeder = Feeder(inputs)
+        self._never_empty = _sizes_that_are_never_zero(graph)
         self._rebuild: Callable[[list[Any]], Any] = tuple
         session._check_open()
         with session._lock:
@@ -381,6 +390,10 @@ class Program:
     def _step(self, values: Sequence[Any]) -> list[Any]:
         session = self.session
         arrays, sizes = self._feeder(values)
+        for node, size in self._never_empty:
+            if evaluate(size, sizes) == 0:
+                message = f"{node.op.name}: expected at least one element along its axes, got none: {size} is 0"
+                raise ShapeError(message, origin=node.origin)
         with session._lock:
             session._check_open()
             if self._expanded is not None:
@@ -394,7 +407,10 @@ class Program:
         assert self._expanded is not None
         session, graph = self.session, self._expanded
         values = dict(zip(self.inputs, arrays, strict=True)) | self._leaves(graph)
-        results = reference.evaluate([*graph.outputs, *(node.result for node in graph.effects)], values)
+        try:
+            results = reference.evaluate([*graph.outputs, *(node.result for node in graph.effects)], values)
+        except IndexError as error:
+            raise IndexOutOfRangeError(f"{error}; no variable was changed") from None
         copies = [None if isinstance(t.node.op, Effect) else np.array(r) for t, r in zip(graph.outputs, results, strict=False)]
         for node, value in zip(graph.effects, results[len(graph.outputs) :], strict=True):
             session._variables[node.inputs[0]][...] = value
@@ -512,6 +528,16 @@ def flatten(fetches: Any) -> tuple[list[Tensor], Callable[[list[Any]], Any]]:
 
 def _variables_of(graph: Graph) -> list[Node]:
     return sorted((node for node in graph.nodes if node.op.name == "variable"), key=lambda node: node.serial)
+
+
+def _sizes_that_are_never_zero(graph: Graph) -> list[tuple[Node, Dim]]:
+    """Sizes of axes along which a largest or smallest element is looked for, where only a run says what they are."""
+    found = []
+    for node in graph.nodes:
+        if isinstance(node.op, Reduction) and node.op.combine not in ("add", "multiply"):
+            sizes = [node.inputs[0].shape[axis] for axis in node["axes"]]
+            found += [(node, size) for size in sizes if isinstance(size, Dim)]
+    return found
 
 
 def _check_leaves(graph: Graph) -> None:

@@ -34,7 +34,7 @@ What an op is to the scheduler is said by its base class, one for each way of be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -72,7 +72,20 @@ class Sample:
         return f"Sample({', '.join(shown + [f'{k}={v!r}' for k, v in self.attributes.items()])})"
 
 
-class Op:
+if TYPE_CHECKING:
+    # mypy ignores what a class decorator returns (python/mypy#3135), and so takes ``tanh`` for the class that
+    # :func:`op` replaced. These bases make the class pass for what really stands there: calling it gives "Any", and it
+    # is accepted wherever an op or a function is expected.
+    class _Replaceable(type, Any):
+        pass
+
+    class _Replaced(Any, metaclass=_Replaceable):
+        def __init__(self, *inputs: Any, **attributes: Any) -> None: ...
+else:
+    _Replaced = object
+
+
+class Op(_Replaced):
     """Base of all ops. Instances are callable and build graph.
 
     Attributes

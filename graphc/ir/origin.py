@@ -62,6 +62,14 @@ def here() -> Origin:
     return Origin(frame.f_code.co_filename, frame.f_lineno)
 
 
+def stack_level() -> int:
+    """``stacklevel`` for ``warnings.warn`` in the caller, such that the warning names the user's line."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 @contextmanager
 def derived_from(origin: Origin, what: str = "") -> Iterator[None]:
     """Nodes made inside carry ``origin``'s line, and ``what`` they were derived for."""

@@ -18,7 +18,7 @@ from graphc.ir.op import Sample, op
 from graphc.ir.types import FLOATS, INTEGERS, TensorType, is_integer
 from graphc.ops.base import Elementwise, as_tensor
 from graphc.ops.logic import equal, greater, less, require_numbers, where
-from graphc.ops.samples import integers, normal, spread
+from graphc.ops.samples import integers, normal, positive, spread
 
 NUMBERS = (*INTEGERS, *FLOATS)
 Cotangents = tuple[Tensor | None, ...]
@@ -83,8 +83,8 @@ class divide(Arithmetic):
     reference = np.divide
     expression = "x / y"
     samples = (
-        Sample(normal(2, 3), spread(2, 3)),
-        Sample(normal(3), spread(4, 1)),
+        Sample(normal(2, 3), -positive(2, 3)),
+        Sample(normal(3), positive(4, 1)),
         Sample(np.array([1.0, -1.0, 0.0, np.inf]), np.array([0.0, 0.0, 0.0, np.inf]), differentiable=False),
     )
 

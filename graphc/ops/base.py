@@ -44,7 +44,10 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
         raise GraphError("expected an array or a number, got a list that holds tensors", hint="use graphc.stack(list)")
     if isinstance(value, Dim):
         raise GraphError(f"the size {value} is no tensor", hint="use graphc.size_of(tensor, axis)")
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # nested lists of unequal lengths
+        raise GraphError(f"expected an array or a number: {error}") from None
     if dtype is None and not isinstance(value, (np.ndarray, np.generic)):
         dtype = {"f": DEFAULT_FLOAT, "i": DEFAULT_INT, "b": np.dtype("bool")}.get(array.dtype.kind)
     if dtype is None:

@@ -197,7 +197,7 @@ def einsum(spec: str, a: Any, b: Any) -> Tensor:
     try:
         return contract.make(a, b, spec=compact)
     except GraphcError as error:
-        message = error.message.replace(contract.name, "einsum", 1)
+        message = error.message.replace("contract", "einsum", 1)
         raise type(error)(message, origin=error.origin, hint=error.hint) from None
 
 

@@ -44,7 +44,7 @@ from graphc.ir.types import (
 from graphc.ops.base import as_tensor, broadcast, require, shown
 from graphc.ops.logic import cast, equal, less, where
 from graphc.ops.samples import normal
-from graphc.ops.sizes import dim_size, iota, size_of
+from graphc.ops.sizes import iota, size_of
 from graphc.ops.views import broadcast_to, reshape
 
 Array = np.ndarray[Any, Any]

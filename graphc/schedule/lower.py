@@ -28,8 +28,8 @@ from graphc.schedule.kernel import cost
 CHEAP = 4
 """Maps of at most this cost (in additions) are computed again rather than kept."""
 
-LONGEST = 60
-"""No inlined expression is made of more ops than this."""
+LONGEST = 100
+"""No inlined expression reads more than about this many tensors, in all its ops together."""
 
 
 def flat_offset(tensor: Tensor, index: Sequence[Size]) -> Size:
@@ -85,7 +85,7 @@ class Lowering:
         inputs = dict.fromkeys(node.inputs)
         own = 0 if isinstance(node.op, View) else own_cost(node)
         self._cost[node.result] = own + sum(self._cost[tensor] for tensor in inputs)
-        self._length[node.result] = 1 + sum(self._length[tensor] for tensor in inputs)
+        self._length[node.result] = max(1, len(inputs)) + sum(self._length[tensor] for tensor in inputs)
 
     def _is_root(self, node: Node) -> bool:
         tensor = node.result

@@ -14,11 +14,13 @@ is used twice, or would make a line too long, gets a line and a name of its own,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
 from graphc.ir.op import Effect
+from graphc.ir.origin import Origin
 from graphc.ir.printer import format_attribute
 from graphc.ir.scalar import Apply, Literal, Load, Position, Scalar
 from graphc.ir.symbolic import Atom, Axis, Compound, Name, Size, Value, terms_of
@@ -46,6 +48,9 @@ COMBINES = {
 
 LONGEST = 88
 """Characters of a formula; longer ones are split."""
+
+MOST_LINES = 4
+"""Lines of the user's that are named beside one kernel."""
 
 SHARED_LETTERS, REDUCED_LETTERS = "ijklmnpq", "rstuvw"
 
@@ -117,22 +122,39 @@ def _step(step: Step, names: dict[Tensor, str], schedule: Schedule, number: int,
         inner = {tensor: f"body.{name}" for tensor, name in tensor_names(step.body).items()}
         reads = ", ".join(names.get(tensor, tensor.name) for tensor in step.inputs)
         stored = ", ".join(names.get(tensor, tensor.name) for tensor in step.stored)
-        lines = [f"{indent}loop {step.node.op.name}: reads {reads}; stores {stored}{_origin(step.node.origin)}"]
+        lines = [f"{indent}loop {step.node.op.name}: reads {reads}; stores {stored}"]
+        lines += [f"{indent}    # {place}" for place in user_lines([step.node.origin])]
         for part in step.steps:
             text, number = _step(part, inner, schedule, number, indent + "    ")
             lines += text
         return lines, number
     head, *body = format_kernel(step, names, schedule)
-    origins = dict.fromkeys(str(node.origin) for node in step.nodes if str(node.origin))
     lines = [f"{indent}kernel {number}: {head}"]
-    lines += [f"{indent}    # {origin}" for origin in list(origins)[:4]]
-    if len(origins) > 4:
-        lines.append(f"{indent}    # and {len(origins) - 4} more lines")
+    lines += [f"{indent}    # {place}" for place in user_lines(node.origin for node in step.nodes)]
     return lines + [indent + line for line in body], number + 1
 
 
-def _origin(origin: object) -> str:
-    return f"    # {origin}" if str(origin) else ""
+def user_lines(origins: Iterable[Origin]) -> list[str]:
+    """The user's lines among some origins, each once, saying whether a gradient of what it declares is meant.
+
+    Parameters
+    ----------
+    origins : iterable of Origin
+
+    Returns
+    -------
+    list of str
+        In order of first mention, the last one "and 3 more lines" where there are many.
+    """
+    found: dict[Origin, set[bool]] = {}
+    for origin in origins:
+        if origin.filename:
+            found.setdefault(replace(origin, derived=""), set()).add(bool(origin.derived))
+    remarks = {(False,): "", (True,): " (gradient)", (False, True): " (and its gradient)"}
+    texts = [f"{place}{remarks[tuple(sorted(kinds))]}" for place, kinds in found.items()]
+    if len(texts) > MOST_LINES:
+        texts[MOST_LINES:] = [f"and {len(texts) - MOST_LINES} more lines"]
+    return texts
 
 
 class AxisNames:
@@ -244,7 +266,9 @@ def _stage(
     formula = _Formula(axes, names, stage.scalars())
     yield from formula.definitions
     index = ", ".join(axes[axis] for axis in (*kernel.axes, *stage.axes))
-    results = ", ".join(f"{_target(tensor, names)}[{index}]" if index else _target(tensor, names) for tensor in stage.results)
+    results = ", ".join(
+        f"{_target(tensor, names)}[{index}]" if index else _target(tensor, names) for tensor in stage.results
+    )
     kind, text = _right_side(stage, axes, formula)
     yield f"{results + ' = ' + text:<72s}  {kind}, {_where(kernel, stage, schedule)}"
 
@@ -265,7 +289,10 @@ def _right_side(stage: Stage, axes: AxisNames, formula: _Formula) -> tuple[str, 
     if isinstance(stage, form.Map):
         return "map", formula(stage.value)
     if isinstance(stage, form.Reduce):
-        return "reduction", f"{COMBINES[stage.combine]} over {_over(stage.reduced, axes)} of {formula(stage.value, SUM)}"
+        return (
+            "reduction",
+            f"{COMBINES[stage.combine]} over {_over(stage.reduced, axes)} of {formula(stage.value, SUM)}",
+        )
     if isinstance(stage, form.Contract):
         return "contraction", f"sum over {_over(stage.reduced, axes)} of {formula(stage.left)} * {formula(stage.right)}"
     if isinstance(stage, form.Scan):

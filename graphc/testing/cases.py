@@ -78,10 +78,12 @@ def as_dtype(array: Array, dtype: str | None) -> Array:
         return array
     if dtype.startswith("uint"):
         array = np.abs(array)
+    if dtype == "bool":
+        return array > 0
+    if "int" in dtype:
+        array = np.nan_to_num(array)
     with np.errstate(all="ignore"):
-        return np.ascontiguousarray(array > 0 if dtype == "bool" else np.nan_to_num(array) if "int" in dtype else array).astype(
-            dtype
-        )
+        return array.astype(dtype)
 
 
 def named_cases(case: Case) -> list[Case]:
@@ -112,16 +114,17 @@ def resized(case: Case, length: int) -> tuple[Array, ...]:
     arrays = []
     for array, shape in zip(case.arrays, case.shapes, strict=True):
         size = tuple(length if s == DIM else s for s in shape)
-        arrays.append(generator.choice(array.ravel(), size).astype(array.dtype) if DIM in shape else array)  # type: ignore[arg-type]
+        arrays.append(generator.choice(array.ravel(), size).astype(array.dtype) if DIM in shape else array)
     return tuple(arrays)
 
 
 def scattered(arrays: Sequence[Array]) -> list[tuple[str, tuple[Array, ...]]]:
-    """The same values in arrays that are not contiguous: transposed in memory, and every second element of larger ones."""
+    """The same values in arrays that are not contiguous: column by column, with gaps, and backward in memory."""
 
     def sliced(array: Array) -> Array:
         larger = np.zeros(tuple(2 * size for size in array.shape), array.dtype)
-        view = larger[(..., *(slice(None, None, 2) for _ in array.shape))]  # the dots keep rank 0 an array
+        every_second: tuple[Any, ...] = (..., *(slice(None, None, 2) for _ in array.shape))  # the dots keep rank 0 an array
+        view = larger[every_second]
         view[...] = array
         return view
 

@@ -124,9 +124,8 @@ def difference(
         Naming the element and showing both values.
     """
     if actual.dtype != expected.dtype or actual.shape != expected.shape:
-        raise CheckFailed(
-            f"{what}: expected {expected.dtype}{format_shape(expected.shape)}, got {actual.dtype}{format_shape(actual.shape)}"
-        )
+        wanted, got = (f"{array.dtype}{format_shape(array.shape)}" for array in (expected, actual))
+        raise CheckFailed(f"{what}: expected {wanted}, got {got}")
     if actual.dtype.kind != "f":
         _demand(what, actual == expected, actual, expected)
         return 0.0

@@ -38,7 +38,7 @@ def _context(*names: str, smooth: bool = False) -> Callable[[Context], Context]:
     return keep
 
 
-def _placeholder(name: str, array: np.ndarray[Any, Any], dtype: Any) -> Tensor:
+def _placeholder(name: str, array: np.ndarray[Any, Any], dtype: Any) -> Any:
     return REGISTRY["placeholder"](name, array.shape, dtype)
 
 
@@ -58,7 +58,8 @@ def _noise(dtype: np.dtype[Any]) -> tuple[Declared, Sequence[np.ndarray[Any, Any
     """Random numbers, two draws that must differ."""
     value = normal(3, 5)
     x = _placeholder("x", value, dtype)
-    return ([x], [random.uniform(x.shape, dtype=dtype) + x, random.uniform(x.shape, dtype=dtype)]), [value.astype(dtype)]
+    first, second = (random.uniform(x.shape, dtype=dtype) for _ in range(2))
+    return ([x], [x + first, second]), [value.astype(dtype)]
 
 
 @_context("dim_size")
@@ -66,7 +67,7 @@ def _size(dtype: np.dtype[Any]) -> tuple[Declared, Sequence[np.ndarray[Any, Any]
     """A size that is known only when the program runs, as a value."""
     value = normal(2, 5)
     x = REGISTRY["placeholder"]("x", (2, "n"), dtype)
-    return ([x], [size_of(x, 1), size_of(x) + 1]), [value.astype(dtype)]
+    return ([x], [size_of(x, 1), REGISTRY["add"](size_of(x), 1)]), [value.astype(dtype)]
 
 
 @_context("scan_loop", "parameter", smooth=True)
@@ -75,7 +76,7 @@ def _loop(dtype: np.dtype[Any]) -> tuple[Declared, Sequence[np.ndarray[Any, Any]
     start, inputs, matrix = normal(2, 3), normal(4, 2, 3, seed=1), normal(3, 3, seed=2) / 2
     h, xs, w = _placeholder("h", start, dtype), _placeholder("xs", inputs, dtype), _placeholder("w", matrix, dtype)
 
-    def step(carry: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def step(carry: Any, x: Any) -> tuple[Tensor, Tensor]:
         carry = REGISTRY["tanh"](carry @ w + x)
         return carry, carry * x
 

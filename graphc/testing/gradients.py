@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphc.errors import GradientError, GraphError
+from graphc.feeds import Feeder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor, make_node
 from graphc.ir.op import REGISTRY
+from graphc.ir.symbolic import evaluate
 from graphc.ir.types import is_float
 from graphc.ops.derivatives import gradients
 from graphc.session import Program, Session, compile
@@ -172,7 +174,7 @@ def largest_error(
         low = function(moved)
         along = float(np.sum(derivative * (upper - lower))) / length
         found.append((label, along, (high - low) / length))
-    scale = max([abs(function(arrays)), *(abs(numeric) for _, _, numeric in found if np.isfinite(numeric))], default=0.0)
+    scale = max([abs(function(arrays)), *(abs(numeric) for _, _, numeric in found if np.isfinite(numeric))])
     worst = 0.0
     for label, exact, numeric in found:
         size = max(abs(exact), abs(numeric), FLOOR * scale, np.finfo(np.float64).tiny)
@@ -219,9 +221,9 @@ def compare_derivatives(
     outputs = [graph.first, graph.second][:order]
     scalars = [graph.value, graph.mixed][:order]
     feeds = [np.asarray(array) for array in arrays]
-    sizes = _sizes(graph.inputs, feeds)
+    _, sizes = Feeder(graph.inputs[: len(feeds)])(feeds)
     for weight in graph.inputs[len(feeds) :]:
-        feeds.append(generator.normal(size=weight.type.shape if not sizes else _concrete(weight, sizes)))
+        feeds.append(generator.normal(size=tuple(evaluate(size, sizes) for size in weight.shape)))
     derivatives = compile(graph.inputs, [list(tensors) for tensors in outputs], session=exact)(*feeds)
     errors, count = [], 0
     for number, (scalar, found) in enumerate(zip(scalars, derivatives, strict=True), 1):
@@ -237,18 +239,6 @@ def compare_derivatives(
 
 def _scalar_function(program: Program) -> Function:
     return lambda arrays: float(program(*arrays))
-
-
-def _sizes(inputs: Sequence[Tensor], arrays: Sequence[Array]) -> dict[str, int]:
-    from graphc.feeds import Feeder
-
-    return Feeder(inputs[: len(arrays)])(arrays)[1]
-
-
-def _concrete(tensor: Tensor, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    from graphc.ir.symbolic import evaluate
-
-    return tuple(evaluate(size, sizes) for size in tensor.shape)
 
 
 def in_float64(outputs: Sequence[Tensor], replaced: dict[Tensor, Tensor]) -> tuple[Tensor, ...]:
@@ -356,7 +346,8 @@ def _from_tensor(
             if leaf.node.op.name == "variable":
                 values[leaf] = (session or own).get(leaf)
             elif leaf not in values:
-                raise GraphError(f"check_gradients: no value is given for placeholder {leaf.name!r}", origin=leaf.node.origin)
+                message = f"check_gradients: no value is given for placeholder {leaf.name!r}"
+                raise GraphError(message, origin=leaf.node.origin)
     arrays = [_as_float64(np.asarray(values[leaf], dtype=leaf.dtype)) for leaf in leaves]
     placeholder = REGISTRY["placeholder"]
     declared = [placeholder(leaf.name, leaf.shape, a.dtype) for leaf, a in zip(leaves, arrays, strict=True)]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import graphc.ops  # noqa: F401  (fills the registry)
+import graphc.ops
 from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
 from graphc.ir.op import REGISTRY, Op, Sample
@@ -29,7 +29,17 @@ from graphc.ir.types import DTYPES, is_float
 from graphc.ops.base import Elementwise
 from graphc.runtime.executable import PARALLEL_WORK
 from graphc.session import Program, Session, compile
-from graphc.testing.cases import DIM, LENGTHS, Case, as_dtype, named_cases, resized, scattered, special_case, static_case
+from graphc.testing.cases import (
+    DIM,
+    LENGTHS,
+    Case,
+    as_dtype,
+    named_cases,
+    resized,
+    scattered,
+    special_case,
+    static_case,
+)
 from graphc.testing.compare import CheckFailed, difference, is_exact, keeps_zero_signs, same_bits
 from graphc.testing.contexts import CONTEXTS, SMOOTH
 from graphc.testing.gradients import compare_derivatives, derivative_graph

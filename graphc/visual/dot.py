@@ -59,7 +59,9 @@ class Dot:
         entries = [f"{name}={_value(value)};" for name, value in attributes.items()]
         self._boxes[path] = [f"label={quote(label)};", f"tooltip={quote(tooltip or label)};", *entries]
 
-    def node(self, name: str, lines: tuple[str, ...], attributes: Attributes, tooltip: str, path: tuple[str, ...] = ()) -> None:
+    def node(
+        self, name: str, lines: tuple[str, ...], attributes: Attributes, tooltip: str, path: tuple[str, ...] = ()
+    ) -> None:
         """A node whose label has the given lines, within a box."""
         label = f"label={quote(*lines, longest=LONGEST_LABEL)} tooltip={quote(tooltip)}"
         self._nodes[path].append(f"{name} [{label} {_items(attributes)}];")

@@ -34,7 +34,7 @@ from graphc.ir.printer import format_graph
 from graphc.ir.symbolic import evaluate, names_of
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.memory import MemoryPlan, plan
-from graphc.schedule.report import format_schedule, tensor_names
+from graphc.schedule.report import format_schedule, tensor_names, user_lines
 from graphc.schedule.schedule import Schedule
 from graphc.visual.dot import printable
 from graphc.visual.graphs import draw_graph
@@ -48,8 +48,8 @@ MOST_DRAWN = 250
 NOMINAL_SIZE = 64
 """What named dims count as in the memory plan, since no feed has given them a size yet."""
 
-CODE_WIDTH = 96
-"""Column from which the user's lines stand beside a kernel's source."""
+CODE_WIDTH, COMMENT_WIDTH = 96, 240
+"""Characters of a kernel's source before the user's lines beside it, and of these."""
 
 
 class Dump:
@@ -81,7 +81,9 @@ class Dump:
 def install_from_config() -> None:
     """Observe the compiler with a :class:`Dump` if the configuration names a folder (``GRAPHC_DUMP``)."""
     folder = config.current().dump
-    if folder is not None and not any(isinstance(observer, Dump) and observer.folder == folder for observer in OBSERVERS):
+    if folder is not None and not any(
+        isinstance(observer, Dump) and observer.folder == folder for observer in OBSERVERS
+    ):
         OBSERVERS.append(Dump(folder))
 
 
@@ -112,7 +114,9 @@ class _Program:
         self.times.append((stem, seconds))
         if isinstance(product, Graph):
             head = f"{name}: {len(product.nodes)} nodes"
-            self._text_and_picture(stem, head, format_graph(product), lambda: draw_graph(product, title=head, limit=MOST_DRAWN))
+            self._text_and_picture(
+                stem, head, format_graph(product), lambda: draw_graph(product, title=head, limit=MOST_DRAWN)
+            )
         elif isinstance(product, Schedule):
             head = f"{name}: {sum(1 for _ in product.kernels())} kernels"
             self._text_and_picture(stem, head, format_schedule(product), lambda: draw_schedule(product, title=head))
@@ -161,18 +165,19 @@ class _Program:
         workers = config.current().threads
         made = plan(source.schedule, sizes, scratch_bytes(source, sizes), workers)
         assumed = ", ".join(f"{name} = {size}" for name, size in sizes.items()) or "no named dims"
-        self._write("memory.txt", f"# memory plan for {assumed}; {workers} workers\n\n{format_memory(made, source.schedule)}\n")
+        head = f"# memory plan for {assumed}; {workers} workers"
         try:
             self._write("memory.svg", draw_memory(made, source.schedule).svg())
         except GraphcError as error:
-            self._write("memory.svg.txt", error.message + "\n")
+            head += f"\n# no picture: {error.message}"
+        self._write("memory.txt", f"{head}\n\n{format_memory(made, source.schedule)}\n")
 
 
 def dims_of(graph: Graph) -> list[str]:
     """The named dims of a graph's tensors, sorted."""
-    return sorted({
-        name for node in graph.nodes for tensor in node.results for size in tensor.shape for name in names_of(size)
-    })
+    return sorted(
+        {name for node in graph.nodes for tensor in node.results for size in tensor.shape for name in names_of(size)}
+    )
 
 
 def scratch_bytes(source: Source, sizes: Mapping[str, int]) -> dict[Kernel, int]:
@@ -208,10 +213,10 @@ def kernel_words(kernel: Kernel) -> str:
 def annotated(source: KernelSource) -> str:
     """A kernel's text with the user's lines as comments beside the lines that came from them."""
     lines = source.text.splitlines()
-    shown: tuple[str, ...] = ()
+    shown = ""
     for place, line in enumerate(lines):
-        origins = tuple(dict.fromkeys(printable(str(origin)) for origin in source.lines.get(place + 1, ()) if str(origin)))
-        if origins and origins != shown and not line.rstrip().endswith("\\"):
-            lines[place] = f"{line:<{CODE_WIDTH}s}  # {'; '.join(origins)}"
-        shown = origins or shown
+        comment = printable("; ".join(user_lines(source.lines.get(place + 1, ()))), COMMENT_WIDTH)
+        if comment and comment != shown:
+            lines[place] = f"{line:<{CODE_WIDTH}s}  # {comment}"
+        shown = comment or shown
     return "\n".join(lines)

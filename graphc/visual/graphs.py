@@ -202,7 +202,9 @@ def _names_in(frame: FrameType) -> dict[Tensor, str]:
     return found
 
 
-def _add_gradients(tensors: list[Tensor], wrt: Tensor | Sequence[Tensor] | None, names: dict[Tensor, str]) -> list[Tensor]:
+def _add_gradients(
+    tensors: list[Tensor], wrt: Tensor | Sequence[Tensor] | None, names: dict[Tensor, str]
+) -> list[Tensor]:
     """Derivatives of the only output, with names such as ``∂loss/∂w``."""
     values = [tensor for tensor in tensors if not isinstance(tensor.node.op, Effect)]
     if len(values) != 1:
@@ -211,7 +213,8 @@ def _add_gradients(tensors: list[Tensor], wrt: Tensor | Sequence[Tensor] | None,
     xs = [wrt] if isinstance(wrt, Tensor) else list(wrt) if wrt is not None else _reached(y)
     if not xs:
         raise GradientError(
-            f"draw: {y.name} depends on no variable or placeholder that it could be differentiated by", origin=y.node.origin
+            f"draw: {y.name} depends on no variable or placeholder that it could be differentiated by",
+            origin=y.node.origin,
         )
     found = list(gradients(y, xs))
     for x, tensor in zip(xs, found, strict=True):

@@ -18,14 +18,15 @@ INFIX = {
 """Ops whose formula is written with a sign between two operands."""
 
 COMMUTATIVE = {
-    "add", "multiply", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor", "path_sum",
+    "add", "multiply", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor",
+    "path_sum",
 }  # fmt: skip
 
 LETTERS = "abcdefghijklmnopqrstuvw"
 
 HIDDEN = {
     "name", "shape", "dtype", "trainable", "initial", "value", "paths", "arguments", "spec", "stream", "rule", "axis",
-    "axes", "length",
+    "axes", "length", "carries", "xs",
 }  # fmt: skip
 """Attributes that the label, the edges or the tooltip show in another way, or that say nothing to a reader."""
 
@@ -36,7 +37,9 @@ def kind_of(node: Node) -> str:
     """The kind of a node, as :mod:`graphc.visual.theme` styles them."""
     op = node.op
     if isinstance(op, Source):
-        return {"placeholder": "placeholder", "parameter": "placeholder", "variable": "variable"}.get(op.name, "constant")
+        return {"placeholder": "placeholder", "parameter": "placeholder", "variable": "variable"}.get(
+            op.name, "constant"
+        )
     if isinstance(op, Effect):
         return "assign"
     if op.name == "path_sum":
@@ -90,10 +93,15 @@ def label_of(node: Node, constants: dict[int, str]) -> tuple[str, ...]:
         return ("Σ", f"{len(node.inputs)} paths")
     if isinstance(op, Contraction):
         return _contraction(node)
-    lines = [op.name.removesuffix("_")]
+    lines = [title_of(node)]
     formula = _formula(node, constants)
     details = [*([formula] if formula else []), *_attributes(node)]
     return (*lines, *details)
+
+
+def title_of(node: Node) -> str:
+    """An op's name as users write it."""
+    return node.op.name.removesuffix("_loop")
 
 
 def operand_letter(node: Node, place: int, drawn: int) -> str:
@@ -139,7 +147,8 @@ def _attributes(node: Node) -> list[str]:
     for name, value in node.attributes.items():
         if name in HIDDEN or name.startswith("_") or name in node.op.body_attributes or value is None or value is False:
             continue
-        if isinstance(value, (bool, int, float, str, tuple, Dim, np.generic)) and len(text := f"{name} {value}") <= LONGEST_ATTRIBUTE:
+        text = f"{name} {value}"
+        if isinstance(value, (bool, int, float, str, tuple, Dim, np.generic)) and len(text) <= LONGEST_ATTRIBUTE:
             found.append(text)
     return found[:3]
 

@@ -5,14 +5,15 @@ and from its first byte to its last (upwards). Two rectangles never overlap; the
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from pathlib import Path
 
 from graphc.errors import GraphcError
+from graphc.ir.node import Tensor
 from graphc.schedule.memory import Block, MemoryPlan
 from graphc.schedule.report import tensor_names
 from graphc.schedule.schedule import Schedule
 from graphc.visual.dot import printable
-from graphc.visual.render import RenderError
 from graphc.visual.schedules import bytes_text
 from graphc.visual.theme import FONT, Theme, theme_of
 
@@ -44,7 +45,7 @@ class SvgDrawing:
         """
         path = Path(path)
         if path.suffix.lower() != ".svg":
-            raise RenderError(f"save: this picture is made as SVG only; expected a file ending in .svg, got {str(path)!r}")
+            raise GraphcError(f"save: memory plans are drawn as SVG: expected a file ending in .svg, got {str(path)!r}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(self._svg, encoding="utf-8")
@@ -92,7 +93,9 @@ def draw_memory(plan: MemoryPlan, schedule: Schedule | None = None, *, theme: st
     peak, bound = floor - plan.peak * upwards, floor - plan.lower_bound * upwards
     parts.append(_line(LEFT, peak, LEFT + WIDTH, peak, style.kernel, 2))
     parts.append(_line(LEFT, bound, LEFT + WIDTH, bound, style.saved, 1.5, "6 4"))
-    title = f"memory plan: peak {bytes_text(plan.peak)} (heavy line), lower bound {bytes_text(plan.lower_bound)} (dashed)"
+    title = (
+        f"memory plan: peak {bytes_text(plan.peak)} (heavy line), lower bound {bytes_text(plan.lower_bound)} (dashed)"
+    )
     parts.append(_text(LEFT, 28, title, style.text, 14))
     for label, height, color in ((bytes_text(plan.peak), peak, style.kernel), ("0 B", floor, style.quiet)):
         parts.append(_text(LEFT - 8, height + 4, label, color, 10, "end"))
@@ -102,7 +105,7 @@ def draw_memory(plan: MemoryPlan, schedule: Schedule | None = None, *, theme: st
     return SvgDrawing("\n".join([head, page, *parts, "</svg>", ""]))
 
 
-def block_name(block: Block, names: dict[object, str]) -> str:
+def block_name(block: Block, names: Mapping[Tensor, str]) -> str:
     """What a buffer holds: tensors one after the other, a kernel's scratch, or a loop's memory."""
     if block.body is not None:
         return "memory of a loop"

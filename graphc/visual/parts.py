@@ -32,9 +32,7 @@ def parts_of(graph: Graph) -> dict[Node, str]:
     results = [tensor for tensor in graph.outputs if not isinstance(tensor.node.op, Effect)]
     roots = [*results, *(tensor for node in graph.nodes if node in derived for tensor in node.inputs)]
     needed = set(topological(roots))
-    return {
-        node: BACKWARD if node in derived else FORWARD if node in needed else UPDATE for node in graph.nodes
-    }
+    return {node: BACKWARD if node in derived else FORWARD if node in needed else UPDATE for node in graph.nodes}
 
 
 def differentiated(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -45,6 +43,4 @@ def differentiated(outputs: Sequence[Tensor]) -> list[Tensor]:
 
 def trainable(tensors: Iterable[Tensor]) -> list[Tensor]:
     """The variables that tensors depend on and that an optimizer would update."""
-    return [
-        node.result for node in topological(tensors) if node.op.name == "variable" and node.attributes["trainable"]
-    ]
+    return [node.result for node in topological(tensors) if node.op.name == "variable" and node.attributes["trainable"]]

@@ -15,9 +15,10 @@ from typing import Any
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect, Map, Source, View
+from graphc.ir.types import is_float
 from graphc.schedule.schedule import Schedule
 from graphc.visual.dot import Dot
-from graphc.visual.labels import COMMUTATIVE, LETTERS, kind_of, label_of, operand_letter, scalar_text
+from graphc.visual.labels import COMMUTATIVE, LETTERS, kind_of, label_of, operand_letter, scalar_text, title_of
 from graphc.visual.parts import BACKWARD, DERIVATIVES, FORWARD, PARTS, UPDATE, parts_of
 from graphc.visual.theme import FONT, MEANINGS, Attributes, Theme
 
@@ -50,7 +51,13 @@ class Picture:
     """
 
     def __init__(
-        self, graph: Graph, names: dict[Tensor, str], show: tuple[str, ...], schedule: Schedule | None, direction: str, theme: Theme
+        self,
+        graph: Graph,
+        names: dict[Tensor, str],
+        show: tuple[str, ...],
+        schedule: Schedule | None,
+        direction: str,
+        theme: Theme,
     ):
         self.graph, self.names, self.show, self.direction, self.theme = graph, names, show, direction, theme
         self.outputs = set(graph.outputs)  # a tuple would compare with ==, which builds graph
@@ -120,7 +127,9 @@ class Picture:
         fill, border = self.theme.parts[part]
         self._made_boxes.add(path)
         self.canvas.box(
-            path, label, {"style": "filled,rounded", "fillcolor": fill, "color": border, "fontcolor": border, "margin": "12"}
+            path,
+            label,
+            {"style": "filled,rounded", "fillcolor": fill, "color": border, "fontcolor": border, "margin": "12"},
         )
 
     def _kernel_boxes(self, nodes: Iterable[Node]) -> None:
@@ -153,9 +162,11 @@ class Picture:
         name = self.ids[scope, node] = f"n{len(self.ids)}"
         if not scope:
             self._part_of[name] = self.parts[node]
-        constants = {} if not takes_numbers(node) else {
-            place: text for place, tensor in enumerate(node.inputs) if (text := scalar_text(tensor)) is not None
-        }
+        constants = (
+            {}
+            if not takes_numbers(node)
+            else {place: text for place, tensor in enumerate(node.inputs) if (text := scalar_text(tensor)) is not None}
+        )
         lines = label_of(node, constants)
         given = self.names.get(node.results[0])
         if given and not scope and not isinstance(node.op, (Source, Effect)) and node.results[0] not in self.outputs:
@@ -229,7 +240,7 @@ class Picture:
                 for tensor in node.inputs:
                     source = self._source(tensor).node
                     height[source] = max(height.get(source, 0), height.get(node, 0) + 1)
-        chain = [node for node in nodes if self.parts[node] == BACKWARD]
+        chain = [node for node in nodes if self.parts[node] == BACKWARD and is_float(node.results[0].dtype)]
         if chain:
             start = max(chain, key=lambda node: height.get(node, 0))
             self.canvas.raw(f"{self.ids['', ends[0]]} -> {self.ids['', start]} [style=invis minlen=0 weight=0];")
@@ -245,8 +256,8 @@ class Picture:
             name = self.ids["output", place] = f"n{len(self.ids)}"
             self._part_of[name] = self.parts[source.node]
             label = self.names.get(tensor) or (f"result {place}" if len(self.graph.outputs) > 1 else "result")
-            path = (self.parts[source.node],)
-            path = path if path in self._made_boxes else ()
+            box: Path = (self.parts[source.node],)
+            path = box if box in self._made_boxes else ()
             self.canvas.node(name, (label,), self.theme.node("output"), f"{label}: {tensor.type}", path)
             ends = self.ids["", source.node], name
             if self.beside and self.parts[source.node] != FORWARD:
@@ -261,7 +272,7 @@ class Picture:
             for place, body in enumerate(owner.bodies):
                 inner = f"{self.ids[scope, owner]}b{place}"
                 box = (*path, inner)
-                self._box(box, f"body of {owner.op.name}", "body")
+                self._box(box, f"body of {title_of(owner)}", "body")
                 self._body(body, inner, box)
                 waiting += [(part, inner, box) for part in body.nodes if part.bodies]
                 if body.nodes:
@@ -292,7 +303,7 @@ class Picture:
             self._connect(self.ids[scope, tensor.node], name, (str(tensor.type),), {})
 
     def _top(self, parts: list[str]) -> None:
-        """The legend, below it the parts' titles side by side, below these the picture; hidden edges hold them there."""
+        """The legend, below it the parts' titles side by side, then the picture; hidden edges hold them there."""
         below = self._legend()
         upper = dict.fromkeys(PARTS, below)
         if self.beside:
@@ -315,7 +326,13 @@ class Picture:
     def _legend(self) -> str:
         """A row that shows every kind of node in the picture; the name of its first node."""
         path = ("legend",)
-        quiet = {"style": "rounded", "color": self.theme.quiet, "fontcolor": self.theme.quiet, "margin": "6", "fontsize": "10"}
+        quiet = {
+            "style": "rounded",
+            "color": self.theme.quiet,
+            "fontcolor": self.theme.quiet,
+            "margin": "6",
+            "fontsize": "10",
+        }
         self.canvas.box(path, "legend", quiet)
         row = [kind for kind in MEANINGS if kind in self.kinds]
         for kind in row:

@@ -49,7 +49,7 @@ def warn_once(message: str) -> None:
         warnings.warn(message, GraphcWarning, stacklevel=3)
 
 
-def render(dot: str, format: str) -> bytes:  # noqa: A002
+def render(dot: str, format: str) -> bytes:
     """A picture of DOT text.
 
     Parameters
@@ -74,7 +74,7 @@ def render(dot: str, format: str) -> bytes:  # noqa: A002
     raise NoRenderer("there is no Graphviz to draw with", hint="pip install pygraphviz (its wheel carries Graphviz)")
 
 
-def _by_program(dot: str, format: str) -> bytes:  # noqa: A002
+def _by_program(dot: str, format: str) -> bytes:
     import graphviz
 
     try:
@@ -83,12 +83,14 @@ def _by_program(dot: str, format: str) -> bytes:  # noqa: A002
         raise RenderError(f"Graphviz failed: {error}") from None
 
 
-def _by_pygraphviz(dot: str, format: str) -> bytes:  # noqa: A002
+def _by_pygraphviz(dot: str, format: str) -> bytes:
     command = [sys.executable, "-P", "-c", _PYGRAPHVIZ, format]
     try:
         done = subprocess.run(command, input=dot.encode("utf-8"), capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise RenderError(f"Graphviz took more than {SECONDS} seconds", hint="draw a smaller part of the graph") from None
+        raise RenderError(
+            f"Graphviz took more than {SECONDS} seconds", hint="draw a smaller part of the graph"
+        ) from None
     except OSError as error:
         raise RenderError(f"pygraphviz could not be started: {error}") from None
     if done.returncode or not done.stdout:

@@ -33,7 +33,9 @@ def bytes_text(count: Size) -> str:
     return f"{value:.4g} {unit}"
 
 
-def draw_schedule(schedule: Schedule, *, theme: str | Theme = "light", title: str = "", limit: int = MOST_STEPS) -> Drawing:
+def draw_schedule(
+    schedule: Schedule, *, theme: str | Theme = "light", title: str = "", limit: int = MOST_STEPS
+) -> Drawing:
     """Draw a schedule: kernels in order, with what each computes, and the tensors that pass between them.
 
     Parameters
@@ -51,12 +53,19 @@ def draw_schedule(schedule: Schedule, *, theme: str | Theme = "light", title: st
     """
     if len(schedule.steps) > limit:
         raise GraphcError(
-            f"draw_schedule: the schedule has {len(schedule.steps)} steps, more than the {limit} that make a readable picture",
+            f"draw_schedule: the schedule has {len(schedule.steps)} steps, a readable picture at most {limit}",
             hint="raise limit=, or print the schedule",
         )
     style, names = theme_of(theme), tensor_names(schedule.graph)
     canvas = Dot(
-        {"rankdir": "TB", "bgcolor": style.background, "fontname": FONT, "fontcolor": style.text, "labelloc": "t", "tooltip": " "},
+        {
+            "rankdir": "TB",
+            "bgcolor": style.background,
+            "fontname": FONT,
+            "fontcolor": style.text,
+            "labelloc": "t",
+            "tooltip": " ",
+        },
         {"fontname": FONT, "fontsize": "11", "fontcolor": style.text, "margin": "0.12,0.08"},
         {"fontname": FONT, "fontsize": "9", "fontcolor": style.quiet, "color": style.line, "arrowsize": "0.7"},
     )
@@ -69,7 +78,7 @@ def draw_schedule(schedule: Schedule, *, theme: str | Theme = "light", title: st
         name = f"step{place}"
         if isinstance(step, Loop):
             count = sum(1 for _ in Schedule(step.body, step.steps, frozenset()).kernels())
-            lines = (f"loop {step.node.op.name}: kernels {number} to {number + count - 1}",)
+            lines: tuple[str, ...] = (f"loop {step.node.op.name}: kernels {number} to {number + count - 1}",)
             number += count
         else:
             head, *body = format_kernel(step, names, schedule)
@@ -96,14 +105,16 @@ def _leaf(canvas: Dot, tensor: Tensor, names: dict[Tensor, str], style: Theme, m
     return name
 
 
-def _results(canvas: Dot, schedule: Schedule, names: dict[Tensor, str], style: Theme, makers: dict[Tensor, str]) -> None:
+def _results(
+    canvas: Dot, schedule: Schedule, names: dict[Tensor, str], style: Theme, makers: dict[Tensor, str]
+) -> None:
     """Outputs, and the variables that are written."""
     for place, tensor in enumerate(schedule.graph.outputs):
         name = f"output{place}"
         if isinstance(tensor.node.op, Effect):
             variable = tensor.node.inputs[0]
-            lines: tuple[str, ...] = (f"new {names.get(variable, variable.name)}", bytes_text(variable.type.bytes))
-            lines += ("in place",) if tensor in schedule.in_place else ("copied at the end",)
+            how = "in place" if tensor in schedule.in_place else "copied at the end"
+            lines = (f"new {names.get(variable, variable.name)}", bytes_text(variable.type.bytes), how)
             canvas.node(name, lines, style.node("assign"), str(tensor.type))
         else:
             canvas.node(name, (names.get(tensor, tensor.name),), style.node("output"), str(tensor.type))

@@ -15,40 +15,50 @@ Attributes = dict[str, str]
 
 FONT = "Helvetica,Arial,DejaVu Sans,sans-serif"
 
-SHAPES: MappingProxyType[str, Attributes] = MappingProxyType({
-    "placeholder": {"shape": "polygon", "sides": "4", "skew": "0.22", "margin": "0.02,0.02"},
-    "variable": {"shape": "cylinder", "margin": "0.14,0.06"},
-    "constant": {"shape": "note"},
-    "map": {"shape": "box", "style": "filled,rounded"},
-    "view": {"shape": "box", "style": "filled,rounded,dotted", "fontsize": "10", "margin": "0.06,0.02", "height": "0.25"},
-    "reduction": {"shape": "invtrapezium", "margin": "0.0,0.04"},
-    "contraction": {"shape": "box", "penwidth": "2"},
-    "other": {"shape": "box", "peripheries": "2"},
-    "random": {"shape": "octagon", "margin": "0.02,0.02"},
-    "gradient": {"shape": "diamond", "margin": "0.0,0.0"},
-    "path_sum": {"shape": "circle", "penwidth": "2", "margin": "0.01,0.01"},
-    "assign": {"shape": "cylinder", "penwidth": "2.5", "margin": "0.14,0.06"},
-    "output": {"shape": "oval", "style": "filled,bold", "margin": "0.06,0.02"},
-    "saved": {"shape": "box", "style": "filled,dashed,rounded"},
-})
+SHAPES: MappingProxyType[str, Attributes] = MappingProxyType(
+    {
+        "placeholder": {"shape": "polygon", "sides": "4", "skew": "0.22", "margin": "0.02,0.02"},
+        "variable": {"shape": "cylinder", "margin": "0.14,0.06"},
+        "constant": {"shape": "note"},
+        "map": {"shape": "box", "style": "filled,rounded"},
+        "view": {
+            "shape": "box",
+            "style": "filled,rounded,dotted",
+            "fontsize": "10",
+            "margin": "0.06,0.02",
+            "height": "0.25",
+        },
+        "reduction": {"shape": "invtrapezium", "margin": "0.0,0.04"},
+        "contraction": {"shape": "box", "penwidth": "2"},
+        "other": {"shape": "box", "peripheries": "2"},
+        "random": {"shape": "octagon", "margin": "0.02,0.02"},
+        "gradient": {"shape": "diamond", "margin": "0.0,0.0"},
+        "path_sum": {"shape": "circle", "penwidth": "2", "margin": "0.01,0.01"},
+        "assign": {"shape": "cylinder", "penwidth": "2.5", "margin": "0.14,0.06"},
+        "output": {"shape": "oval", "style": "filled,bold", "margin": "0.06,0.02"},
+        "saved": {"shape": "box", "style": "filled,dashed,rounded"},
+    }
+)
 """Attributes of Graphviz for each kind of node, colours aside."""
 
-MEANINGS = MappingProxyType({
-    "placeholder": "placeholder",
-    "variable": "variable",
-    "constant": "constant",
-    "map": "op on elements",
-    "view": "view",
-    "reduction": "reduction",
-    "contraction": "contraction",
-    "other": "other op",
-    "random": "random numbers",
-    "gradient": "gradient",
-    "path_sum": "Σ paths",
-    "assign": "update of a variable",
-    "output": "result",
-    "saved": "from another part",
-})
+MEANINGS = MappingProxyType(
+    {
+        "placeholder": "placeholder, input",
+        "variable": "variable",
+        "constant": "constant",
+        "map": "op on elements",
+        "view": "view",
+        "reduction": "reduction",
+        "contraction": "contraction",
+        "other": "other op",
+        "random": "random numbers",
+        "gradient": "gradient",
+        "path_sum": "Σ paths",
+        "assign": "update of a variable",
+        "output": "result",
+        "saved": "from another part",
+    }
+)
 """What the legend says of each kind."""
 
 
@@ -97,10 +107,13 @@ LIGHT = Theme(
     kernel="#d55e00",
     fills={
         "placeholder": "#cfe8f7", "variable": "#fbdca6", "constant": "#eeeeee", "map": "#ffffff", "view": "#ffffff",
-        "reduction": "#d8efe4", "contraction": "#a9dcc8", "other": "#e8e8f8", "random": "#f5f0c8", "gradient": "#f3d6e6",
-        "path_sum": "#f7e463", "assign": "#f5b53d", "output": "#dfe7ff", "saved": "#ffffff",
+        "reduction": "#d8efe4", "contraction": "#a9dcc8", "other": "#e8e8f8", "random": "#f5f0c8",
+        "gradient": "#f3d6e6", "path_sum": "#f7e463", "assign": "#f5b53d", "output": "#dfe7ff", "saved": "#ffffff",
     },
-    strokes={"placeholder": "#0072b2", "variable": "#b36b00", "assign": "#b36b00", "view": "#8c8c8c", "saved": "#0072b2"},
+    strokes={
+        "placeholder": "#0072b2", "variable": "#b36b00", "assign": "#b36b00", "view": "#8c8c8c",
+        "saved": "#0072b2",
+    },
     parts={
         "forward": ("#f6fafd", "#0072b2"), "backward": ("#fdf6fa", "#b8578f"), "update": ("#fffaf0", "#b36b00"),
         "body": ("#f7f7f7", "#666666"),
@@ -116,10 +129,13 @@ DARK = Theme(
     kernel="#f0883e",
     fills={
         "placeholder": "#1d4a66", "variable": "#6b4708", "constant": "#3a3d44", "map": "#2a2d34", "view": "#1f2127",
-        "reduction": "#1f4d3f", "contraction": "#0f6b50", "other": "#3a3a5c", "random": "#57521c", "gradient": "#5c2a47",
-        "path_sum": "#7d7010", "assign": "#8f5b00", "output": "#2c3c70", "saved": "#1f2127",
+        "reduction": "#1f4d3f", "contraction": "#0f6b50", "other": "#3a3a5c", "random": "#57521c",
+        "gradient": "#5c2a47", "path_sum": "#7d7010", "assign": "#8f5b00", "output": "#2c3c70", "saved": "#1f2127",
     },
-    strokes={"placeholder": "#56b4e9", "variable": "#e69f00", "assign": "#e69f00", "view": "#7a7f8a", "saved": "#56b4e9"},
+    strokes={
+        "placeholder": "#56b4e9", "variable": "#e69f00", "assign": "#e69f00", "view": "#7a7f8a",
+        "saved": "#56b4e9",
+    },
     parts={
         "forward": ("#191f27", "#56b4e9"), "backward": ("#231a21", "#cc79a7"), "update": ("#231e15", "#e69f00"),
         "body": ("#22242a", "#8a8f9a"),

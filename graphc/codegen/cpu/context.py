@@ -109,7 +109,8 @@ class Context:
             place = self._argument(Scratch(self._scratch_bytes))
             step = sizes.named(self._scratch_bytes).text
             for name, dtype, itemsize, start in self._scratch_lines:
-                first = f"divide_index(worker*{step} + {sizes.size(start).text}, {itemsize})"
+                begin = sizes.size(start).text
+                first = f"divide_index(worker*{step}{'' if begin == '0' else f' + {begin}'}, {itemsize})"
                 before.line(f"{name} = offset(pointer_{dtype}(buffers, {place}), {first})")
         dims = [f"n{place} = dims[{place}]" for place in range(len(self.sizes))]
         return [*dims, *self._pointer_lines, *(line.text for line in before.lines())]

@@ -72,12 +72,19 @@ class Expressions:
         finally:
             self._axes = before
 
+    def variable(self, axis: Axis) -> str:
+        """The variable of an open loop over an axis."""
+        return self._axes[axis].text
+
     def scalar(self, value: Scalar) -> Known:
         """The name (or constant) of a scalar's value."""
-        for part in walk(value):
-            if self.writer.recall(id(part)) is None:
-                self.writer.learn(id(part), self._part(part))
         known = self.writer.recall(id(value))
+        if known is None:
+            for part in walk(value):  # operands first
+                known = self.writer.recall(id(part))
+                if known is None:
+                    known = self._part(part)
+                    self.writer.learn(id(part), known)
         assert known is not None
         return known
 

@@ -2,8 +2,8 @@
 
 ==========  ==========================================================================================
 serial      one register; for everything whose order does not matter (integers, maximum, minimum), which LLVM
-            turns into vector code itself, for short sums, and for argmax and argmin
-lanes       ``n`` partial sums, element ``j`` into lane ``j % n``, combined in halves at the end
+            turns into vector code itself, and where there are few values
+lanes       ``n`` partial results, element ``j`` into lane ``j % n``, combined at the end; sums in halves
 block       one accumulator for each of a block of columns, where the columns are the contiguous axis
 ==========  ==========================================================================================
 
@@ -31,6 +31,9 @@ COMPENSATE_FROM = 4096
 
 LANE_BYTES = 256
 """Lanes of a sum: four vector registers of AVX-512, so that their additions overlap."""
+
+POSITION_LANES = 16
+"""Lanes of argmax and argmin, whose positions take 8 bytes each."""
 
 FLOAT64 = np.dtype("float64")
 
@@ -121,14 +124,7 @@ class Accumulator:
         place = context.expressions.named(context.expressions.rename(position_in(self.stage.reduced)), "p").text
         better, best = writer.name("b"), writer.name("b")
         writer.line(f"{best} = {held}")
-        sign = ">" if self.stage.combine == "argmax" else "<"
-        if self.dtype.kind == "f":
-            text = f"select({value} != {value}, {best} == {best}, {value} {sign} {best})"
-        elif self.dtype.kind == "b":
-            text = f"{value} & ({best} ^ True)" if sign == ">" else f"{best} & ({value} ^ True)"
-        else:
-            text = f"{value} {sign} {best}"
-        writer.line(f"{better} = {text}")
+        writer.line(f"{better} = {self._beats(value, best)}")
         self._put(self.name, lane, f"select({better}, {value}, {best})", self.dtype.name)
         self._put(self.second, lane, f"select({better}, {place}, {self._get(self.second, lane, 'int64')})", "int64")
 
@@ -148,6 +144,8 @@ class Accumulator:
     def fold(self) -> Known:
         """Write the lines after the loops that combine all lanes; the result's name."""
         writer, kind = self.context.writer, self.held.name
+        if self.by_position:
+            return self._fold_positions()
         if self.compensated:
             lane = writer.name("l")
             with writer.block(f"for {lane} in range({self.width}):"):
@@ -159,12 +157,45 @@ class Accumulator:
         return Known(name, writer.level)
 
 
+    def _fold_positions(self) -> Known:
+        """The best of all lanes; of equals, and of NaNs, the one at the first position."""
+        writer = self.context.writer
+        best, place, lane = writer.name("a"), writer.name("a"), writer.name("l")
+        writer.line(f"{best} = {self._get(self.name, '0', self.held.name)}")
+        writer.line(f"{place} = load({self.second}, 0)")
+        with writer.block(f"for {lane} in range(1, {self.width}):"):
+            value, position, wins = writer.name("v"), writer.name("p"), writer.name("b")
+            writer.line(f"{value} = {self._get(self.name, lane, self.held.name)}")
+            writer.line(f"{position} = load({self.second}, {lane})")
+            writer.line(f"{wins} = {self._beats(value, best)} | ({position} < {place}) & ({self._ties(value, best)})")
+            writer.line(f"{best} = select({wins}, {value}, {best})")
+            writer.line(f"{place} = select({wins}, {position}, {place})")
+        return Known(place, writer.level)
+
+    def _beats(self, value: str, best: str) -> str:
+        """Whether a value is better than another, NaN being the best there is."""
+        sign = ">" if self.stage.combine == "argmax" else "<"
+        if self.dtype.kind == "f":
+            return f"select({value} != {value}, {best} == {best}, {value} {sign} {best})"
+        if self.dtype.kind == "b":
+            return f"({value} & ({best} ^ True))" if sign == ">" else f"({best} & ({value} ^ True))"
+        return f"({value} {sign} {best})"
+
+    def _ties(self, value: str, best: str) -> str:
+        if self.dtype.kind == "f":
+            return f"select({value} != {value}, {best} != {best}, {value} == {best})"
+        return f"{value} == {best}"
+
+
 def lanes_for(stage: Reduce, extent: Size) -> int:
     """Number of lanes of a reduction whose innermost loop has an extent; 1 where a register does."""
     dtype = stage.value.dtype
-    if stage.combine not in ("add", "multiply") or dtype.kind != "f":
+    if stage.combine in ("argmax", "argmin"):
+        lanes = POSITION_LANES
+    elif stage.combine in ("add", "multiply") and dtype.kind == "f":
+        lanes = LANE_BYTES // dtype.itemsize
+    else:
         return 1
-    lanes = LANE_BYTES // dtype.itemsize
     if isinstance(extent, int):
         while lanes > extent:
             lanes //= 2

@@ -127,11 +127,12 @@ def _announce(context: Context, group: Sequence[Stage]) -> None:
 
 
 def finish_scalar(context: Context, stage: Stage, value: Known) -> None:
-    """Make a result without axes of its own known to later stages, and store it if it is."""
+    """Store a result if it has a place; if it has no axes of its own, later stages find it in its register."""
     (tensor,) = stage.results
-    context.registers[tensor] = fixed(value)
-    if context.is_stored(tensor):
+    if context.is_kept(tensor):
         context.store(tensor, context.index_of(stage), value)
+    if not stage.axes:
+        context.registers[tensor] = fixed(value)
 
 
 @contextmanager
@@ -231,7 +232,6 @@ def _write_body(
 
 def _write_nested(context: Context, stage: Reduce) -> None:
     """A reduction with axes of its own: for each of their points, one as if they were shared."""
-    _announce(context, [stage])
     before = dict(context.expressions.renamed)
     axes, renamed = collapse(stage.axes, context.accesses([stage]))
     context.expressions.renamed.update(renamed)
