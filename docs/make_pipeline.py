@@ -29,6 +29,7 @@ from graphc.ir import verify
 from graphc.ir.origin import Origin
 from graphc.ir.printer import format_graph
 from graphc.runtime.table import Call, Commit, Copy
+from graphc.schedule.kernel import Kernel
 from graphc.schedule.report import format_schedule, tensor_names
 from graphc.schedule.schedule import Schedule
 from graphc.session import Program
@@ -58,13 +59,13 @@ STEPS = 5
 INTRODUCTION = """\
 # One model through the whole pipeline
 
-This page follows ten lines of Python down to machine code and back up to a falling loss. Each section shows one stage of
-[`graphc/compiler.py`](../graphc/compiler.py): what it does, what changed, and all there is afterwards, as text and as
-picture. The page is written by [`make_pipeline.py`](make_pipeline.py) from one run, and a test compares the two, so what
-you read is what the compiler does. `GRAPHC_DUMP=folder` gives you the same for any program of your own.
+This page follows ten lines of Python down to machine code and back up to a falling loss. Each section shows one stage
+of [`graphc/compiler.py`](../graphc/compiler.py): what it does, what changed, and all there is afterwards, as text and
+as picture. The page is written by [`make_pipeline.py`](make_pipeline.py) from one run, and a test compares the two,
+so what you read is what the compiler does. `GRAPHC_DUMP=folder` gives you the same for any program of your own.
 
-A layer with a row of weights for each of four classes, a hyperbolic tangent, a softmax cross-entropy against the labels,
-and one step of gradient descent. The number of examples has a name instead of a number:
+A layer with a row of weights for each of four classes, a hyperbolic tangent, a softmax cross-entropy against the
+labels, and one step of gradient descent. The number of examples has a name instead of a number:
 """
 
 DECLARE = """\
@@ -78,46 +79,50 @@ changes nothing in the result, so it sits behind `stop_gradient`, and the `where
 scores right. `batch` stays a name: it will be a loop bound that kernels read when they run.
 
 How to read the text: `%5: float32[batch, 4] = tanh(%4)` is tensor 5, its type, and the node that makes it. In the
-picture the forward graph flows down; the derivative and the update, drawn beside it, flow up. Dashed arrows are values that
-these read of the forward graph. Numbers are written inside the ops that use them, and two operands of which the order
-matters are called `a` and `b`. The derivative is so far a single node, `gradient`: a promise.
+picture the forward graph flows down; the derivative and the update, drawn beside it, flow up. Dashed arrows are
+values that these read of the forward graph. Numbers are written inside the ops that use them, and two operands of
+which the order matters are called `a` and `b`. The derivative is so far a single node, `gradient`: a promise.
 """
 
 PROSE = {
     "simplify": """\
-Rules rewrite the graph until none applies: they fold what is constant, drop what changes nothing, and put unstable forms
-into stable ones. This runs before differentiation because a smaller forward graph has a smaller derivative, and because
-some forms are recognised only while they are whole.
+Rules rewrite the graph until none applies: they fold what is constant, drop what changes nothing, and put unstable
+forms into stable ones. This runs before differentiation because a smaller forward graph has a smaller derivative, and
+because some forms are recognised only while they are whole.
 
 Here the transposition of `w` goes. A product is one op for all its forms, `contract`, whose labels say which axes are
-summed: `mk,kn->mn` of `x` and the transposed `w` is `mk,nk->mn` of `x` and `w` itself, which reads the same numbers with
-other strides.
+summed: `mk,kn->mn` of `x` and the transposed `w` is `mk,nk->mn` of `x` and `w` itself, which reads the same numbers
+with other strides.
 """,
     "differentiate": """\
-The `gradient` node is replaced by the graph it stands for. The pass walks the forward graph backwards once; each op says
-how a change of its result turns into changes of its inputs (its `vjp`), in ordinary ops. The backward nodes carry the
-line of the forward node that they belong to, marked `gradient of`.
+The `gradient` node is replaced by the graph it stands for. The pass walks the forward graph backwards once; each op
+says how a change of its result turns into changes of its inputs (its `vjp`), in ordinary ops. The backward nodes
+carry the line of the forward node that they belong to, marked `gradient of`.
 
 The scores reach the loss along two paths that have a derivative: the label's score is taken from them, and their
-exponentials are summed up. Each path contributes, and the contributions are added by a `path_sum` node, which remembers
-which use each one came from: the multi-path chain rule as a node that you can point at (the yellow circle). The path
-through the row's largest score contributes nothing; `stop_gradient` has done its work and is gone.
+exponentials are summed up. Each path contributes, and the contributions are added by a `path_sum` node, which
+remembers which use each one came from: the multi-path chain rule as a node that you can point at (the yellow circle).
+The path through the row's largest score contributes nothing; `stop_gradient` has done its work and is gone.
 """,
     "decompose": """\
 Ops that are defined by other ops are replaced by these. That happens only now because a function with a derivative of
 its own (`graphc.custom_gradient`) must stay whole until it has been differentiated. This model has none.
 """,
     "simplify_all": """\
-The same rules once more, now over forward and backward graph together. The chain rule goes op by op, so it leaves steps
-that undo each other, such as a reshape of a reshape, or that are done too late: the sign is now changed on one number,
-before it is broadcast to all rows. Forward values that the derivative needs again, like the exponentials, exist once,
-because equal pure nodes are always one node. What is left of the derivative of the softmax cross-entropy is the
-textbook's: the probabilities, minus one at the label, over the number of rows, with no logarithm.
+The same rules once more, now over forward and backward graph together. The chain rule goes op by op, so it leaves
+steps that undo each other, such as a reshape of a reshape, or that are done too late: the sign is now changed on one
+number, before it is broadcast to all rows. Forward values that the derivative needs again, like the exponentials,
+exist once, because equal pure nodes are always one node. What is left of the derivative of the softmax cross-entropy
+is the textbook's: the probabilities, minus one at the label, over the number of rows, with no logarithm.
+""",
+    "split_wide": """\
+A node that reads very many tensors, such as the sum of a thousand paths, is cut into a nest of smaller ones that add
+in the same order: as one expression it would be one enormous kernel. This model has no such node.
 """,
     "number_streams": """\
 Every random op gets a number, its place in the program. Its random words are a function of the session's seed, this
-number, the count of steps and the element's position, so they do not depend on the order of execution or the number of
-workers. This model draws nothing.
+number, the count of steps and the element's position, so they do not depend on the order of execution or the number
+of workers. This model draws nothing.
 """,
     "materialize_outputs": """\
 Every output must be the result of some kernel. An output that is a leaf, such as a variable fetched by the very step
@@ -127,38 +132,39 @@ that updates it, would have no memory of its own; it gets a `copy` node. Here no
 The graph becomes a list of *kernels*. A kernel is a loop over shared, parallel axes with stages under it: maps,
 reductions, contractions, scans, accumulations. A node joins the kernel of its consumer when that reads it at the same
 point of the shared loop; whether it does is a comparison of index expressions, `i, j` against `i, j`. Views such as
-`reshape` and `broadcast_to` disappear into the indices. Values marked *scratch* never reach memory. Then the kernels are
-ordered: one that can fail, because it uses data as an index, comes before the first that writes a variable, so that a
-failed step changes nothing.
+`reshape` and `broadcast_to` disappear into the indices. Values marked *scratch* live no longer than one turn of the
+shared loop. Then the kernels are ordered: one that can fail, because it uses data as an index, comes before the first
+that writes a variable, so that a failed step changes nothing.
 
-Compare with the graph above. The matrix product, the tangent, the softmax of the row and the derivative by the scores share
-one loop over rows, in which the label's one-hot row is `j == label`. The mean needs all rows, so it is a kernel of its own.
-The last matrix product sums over rows, and its result updates `w` at once: no gradient is ever stored. In the picture the
-arrows are what goes through memory, and how many bytes.
+Compare with the graph above. The matrix product, the tangent, the softmax of the row and the derivative by the scores
+share one loop over rows, in which the label's one-hot row is `j == label`. The mean needs all rows, so it is a kernel
+of its own. The last matrix product sums over rows, and its result updates `w` at once: no gradient is ever stored. In
+the picture the arrows are what goes through memory, and how many bytes.
 """,
     "emit": """\
-Each kernel is printed as a Python function for Numba. It gets a table of addresses, a table of sizes, and which worker of
-how many it is; it allocates nothing and raises nothing. The names are numbered in order of use and nothing of the model
-appears, so two layers of equal form are the same text and are compiled once; the object code is kept in a cache under
-a key made of the text. This is the kernel with the most stages, with the lines of the model that each stage comes from:
+Each kernel is printed as a Python function for Numba. It gets a table of addresses, a table of sizes, and which
+worker of how many it is; it allocates nothing and raises nothing. The names are numbered in order of use and nothing
+of the model appears, so two layers of equal form are the same text and are compiled once; the object code is kept in
+a cache under a key made of the text. This is the kernel with the most stages, with the lines of the model that each
+stage comes from:
 """,
 }
 
 READING_A_KERNEL = """\
-`share` gives each worker some blocks of rows. `contract` is the micro-kernel for products, compiled once and called by
-address; its block of results stays on the stack while the other stages go over it. What does not depend on an
-inner loop was moved out of it, `load` and `store` go through raw pointers so that LLVM sees plain memory, and `select`
-chooses without a branch. A multiplication and an addition of two ops are never contracted into one rounding, so a value
-that is recomputed elsewhere has the same bits. The other kernels:
+`share` gives each worker some blocks of rows. `contract` is the micro-kernel for products, compiled once and called
+by address; its block of results stays on the stack while the other stages go over it. What does not depend on an
+inner loop was moved out of it, `load` and `store` go through raw pointers so that LLVM sees plain memory, and
+`select` chooses without a branch. A multiplication and an addition of two ops are never contracted into one rounding,
+so a value that is recomputed elsewhere has the same bits. The other kernels:
 """
 
 MEMORY = """\
 ## Plan memory
 
-What passes from one kernel to another needs bytes. Each buffer lives from the kernel that writes it to the last that reads
-it, and two buffers whose lives do not overlap may share bytes. `x`, `labels` and `w` are not listed: feeds are read where
-they lie, and variables live in the session. The plan below is for {small} rows; a later run with fewer rows uses it too,
-and one with more rows gets a new plan, without compiling anything.
+What passes from one kernel to another needs bytes. Each buffer lives from the kernel that writes it to the last that
+reads it, and two buffers whose lives do not overlap may share bytes. `x`, `labels` and `w` are not listed: feeds are
+read where they lie, and variables live in the session. The plan below is for {small} rows; a later run with fewer
+rows uses it too, and one with more rows gets a new plan, without compiling anything.
 """
 
 TABLE = """\
@@ -170,14 +176,15 @@ worker 0 does it all:
 """
 
 TABLE_LARGE = """\
-The same kernels with {large} rows. A new memory plan and a new table, nothing compiled. Now kernels with enough work are called
-by all workers, and there is a *barrier* where a kernel touches bytes that another worker may have just written, or may
-still be reading. One that has a barrier behind it already, like the last, needs none of its own:
+The same kernels with {large} rows. A new memory plan and a new table, nothing compiled. Now kernels with enough work
+are called by all workers (of which worker 0 does it alone where there is nothing to share, as in a sum to one
+number), and there is a *barrier* where a kernel touches bytes that another worker may have just written, or may still
+be reading. One that has a barrier behind it already, like the last, needs none of its own:
 """
 
 COMMIT = """\
-After `commit` variables are written and the step runs to its end whatever happens; before it, a failure (a label that is
-no class, say) or Ctrl-C leaves every variable as it was.
+After `commit` variables are written and the step runs to its end whatever happens; before it, a failure (a label that
+is no class, say) or Ctrl-C leaves every variable as it was.
 """
 
 RUN = """\
@@ -202,8 +209,9 @@ with graphc.Session(threads={workers}, seed=0) as session:
 {losses}
 ```
 
-For the steps with {small} rows, {first} pieces of machine code were compiled or taken from the cache: {kernels} kernels, and the
-micro-kernel for products that some of them call. For the step with {large} rows {more} had to be added.
+For the steps with {small} rows, {first} pieces of machine code were compiled or taken from the cache: {kernels}
+kernels, and the micro-kernel for products that some of them call. For the step with {large} rows {more} had to be
+added.
 """
 
 
@@ -213,7 +221,10 @@ class Page:
     def __init__(self, folder: Path):
         self.folder = folder
         self.parts: list[str] = []
-        (folder / "pictures").mkdir(parents=True, exist_ok=True)
+        self.pictures = folder / "pictures"
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        for old in self.pictures.glob("pipeline_*"):
+            old.unlink()
 
     def add(self, text: str) -> None:
         """A paragraph, or several."""
@@ -229,8 +240,8 @@ class Page:
 
     def picture(self, name: str, drawing: Any, alternative: str) -> None:
         """A picture, saved in the folder."""
-        drawing.save(self.folder / "pictures" / f"{name}.svg")
-        self.parts.append(f"![{alternative}](pictures/{name}.svg)")
+        drawing.save(self.pictures / f"pipeline_{name}.svg")
+        self.parts.append(f"![{alternative}](pictures/pipeline_{name}.svg)")
 
     def save(self) -> Path:
         """Write the page."""
@@ -278,10 +289,10 @@ def outputs_named(graph: Graph) -> dict[Tensor, str]:
     return {graph.outputs[0]: "loss"}
 
 
-def show_graph(page: Page, name: str, number: int, graph: Graph) -> None:
+def show_graph(page: Page, name: str, graph: Graph) -> None:
     """A graph as text and picture."""
     page.block(graph_text(graph))
-    page.picture(f"{number:02d}_{name}", draw_graph(graph, names=outputs_named(graph)), f"the graph after {name}")
+    page.picture(name, draw_graph(graph, names=outputs_named(graph)), f"the graph after {name}")
 
 
 def show_stages(page: Page, graph: Graph) -> Source:
@@ -290,17 +301,17 @@ def show_stages(page: Page, graph: Graph) -> Source:
     if set(names) != set(PROSE):
         raise SystemExit(f"make_pipeline.py describes {sorted(PROSE)}, the pipeline has {sorted(names)}")
     product: Any = graph
-    for number, (name, stage) in enumerate(PIPELINE, start=1):
+    for name, stage in PIPELINE:
         before, product = product, stage(product)
         page.add(f"## {name.replace('_', ' ').capitalize()}\n\n{PROSE[name]}")
         if isinstance(product, Graph):
             verify(product, name)
             page.add(changes(before, product))
             if graph_text(product) != graph_text(before):
-                show_graph(page, name, number, product)
+                show_graph(page, name, product)
         elif isinstance(product, Schedule):
             page.block(schedule_text(product))
-            page.picture(f"{number:02d}_{name}", draw_schedule(product), "the kernels and what passes between them")
+            page.picture(name, draw_schedule(product), "the kernels and what passes between them")
         else:
             show_sources(page, product)
     return product
@@ -360,7 +371,9 @@ def describe_table(program: Program) -> str:
     return "\n".join(line for entry in entries for line in describe_entry(entry, kernels, names))
 
 
-def describe_entry(entry: Any, kernels: Iterator[tuple[int, tuple[Any, KernelSource]]], names: dict[Tensor, str]) -> list[str]:
+def describe_entry(
+    entry: Any, kernels: Iterator[tuple[int, tuple[Kernel, KernelSource]]], names: dict[Tensor, str]
+) -> list[str]:
     """The lines of one entry; calls come in the order of the kernels."""
     if isinstance(entry, Commit):
         return ["commit     variables are written from here on"]
@@ -407,7 +420,7 @@ def show_runs(page: Page, model: dict[str, Any]) -> None:
         assert program.source is not None and program.memory is not None
         page.add(MEMORY.format(small=SMALL))
         page.block(format_memory(program.memory, program.source.schedule))
-        page.picture("09_memory", draw_memory(program.memory, program.source.schedule), "buffers over the steps")
+        page.picture("memory", draw_memory(program.memory, program.source.schedule), "buffers over the steps")
         page.add(TABLE.format(small=SMALL))
         page.block(describe_table(program))
         session.run([loss, step], {x: many, labels: many.argmax(axis=1)})
@@ -417,8 +430,8 @@ def show_runs(page: Page, model: dict[str, Any]) -> None:
         more = program.compilations - first
     page.add(
         RUN.format(
-            model=MODEL.rstrip(), small=SMALL, large=LARGE, workers=WORKERS, steps=STEPS, kernels=program.kernels, first=first,
-            more=more or "none", losses="\n".join(f"loss {value:.4f}" for value in losses),
+            model=MODEL.rstrip(), small=SMALL, large=LARGE, workers=WORKERS, steps=STEPS, kernels=program.kernels,
+            first=first, more=more or "none", losses="\n".join(f"loss {value:.4f}" for value in losses),
         )
     )  # fmt: skip
 
@@ -431,7 +444,7 @@ def make(folder: Path) -> Path:
     model = declare()
     graph = Graph((model["x"], model["labels"]), (model["loss"], model["step"]))
     page.add(DECLARE)
-    show_graph(page, "declare", 0, graph)
+    show_graph(page, "declare", graph)
     source = show_stages(page, graph)
     if source.texts != compile_graph(graph).texts:
         raise SystemExit("the compiler made other kernels than its stages one by one")

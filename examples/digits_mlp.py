@@ -44,7 +44,11 @@ def main() -> None:
     # The graph: declared once, before there is any data.
     x = graphc.placeholder("x", ("batch", 64), "float32")
     labels = graphc.placeholder("labels", ("batch",), "int64")
-    model = nn.Sequential(nn.Dense(256), nn.relu, nn.Dropout(0.3), nn.Dense(128), nn.relu, nn.Dropout(0.3), nn.Dense(10))
+    model = nn.Sequential(
+        nn.Dense(256), nn.relu, nn.Dropout(0.3),
+        nn.Dense(128), nn.relu, nn.Dropout(0.3),
+        nn.Dense(10),
+    )  # fmt: skip
     loss = nn.softmax_cross_entropy(model(x, training=True), labels).mean()
     train = optim.Adam(2e-3).minimize(loss)
     scores = model(x)  # the inference graph over the same variables
@@ -58,7 +62,9 @@ def main() -> None:
         testing = session.prepare([test_loss, accuracy], [x, labels])
         origins = [event.kind for program in (training, testing) for event in program.events]
         compiled = origins.count("compiled")
-        source = f"{compiled} compiled, {len(origins) - compiled} loaded" if compiled else f"all {len(origins)} loaded from a warm cache"
+        source = f"{compiled} compiled, {len(origins) - compiled} loaded from the cache"
+        if not compiled:
+            source = f"all {len(origins)} loaded from a warm cache"
         print(f"kernels: {source}, in {time.perf_counter() - start:.2f} s")
 
         batches = graphc.data.batches(images, targets, size=64, shuffle=True, seed=0)

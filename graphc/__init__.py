@@ -14,13 +14,14 @@ and fuses it, plans its memory, and compiles it to vector code with Numba.
         value, _ = session.run([loss, step], {x: [[0.1, 0.2, 0.3]]})
 """
 
-from graphc import ops
+from typing import TYPE_CHECKING, Any
+
+from graphc import data, nn, ops, optim, random
 from graphc.errors import GraphcError, GraphcWarning
 from graphc.ir import Dim, Graph, Tensor
 from graphc.ops import *  # noqa: F403
 from graphc.passes.explain import explain_gradient
-from graphc.session import Program, Session, compile  # noqa: A004
-from graphc import data, nn, optim, random  # noqa: I001  (they are made of the names above)
+from graphc.session import Program, Session, compile
 from graphc.testing.gradients import check_gradients
 from graphc.visual import draw, install, install_from_config
 
@@ -29,7 +30,12 @@ __version__ = "0.1.0"
 install()
 install_from_config()
 
+if TYPE_CHECKING:  # the ops enter by the star import, whose names type checkers do not know
+
+    def __getattr__(name: str) -> Any: ...
+
+
 __all__ = [
-    "Dim", "Graph", "GraphcError", "GraphcWarning", "Program", "Session", "Tensor", "check_gradients", "compile", "data",
-    "draw", "explain_gradient", "nn", "ops", "optim", "random", *ops.__all__,
+    "Dim", "Graph", "GraphcError", "GraphcWarning", "Program", "Session", "Tensor", "check_gradients", "compile",
+    "data", "draw", "explain_gradient", "nn", "ops", "optim", "random", *ops.__all__,
 ]  # fmt: skip

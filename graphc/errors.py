@@ -1,14 +1,29 @@
 """The error family. Every error a user can meet derives from :class:`GraphcError`.
 
-A message has up to three parts: what was expected and what was got, the user's line that
-declared the thing at fault, and a hint where there is one::
+A message has up to four parts: what was expected and what was got, the user's line that declared the thing at
+fault, operands that other lines declared, and a hint where there is one::
 
     ShapeError: matmul: inner dimensions differ: (batch, 784) @ (256, 10)
       declared at train.py:12: logits = h @ w
+      operand x: float32(batch, 784), from train.py:9: x = graphc.placeholder("x", ("batch", 784))
       hint: transpose one operand, or check the layer's width
+
+What goes wrong while a graph is declared is the fault of the line being executed, so errors of declaration find that
+line themselves. What goes wrong later (compiling, running) names the line of the node at fault: ``origin=``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+_locate: Callable[[], object] = lambda: None  # noqa: E731
+
+
+def locate_with(function: Callable[[], object]) -> None:
+    """Say how the user's current line is found (``graphc.ir.origin`` knows; this module imports nothing of graphc)."""
+    global _locate
+    _locate = function
 
 
 class GraphcError(Exception):
@@ -19,16 +34,27 @@ class GraphcError(Exception):
     message : str
         What was expected and what was got.
     origin : object, optional
-        Where the user declared the thing at fault; its ``str`` is shown.
+        Where the user declared the thing at fault; its ``str`` is shown. Errors of declaration take the user's
+        current line if it is not given.
+    operands : sequence of Tensor, optional
+        Tensors that do not fit; those of other lines are shown with their lines.
     hint : str, optional
         What to try.
     """
 
-    def __init__(self, message: str, *, origin: object = None, hint: str | None = None):
-        self.message, self.origin, self.hint = message, origin, hint
+    declaring: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, origin: object = None, operands: Sequence[Any] = (), hint: str | None = None
+    ):
+        if origin is None and self.declaring:
+            origin = _locate()
+        self.message, self.origin, self.operands, self.hint = message, origin, tuple(operands), hint
         lines = [message]
         if origin is not None and str(origin):
             lines.append(f"  declared at {origin}")
+        elsewhere = [operand for operand in self.operands if operand.node.origin != origin]
+        lines += dict.fromkeys(f"  operand {operand.described}" for operand in elsewhere)
         if hint:
             lines.append(f"  hint: {hint}")
         super().__init__("\n".join(lines))
@@ -37,17 +63,25 @@ class GraphcError(Exception):
 class ShapeError(GraphcError, ValueError):
     """Shapes, ranks, axes or named dims that do not fit an operation."""
 
+    declaring = True
+
 
 class DTypeError(GraphcError, TypeError):
     """A dtype that an operation does not accept or that cannot be cast without loss."""
+
+    declaring = True
 
 
 class GraphError(GraphcError):
     """An ill-formed graph: a wrong attribute, two assigns to one variable, broken IR."""
 
+    declaring = True
+
 
 class GradientError(GraphcError):
     """A derivative that does not exist: disconnected, integer, or missing its seed."""
+
+    declaring = True
 
 
 class FeedError(GraphcError, ValueError):

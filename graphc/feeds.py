@@ -50,7 +50,12 @@ class Feeder:
         sizes: dict[str, int] = {}
         for (tensor, dtype, shape, static), value in zip(self._plan, values, strict=True):
             array = value
-            if type(array) is not np.ndarray or array.dtype != dtype or not array.flags.c_contiguous or not array.flags.aligned:
+            if (
+                type(array) is not np.ndarray
+                or array.dtype != dtype
+                or not array.flags.c_contiguous
+                or not array.flags.aligned
+            ):
                 array = self._converted(tensor, value)
             if array.shape != shape:
                 if static or len(array.shape) != len(shape):
@@ -70,10 +75,18 @@ class Feeder:
     def _converted(self, tensor: Tensor, value: Any) -> NDArray[Any]:
         """An aligned, contiguous array of the placeholder's dtype."""
         if isinstance(value, Tensor):
-            raise FeedError(f"feed {tensor.name!r}: expected an array, got the tensor {value!r}", origin=tensor.node.origin)
+            raise FeedError(
+                f"feed {tensor.name!r}: expected an array, got the tensor {value!r}", origin=tensor.node.origin
+            )
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            raise FeedError(
+                f"feed {tensor.name!r}: expected an array, got a masked array, whose masked elements have no value",
+                origin=tensor.node.origin,
+                hint="give them one: array.filled(0)",
+            )
         try:
             array = np.asarray(value)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, MemoryError, OverflowError) as error:
             raise FeedError(f"feed {tensor.name!r}: not an array: {error}", origin=tensor.node.origin) from None
         if array.dtype.kind not in "biuf":
             raise FeedError(
@@ -102,8 +115,8 @@ class Feeder:
             kept = bool(np.array_equal(back, array))
         if not kept:
             raise FeedError(
-                f"feed {tensor.name!r}: expected {tensor.dtype.name}, got {array.dtype.name} that can't be cast without "
-                "loss",
+                f"feed {tensor.name!r}: expected {tensor.dtype.name}, got {array.dtype.name} that can't be cast "
+                "without loss",
                 origin=tensor.node.origin,
                 hint=f"cast it yourself: array.astype({tensor.dtype.name!r})",
             )
@@ -129,10 +142,11 @@ def _read_names(
         name, value = solved
         known = sizes.setdefault(name, value)
         if known != value:
-            first = next((p for p, a in zip(placeholders, arrays, strict=False) if _names(p).get(name, ()) and known in a.shape), tensor)
+            fed = zip(placeholders, arrays, strict=False)
+            first = next((p for p, array in fed if name in _names(p) and known in array.shape), tensor)
             raise FeedError(
-                f"named dim {name!r} has two sizes in one feed: {known} in {first.name!r} and {value} in {tensor.name!r} "
-                f"of shape {format_shape(tensor.shape)}",
+                f"named dim {name!r} has two sizes in one feed: {known} in {first.name!r} and {value} in "
+                f"{tensor.name!r} of shape {format_shape(tensor.shape)}",
                 origin=tensor.node.origin,
             )
 
@@ -168,8 +182,8 @@ def _check_sizes(tensor: Tensor, shape: tuple[int, ...], sizes: Mapping[str, int
         unknown = [name for name in names_of(declared) if name not in sizes]
         if unknown:
             raise FeedError(
-                f"feed {tensor.name!r}: axis {place} is declared as {declared}, but no feed says what {unknown[0]!r} is; "
-                f"got size {size}",
+                f"feed {tensor.name!r}: axis {place} is declared as {declared}, but no feed says what {unknown[0]!r} "
+                f"is; got size {size}",
                 origin=tensor.node.origin,
             )
         if evaluate(declared, sizes) != size:

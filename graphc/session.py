@@ -10,8 +10,10 @@ end. A step that fails, or is interrupted, leaves every variable as it was.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -113,9 +115,13 @@ class Session:
         self._variables: dict[Tensor, Array] = {}
         self._labels: dict[str, Tensor] = {}
         self._programs: dict[Any, Program] = {}
+        self._programs_of_outputs: dict[tuple[Tensor, ...], Program] = {}
         self._programs_of_line: dict[Any, int] = {}
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # re-entrant only to recognise calls from a signal handler within a step
+        self._in_step = False
         self._closed = False
+        self._lost = False
+        _alive.add(self)
 
     def __enter__(self) -> Session:
         self._check_open()
@@ -130,8 +136,25 @@ class Session:
         self.workers.close()
 
     def _check_open(self) -> None:
+        self._check_whole()
         if self._closed:
-            raise SessionError("the session is closed", hint="open a new one; variables of a closed one can still be read")
+            raise SessionError(
+                "the session is closed", hint="open a new one; variables of a closed one can still be read"
+            )
+
+    def _check_whole(self) -> None:
+        if self._lost:
+            raise SessionError(
+                "the process was forked while another thread used this session; what that did is lost to this process",
+                hint="open a new session here, or fork while no thread uses one",
+            )
+
+    def _forget(self) -> None:
+        """In a forked child: if another thread held the lock, it is gone, perhaps amid a step."""
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+        else:
+            self._lock, self._lost = threading.RLock(), True
 
     @property
     def steps(self) -> int:
@@ -141,7 +164,7 @@ class Session:
     @property
     def programs(self) -> tuple[Program, ...]:
         """The programs compiled by :meth:`run`, in order."""
-        return tuple(self._programs.values())
+        return tuple(self._programs_of_outputs.values())
 
     def run(self, fetches: Any, feeds: Mapping[Tensor, Any] | None = None) -> Any:
         """Compute fetches; compile first if this combination is new.
@@ -206,9 +229,11 @@ class Session:
             names = ", ".join(repr(tensor.name) for tensor in missing)
             raise FeedError(f"feed missing for placeholder {names}", origin=missing[0].node.origin)
         with self._lock:
-            program = Program(tuple(needed), tuple(flat), self)
+            program = self._programs_of_outputs.get(key[0])  # another order of feeds, or one that nothing needs
+            if program is None:
+                program = self._programs_of_outputs[key[0]] = Program(tuple(needed), key[0], self)
+                self._warn_of_many()
             self._programs[key] = program
-            self._warn_of_many()
         return program
 
     def _warn_of_many(self) -> None:
@@ -216,8 +241,8 @@ class Session:
         count = self._programs_of_line[place] = self._programs_of_line.get(place, 0) + 1
         if count == MOST_PROGRAMS_OF_A_LINE + 1:
             warnings.warn(
-                f"more than {MOST_PROGRAMS_OF_A_LINE} programs were compiled for {place}: build the graph once, outside "
-                "the loop, and feed it",
+                f"more than {MOST_PROGRAMS_OF_A_LINE} programs were compiled for {place}: build the graph once, "
+                "outside the loop, and feed it",
                 GraphcWarning,
                 stacklevel=stack_level(),
             )
@@ -231,6 +256,7 @@ class Session:
             If the tensor is no variable.
         """
         with self._lock:
+            self._check_whole()
             return self._storage(variable).copy()
 
     def set(self, variable: Tensor, value: Any) -> None:
@@ -240,8 +266,13 @@ class Session:
         ------
         FeedError
             If shape or dtype does not fit.
+        SessionError
+            If called from within a step (by a signal handler), which reads its variables as they were at its start.
         """
         with self._lock:
+            self._check_whole()
+            if self._in_step:
+                raise SessionError("a variable was set from within a step of the same session (a signal handler?)")
             storage = self._storage(variable)
             (array,), _ = Feeder([variable], tell_rounding=False)([value])
             storage[...] = array
@@ -256,12 +287,14 @@ class Session:
         return found
 
     def _make_storage(self, variables: Sequence[Tensor]) -> list[Array]:
-        labels = []
+        labels: list[str] = []
         for variable in variables:
             label = variable.node["name"] or f"variable:{len(self._labels) + len(labels)}"
             if variable.node["_auto"]:
                 label = self._numbered(label, labels)
-            other = self._labels.get(label) or next((v for v, n in zip(variables, labels, strict=False) if n == label), None)
+            other = self._labels.get(label)
+            if label in labels:
+                other = variables[labels.index(label)]
             if other is not None:
                 raise SessionError(
                     f"two variables are named {label!r}; the other was declared at {other.node.origin}",
@@ -270,12 +303,16 @@ class Session:
             labels.append(label)
         values = [self._initial(variable, label) for variable, label in zip(variables, labels, strict=True)]
         requests = [(label, v.shape, v.dtype) for label, v in zip(labels, variables, strict=True)]
-        made = []
-        for variable, label, value, slot in zip(variables, labels, values, self._slots.add(requests), strict=True):  # type: ignore[arg-type]
-            slot.array[...] = value
-            self._labels[label], self._variables[variable] = variable, slot.array
-            made.append(slot.array)
-        return made
+        slots = self._slots.add(requests)  # type: ignore[arg-type]
+        try:
+            for slot, value in zip(slots, values, strict=True):
+                slot.array[...] = value
+        except BaseException:  # an interrupt amid large values: as if they had not been asked for
+            self._slots.forget(labels)
+            raise
+        self._labels.update(zip(labels, variables, strict=True))
+        self._variables.update((v, slot.array) for v, slot in zip(variables, slots, strict=True))
+        return [slot.array for slot in slots]
 
     def _numbered(self, label: str, more: Sequence[str]) -> str:
         """The label, with the first number that makes it new where a layer of that name is there already."""
@@ -292,10 +329,10 @@ class Session:
         digest = hashlib.sha256(f"{self.seed}\0{label}".encode()).digest()
         generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
         value = np.asarray(initial(variable.shape, variable.dtype, generator))
-        if value.shape != variable.shape or value.dtype.kind not in "biuf":
+        if value.shape != variable.shape or not np.can_cast(value.dtype, variable.dtype, "same_kind"):
             raise GraphError(
-                f"variable {label!r}: its initializer made {value.dtype}{format_shape(value.shape)}, expected shape "
-                f"{format_shape(variable.shape)}",
+                f"variable {label!r}: its initializer made {value.dtype}{format_shape(value.shape)}, expected "
+                f"{variable.type}",
                 origin=variable.node.origin,
             )
         return value.astype(variable.dtype)
@@ -396,11 +433,17 @@ class Program:
                 raise ShapeError(message, origin=node.origin)
         with session._lock:
             session._check_open()
-            if self._expanded is not None:
-                return self._run_reference(arrays, sizes)
-            if session.check_numerics:
-                return self._run_checked(arrays, sizes)
-            return self._executable.run(arrays, sizes)
+            if session._in_step:  # before anything of the step under way is touched, its feeds' addresses above all
+                raise SessionError("a step was started from within a step of the same session (a signal handler?)")
+            try:
+                session._in_step = True
+                if self._expanded is not None:
+                    return self._run_reference(arrays, sizes)
+                if session.check_numerics:
+                    return self._run_checked(arrays, sizes)
+                return self._executable.run(arrays, sizes)
+            finally:
+                session._in_step = False
 
     def _run_reference(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:
         """Op by op in NumPy; updates take effect at the end."""
@@ -411,12 +454,37 @@ class Program:
             results = reference.evaluate([*graph.outputs, *(node.result for node in graph.effects)], values)
         except IndexError as error:
             raise IndexOutOfRangeError(f"{error}; no variable was changed") from None
-        copies = [None if isinstance(t.node.op, Effect) else np.array(r) for t, r in zip(graph.outputs, results, strict=False)]
-        for node, value in zip(graph.effects, results[len(graph.outputs) :], strict=True):
-            session._variables[node.inputs[0]][...] = value
-        if graph.effects:
-            session._random_state[1] += np.uint64(1)
+        outcomes = zip(graph.outputs, results, strict=False)
+        copies = [None if isinstance(tensor.node.op, Effect) else np.array(value) for tensor, value in outcomes]
+        restore = self._snapshot()
+        try:
+            for node, value in zip(graph.effects, results[len(graph.outputs) :], strict=True):
+                session._variables[node.inputs[0]][...] = value
+            if graph.effects:
+                session._random_state[1] += np.uint64(1)
+        except BaseException:  # an interrupt between two variables
+            restore()
+            raise
         return copies
+
+    def _snapshot(self) -> Callable[[], None]:
+        """A function that gives what a step writes the values of now."""
+        session = self.session
+        arrays = [session._variables[node.inputs[0]] for node in self.graph.effects] + [session._random_state]
+        before = [(array, array.copy()) for array in arrays]
+
+        def write() -> None:
+            for array, value in before:
+                array[...] = value
+
+        def restore() -> None:
+            try:
+                write()
+            except BaseException:  # an interrupt: once more from the start
+                write()
+                raise
+
+        return restore
 
     def _leaves(self, graph: Graph) -> dict[Tensor, Array]:
         """Values of variables and the random state, copied so that updates don't show."""
@@ -429,16 +497,13 @@ class Program:
     def _run_checked(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:
         """Run, look for NaN and infinity, and if there is one restore the variables and find its first node."""
         session = self.session
-        effects = [node.inputs[0] for node in self.graph.effects]
-        before = {variable: session._variables[variable].copy() for variable in effects}
-        state = session._random_state.copy()
+        restore = self._snapshot()
         outputs = self._executable.run(arrays, sizes)
-        shown = [value for value in outputs if value is not None] + [session._variables[v] for v in effects]
+        written = [session._variables[node.inputs[0]] for node in self.graph.effects]
+        shown = [value for value in outputs if value is not None] + written
         if all(np.isfinite(value).all() for value in shown if value.dtype.kind == "f"):
             return outputs
-        for variable, value in before.items():
-            session._variables[variable][...] = value
-        session._random_state[:] = state
+        restore()
         expanded = self._for_reference()
         values = dict(zip(self.inputs, arrays, strict=True)) | self._leaves(expanded)
         tensors = [tensor for node in expanded.nodes for tensor in node.results if tensor.dtype.kind == "f"]
@@ -450,10 +515,12 @@ class Program:
                     f"{tensor.type}; no variable was changed",
                     origin=tensor.node.origin,
                 )
-        raise ExecutionError("check_numerics: a compiled kernel made NaN or infinity where the reference interpreter does not")
+        raise ExecutionError(
+            "check_numerics: a compiled kernel made NaN or infinity where the reference interpreter does not"
+        )
 
 
-def compile(  # noqa: A001
+def compile(
     inputs: Sequence[Tensor], outputs: Any, *, device: str = "cpu", session: Session | None = None
 ) -> Program:
     """Compile a graph into a program that is called with arrays.
@@ -508,7 +575,9 @@ def flatten(fetches: Any) -> tuple[list[Tensor], Callable[[list[Any]], Any]]:
     elif isinstance(fetches, (list, tuple)):
         keys, entries = None, list(fetches)
     else:
-        raise GraphError(f"fetches: expected a tensor or a nested list, tuple or dict of tensors, got {type(fetches).__name__}")
+        raise GraphError(
+            f"fetches: expected a tensor or a nested list, tuple or dict of tensors, got {type(fetches).__name__}"
+        )
     if keys is None and all(isinstance(entry, Tensor) for entry in entries):
         return entries, list if isinstance(fetches, list) else tuple
     parts = [flatten(entry) for entry in entries]
@@ -524,6 +593,17 @@ def flatten(fetches: Any) -> tuple[list[Tensor], Callable[[list[Any]], Any]]:
         return nested if isinstance(fetches, list) else tuple(nested)
 
     return flat, rebuild
+
+
+_alive: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for session in list(_alive):
+        session._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def _variables_of(graph: Graph) -> list[Node]:
@@ -546,15 +626,17 @@ def _check_leaves(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op.name == "parameter":
             raise GraphError(
-                f"{node.result.name!r} exists only within the body of a scan", origin=node.origin, hint="return it from the body"
+                f"{node.result.name!r} exists only within the body of a scan",
+                origin=node.origin,
+                hint="return it from the body",
             )
         for tensor in node.results:
             for size in tensor.shape:
                 for name in names_of(size):
                     if name not in known:
                         raise FeedError(
-                            f"unknown named dim {name!r} in {tensor.name!r} of type {tensor.type}: no placeholder that is "
-                            "fed has it",
+                            f"unknown named dim {name!r} in {tensor.name!r} of type {tensor.type}: no placeholder that "
+                            "is fed has it",
                             origin=node.origin,
                         )
 

@@ -64,8 +64,9 @@ def test_mismatched_shapes_name_the_op_both_shapes_and_the_line() -> None:
     message = refused(ShapeError, lambda: x @ w, "matmul: inner dimensions differ: (batch, 784) @ (256, 10)")
     assert "declared at test_bad_input.py:" in message
     refused(ShapeError, lambda: placeholder(2, 3) + placeholder(4, 3), "add: shapes (2, 3) and (4, 3) do not broadcast")
-    refused(ShapeError, lambda: graphc.concat([placeholder(2, 3), placeholder(2, 4)], axis=0), "concat", "(2, 3)", "(2, 4)")
-    refused(ShapeError, lambda: graphc.reshape(placeholder(2, 3), (4, 2)), "reshape: (2, 3) has 6 elements, (4, 2) has 8")
+    x, y = placeholder(2, 3), placeholder(2, 4)
+    refused(ShapeError, lambda: graphc.concat([x, y], axis=0), "concat", "(2, 3)", "(2, 4)")
+    refused(ShapeError, lambda: graphc.reshape(x, (4, 2)), "reshape: (2, 3) has 6 elements, (4, 2) has 8")
 
 
 def test_two_named_dims_that_meet() -> None:
@@ -78,7 +79,8 @@ def test_wrong_dtype() -> None:
     x = placeholder(2, dtype="int64")
     refused(DTypeError, lambda: graphc.placeholder("c", (2,), "complex64"), "expected one of the dtypes", "complex64")
     refused(DTypeError, lambda: graphc.constant(["a"]), "expected")
-    refused(DTypeError, lambda: placeholder(2, dtype="uint64") + x, "add: no integer dtype holds both", "uint64", "int64")
+    u = placeholder(2, dtype="uint64")
+    refused(DTypeError, lambda: u + x, "add: no integer dtype holds both", "uint64", "int64")
     refused(DTypeError, lambda: graphc.take(placeholder(3), placeholder(2), axis=0), "take", "float32")
     refused(DTypeError, lambda: placeholder(2, dtype="bool") + placeholder(2, dtype="bool"), "add", "bool")
 
@@ -164,7 +166,8 @@ def test_missing_and_unknown_feeds(session: graphc.Session) -> None:
     refused(FeedError, lambda: session.run(x + 1, [zeros(2)]), "expected a mapping")  # type: ignore[arg-type]
     refused(GraphError, lambda: session.run("loss", {}), "fetches")
     refused(FeedError, lambda: graphc.compile([x], x + y), "'y'")
-    refused(FeedError, lambda: graphc.compile([x], x + 1, session=session)(zeros(2), zeros(2)), "expected 1 arrays (x), got 2")
+    program = graphc.compile([x], x + 1, session=session)
+    refused(FeedError, lambda: program(zeros(2), zeros(2)), "expected 1 arrays (x), got 2")
 
 
 def test_a_feed_that_nothing_uses_is_allowed(session: graphc.Session) -> None:
@@ -200,7 +203,8 @@ def test_rounding_float64_is_said_once(session: graphc.Session) -> None:
 
 def test_empty_arrays(session: graphc.Session) -> None:
     x = placeholder("n", 3)
-    outputs = [x * 2, x.sum(), x.sum(axis=0), x.sum(axis=1), graphc.concat([x, x], axis=0), x @ graphc.constant(np.ones((3, 2)), "float32")]
+    w = graphc.constant(np.ones((3, 2)), "float32")
+    outputs = [x * 2, x.sum(), x.sum(axis=0), x.sum(axis=1), graphc.concat([x, x], axis=0), x @ w]
     values = session.run(outputs, {x: np.zeros((0, 3), np.float32)})
     expected = [(0, 3), (), (3,), (0,), (0, 3), (0, 2)]
     assert [value.shape for value in values] == expected
@@ -310,9 +314,12 @@ def test_two_variables_of_one_name(session: graphc.Session) -> None:
     refused(SessionError, lambda: session.run(a + b), "two variables are named 'w'", "test_bad_input.py")
 
 
-@pytest.mark.parametrize(
-    "name", ["a\"b'c", "two\nlines", "'''", "{x}", "\\", "%s", "__import__('os').abort()", "ünïcode", "x" * 500, "# no", "\0"]
-)
+HOSTILE = [
+    "a\"b'c", "two\nlines", "'''", "{x}", "\\", "%s", "__import__('os').abort()", "ünïcode", "x" * 500, "#", "\0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names(session: graphc.Session, name: str) -> None:
     x = graphc.placeholder(name, ("n",))
     v = graphc.variable(np.ones(1, np.float32), name=name)
@@ -327,7 +334,8 @@ def test_check_numerics_names_the_op_and_the_line() -> None:
     v = graphc.variable(np.array([1.0, -1.0], np.float32), name="v")
     with graphc.Session(threads=1, check_numerics=True) as session:
         update = graphc.assign(v, graphc.log(v))
-        refused(ExecutionError, lambda: session.run(update), "check_numerics: log made nan at (1,)", "update = graphc.assign")
+        message = refused(ExecutionError, lambda: session.run(update), "check_numerics: log made nan at (1,)")
+        assert "update = graphc.assign" in message
         np.testing.assert_array_equal(session.get(v), [1, -1])
         assert session.steps == 0
 

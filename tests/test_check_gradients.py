@@ -12,9 +12,8 @@ from graphc.errors import GradientError, GraphError
 
 
 def test_a_function_of_arrays() -> None:
-    report = graphc.check_gradients(
-        lambda x, w: graphc.tanh(x @ w).mean(), [np.linspace(-1, 1, 6).reshape(2, 3), np.linspace(0, 1, 12).reshape(3, 4)]
-    )
+    arrays = [np.linspace(-1, 1, 6).reshape(2, 3), np.linspace(0, 1, 12).reshape(3, 4)]
+    report = graphc.check_gradients(lambda x, w: graphc.tanh(x @ w).mean(), arrays)
     assert report.first < 1e-7
     assert report.second < 1e-6
     assert report.probes == 2 * (6 + 12)

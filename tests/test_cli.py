@@ -35,7 +35,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info"]) == 0
     shown = capsys.readouterr().out
-    for part in ("graphc", "numba", "llvmlite", "processor", "threads", "cache", "renderer", str(config.current().cache_dir)):
+    parts = ["graphc", "numba", "llvmlite", "processor", "threads", "cache", "renderer"]
+    for part in (*parts, str(config.current().cache_dir)):
         assert part in shown
 
 
@@ -60,7 +61,9 @@ def test_ops_check_fails_for_a_wrong_op(capsys: pytest.CaptureFixture[str], monk
     assert "failed: square" in shown
 
 
-def test_ops_check_fails_for_a_wrong_derivative(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ops_check_fails_for_a_wrong_derivative(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def wrong(self: Op, node: object, g: object) -> tuple[object]:
         return (g,)
 
@@ -116,14 +119,19 @@ def test_cache(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         config.configure(cache_dir=before)
 
 
+def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "graphc", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_as_a_module() -> None:
-    done = subprocess.run([sys.executable, "-m", "graphc", "ops"], capture_output=True, text=True, timeout=60, check=False)
+    done = run_module("ops")
     assert done.returncode == 0
     assert "tanh" in done.stdout
 
 
 def test_a_wrong_command_is_explained() -> None:
-    done = subprocess.run([sys.executable, "-m", "graphc", "fly"], capture_output=True, text=True, timeout=60, check=False)
+    done = run_module("fly")
     assert done.returncode == 2
     assert "invalid choice" in done.stderr
     assert "Traceback" not in done.stderr

@@ -44,12 +44,14 @@ def assert_close(graph: RandomGraph, what: str, got: Sequence[np.ndarray], want:
         assert left.dtype == right.dtype == tensor.dtype, what
         assert left.shape == right.shape, what
         with np.errstate(all="ignore"):
-            distance = np.abs(left.astype(np.float64) - right.astype(np.float64))
-            scale = np.abs(right.astype(np.float64)) + np.max(np.abs(right.astype(np.float64)), initial=0, where=np.isfinite(right))
+            wide = right.astype(np.float64)
+            distance = np.abs(left.astype(np.float64) - wide)
+            scale = np.abs(wide) + np.max(np.abs(wide), initial=0, where=np.isfinite(wide))
         narrowest = np.finfo(np.float32).eps  # a float64 result may come from float32 inputs
         equal = (left == right) | ((left != left) & (right != right))
         close = equal | (distance <= 8 * change + ALLOWED_UNITS * narrowest * scale) | np.isinf(change)
-        assert np.all(close), f"{what}: {left[~close]} is not {right[~close]}\n{graphc.Graph(graph.inputs, graph.outputs)}"
+        text = graphc.Graph(graph.inputs, graph.outputs)
+        assert np.all(close), f"{what}: {left[~close]} is not {right[~close]}\n{text}"
 
 
 @hypothesis.given(graph=random_graphs())

@@ -48,12 +48,14 @@ class Refusing:
     __call__ = reduce = accumulate = at = outer = reduceat = staticmethod(refuse)
 
 
-FUNCTIONS = (
-    "dot matmul vdot inner outer tensordot einsum convolve correlate sum prod max min amax amin mean var std argmax argmin "
-    "cumsum cumprod sort argsort argpartition partition take take_along_axis put_along_axis where choose select clip "
-    "concatenate stack pad roll flip tile repeat transpose swapaxes broadcast_to nan_to_num linspace arange "
-    "searchsorted bincount unique nonzero trace tril triu"
-).split()
+FUNCTIONS = [
+    "amax", "amin", "argmax", "argmin", "argpartition", "argsort", "bincount", "broadcast_to", "choose", "clip",
+    "concatenate", "convolve", "correlate", "cumprod", "cumsum", "dot", "einsum", "flip", "inner", "linspace", "matmul",
+    "max", "mean", "min", "nan_to_num", "nonzero", "outer", "pad", "partition", "prod", "put_along_axis", "repeat",
+    "roll", "arange", "searchsorted", "select", "sort", "stack", "std", "sum", "swapaxes", "take",
+    "take_along_axis", "tensordot", "tile", "trace", "transpose", "tril", "triu", "unique", "var", "vdot", "where",
+]  # fmt: skip
+"""NumPy's functions beside the ufuncs that could compute a result."""
 
 
 @contextmanager

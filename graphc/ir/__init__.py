@@ -11,5 +11,6 @@ from graphc.ir.verifier import verify
 
 __all__ = [
     "REGISTRY", "Dim", "Graph", "Node", "Op", "Origin", "Sample", "Shape", "Size", "Tensor", "TensorType", "as_dtype",
-    "as_shape", "derived_from", "format_graph", "inline", "make_node", "op", "remake", "rewrite", "topological", "verify",
+    "as_shape", "derived_from", "format_graph", "inline", "make_node", "op", "remake", "rewrite", "topological",
+    "verify",
 ]  # fmt: skip

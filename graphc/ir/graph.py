@@ -158,7 +158,9 @@ def rewrite(graph: Graph, rule: Rule, *, replaced: dict[Tensor, Tensor] | None =
             results = remake(node, inputs)
         for old, tensor in zip(node.results, results, strict=True):
             if tensor.type != old.type:
-                raise GraphError(f"a rule changed the type of {old.name} from {old.type} to {tensor.type}", origin=node.origin)
+                raise GraphError(
+                    f"a rule changed the type of {old.name} from {old.type} to {tensor.type}", origin=node.origin
+                )
             new[old] = tensor
     outputs = tuple(new[tensor] for tensor in graph.outputs)
     if all(now is old for now, old in zip(outputs, graph.outputs, strict=True)):

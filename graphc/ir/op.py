@@ -75,7 +75,7 @@ class Sample:
 if TYPE_CHECKING:
     # mypy ignores what a class decorator returns (python/mypy#3135), and so takes ``tanh`` for the class that
     # :func:`op` replaced. These bases make the class pass for what really stands there: calling it gives "Any", and it
-    # is accepted wherever an op or a function is expected.
+    # is accepted wherever an op or a function is expected. The price: ops' unknown attributes are not reported.
     class _Replaceable(type, Any):
         pass
 
@@ -114,8 +114,11 @@ class Op(_Replaced):
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
     samples: ClassVar[Sequence[Sample]] = ()
 
-    def infer(self, *inputs: Tensor, **attributes: Any) -> TensorType | tuple[TensorType, ...]:
-        """The result types for these inputs; raises a GraphcError if they do not fit."""
+    def infer(self, *inputs: Any, **attributes: Any) -> TensorType | tuple[TensorType, ...]:
+        """The result types for these inputs (tensors); raises a GraphcError if they do not fit.
+
+        Ops name the inputs and attributes that they take.
+        """
         raise NotImplementedError(f"{type(self).__name__}.infer")
 
     def compute(self, node: Node, *inputs: np.ndarray[Any, Any]) -> Any:
@@ -137,10 +140,14 @@ class Op(_Replaced):
         """Apply the op to tensors; subclasses convert arguments and declare their attributes."""
         return self.make(*inputs, **attributes)
 
-    def make(self, *inputs: Tensor, **attributes: Any) -> Any:
-        """The node's result, or a tuple of its results."""
-        node = make_node(self, inputs, attributes)
-        return node.results if len(node.results) > 1 else node.result
+    if TYPE_CHECKING:
+        make: ClassVar[Callable[..., Any]]  # called through the name of the replaced class, it takes no self either
+    else:
+
+        def make(self, *inputs: Tensor, **attributes: Any) -> Any:
+            """The node's result, or a tuple of its results."""
+            node = make_node(self, inputs, attributes)
+            return node.results if len(node.results) > 1 else node.result
 
     def infer_types(self, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> tuple[TensorType, ...]:
         """Result types as a tuple; errors gain the line that declared the first input."""

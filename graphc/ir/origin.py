@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from graphc import errors
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -60,6 +62,9 @@ def here() -> Origin:
     if frame is None:
         return Origin("", 0)
     return Origin(frame.f_code.co_filename, frame.f_lineno)
+
+
+errors.locate_with(here)
 
 
 def stack_level() -> int:

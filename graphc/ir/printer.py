@@ -26,6 +26,8 @@ def format_attribute(value: Any) -> str:
             return repr(value.item())
         head = ", ".join(repr(entry.item()) for entry in value.ravel()[:3])
         return f"{value.dtype.name}{list(value.shape)}<{head}{', ...' if value.size > 3 else ''}>"
+    if isinstance(value, np.dtype):
+        return value.name
     if isinstance(value, tuple):
         return f"({', '.join(map(format_attribute, value))}{',' if len(value) == 1 else ''})"
     if callable(value) and hasattr(value, "__qualname__"):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +54,7 @@ class Apply(Scalar):
     ``static`` holds parameters that are part of the function, such as the stream of a random number.
     """
 
-    __slots__ = ("function", "arguments", "static")
+    __slots__ = ("arguments", "function", "static")
 
     def __init__(self, function: str, arguments: Sequence[Scalar], dtype: np.dtype[Any], static: tuple[Any, ...] = ()):
         if function not in FUNCTIONS:
@@ -68,7 +68,7 @@ class Apply(Scalar):
 class Load(Scalar):
     """The element of ``tensor`` at ``index``, one integer expression an axis, all within range."""
 
-    __slots__ = ("tensor", "index")
+    __slots__ = ("index", "tensor")
 
     def __init__(self, tensor: Tensor, index: Sequence[Size]):
         self.tensor, self.index, self.dtype = tensor, tuple(index), tensor.dtype
@@ -92,15 +92,15 @@ class Position(Scalar):
 # The vocabulary: function -> (number of arguments, what the result's dtype is, cost in units of an addition).
 # "same" the arguments' common dtype; "bool"; "second" the dtype of the second argument; "given" set by the maker.
 FUNCTIONS: dict[str, tuple[int, str, int]] = {
-    **{name: (2, "same", 1) for name in ("add", "subtract", "multiply", "minimum", "maximum")},
-    **{name: (2, "same", 4) for name in ("divide", "floor_divide", "remainder")},
-    **{name: (2, "bool", 1) for name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")},
-    **{name: (2, "bool", 1) for name in ("logical_and", "logical_or", "logical_xor")},
+    **dict.fromkeys(("add", "subtract", "multiply", "minimum", "maximum"), (2, "same", 1)),
+    **dict.fromkeys(("divide", "floor_divide", "remainder"), (2, "same", 4)),
+    **dict.fromkeys(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"), (2, "bool", 1)),
+    **dict.fromkeys(("logical_and", "logical_or", "logical_xor"), (2, "bool", 1)),
     "logical_not": (1, "bool", 1),
     "isnan": (1, "bool", 1),
-    **{name: (1, "same", 1) for name in ("negative", "abs", "sign", "floor", "ceil", "rint", "trunc")},
-    **{name: (1, "same", 4) for name in ("sqrt", "rsqrt")},
-    **{name: (1, "same", 12) for name in ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos")},
+    **dict.fromkeys(("negative", "abs", "sign", "floor", "ceil", "rint", "trunc"), (1, "same", 1)),
+    **dict.fromkeys(("sqrt", "rsqrt"), (1, "same", 4)),
+    **dict.fromkeys(("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos"), (1, "same", 12)),
     "power": (2, "same", 30),
     "fma": (3, "same", 1),
     "where": (3, "second", 1),
@@ -131,7 +131,7 @@ _COMPARE = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parsed(text: str) -> ast.expr:
     return ast.parse(text, mode="eval").body
 

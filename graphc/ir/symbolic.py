@@ -30,7 +30,7 @@ Size = Union[int, "Dim"]
 class Atom:
     """What polynomials are made of. ``key`` orders atoms and is unique among them."""
 
-    __slots__ = ("key", "_hash")
+    __slots__ = ("_hash", "key")
 
     def __init__(self, key: tuple[Any, ...]):
         self.key = key
@@ -81,7 +81,7 @@ class Axis(Atom):
 class Value(Atom):
     """An integer that is data; ``payload`` says how it is computed, ``0 <= value < extent``."""
 
-    __slots__ = ("payload", "extent")
+    __slots__ = ("extent", "payload")
 
     def __init__(self, payload: Hashable, extent: Size):
         self.payload, self.extent = payload, extent
@@ -128,7 +128,7 @@ class Dim:
         Sorted; a monomial is a sorted tuple of atoms, the empty one is the constant term.
     """
 
-    __slots__ = ("terms", "_hash")
+    __slots__ = ("_hash", "terms")
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]):
         self.terms = terms
@@ -238,7 +238,10 @@ def named(name: str) -> Dim:
 
 def product(sizes: Iterable[Size]) -> Size:
     """Product of sizes; 1 for none."""
-    return reduce(lambda left, right: left * right, sizes, 1)
+    total: Size = 1
+    for size in sizes:
+        total = total * size
+    return total
 
 
 def atoms_of(size: Size) -> list[Atom]:

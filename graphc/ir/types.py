@@ -16,6 +16,11 @@ FLOATS = ("float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 DTYPES = ("bool", *INTEGERS, *FLOATS)
 
+NAMES: dict[np.dtype[Any], str] = {np.dtype(name): name for name in DTYPES}
+"""The name of each dtype; ``dtype.name`` makes the text anew at every access, which large graphs would feel."""
+
+_KNOWN = {dtype: dtype for dtype in NAMES}
+
 DEFAULT_FLOAT = np.dtype("float32")
 DEFAULT_INT = np.dtype("int64")
 
@@ -49,12 +54,17 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
         If graphc has no such dtype.
     """
     try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found is None or found.name not in DTYPES:
-        raise DTypeError(f"expected one of the dtypes {', '.join(DTYPES)}, got {dtype!r}")
-    return found.newbyteorder("=")
+        given = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise _unknown(dtype) from None
+    found = _KNOWN.get(given) or _KNOWN.get(given.newbyteorder("="))
+    if found is None:
+        raise _unknown(dtype)
+    return found
+
+
+def _unknown(dtype: Any) -> DTypeError:
+    return DTypeError(f"expected one of the dtypes {', '.join(DTYPES)}, got {dtype!r}")
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
@@ -135,7 +145,8 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
             if entry == 1 or entry == size:
                 continue
             if size != 1:
-                kind = "two different named dims meet" if isinstance(size, Dim) or isinstance(entry, Dim) else "sizes differ"
+                named_dims = isinstance(size, Dim) or isinstance(entry, Dim)
+                kind = "two different named dims meet" if named_dims else "sizes differ"
                 shown = " and ".join(format_shape(s) for s in shapes)
                 raise ShapeError(f"shapes {shown} do not broadcast: {kind}: {size} and {entry} on axis {place}")
             size = entry

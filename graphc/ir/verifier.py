@@ -38,7 +38,7 @@ def verify(graph: Graph, stage: str, absent: Collection[str] = ()) -> None:
 
 
 def _verify(graph: Graph, stage: str, absent: Collection[str], body: bool) -> None:
-    seen = set(graph.inputs)
+    seen: set[object] = set(graph.inputs)
     written: dict[object, Node] = {}
     for node in graph.nodes:
         problem = _problem(node, graph, seen, absent, body)
@@ -67,7 +67,8 @@ def _problem(node: Node, graph: Graph, seen: set[object], absent: Collection[str
         return "a body writes a variable"
     if isinstance(node.op, Source) and node.op.name == "parameter" and not set(node.results) <= set(graph.inputs):
         return "a body's parameter is used outside that body"
-    if body and isinstance(node.op, Source) and node.op.name != "constant" and not set(node.results) <= set(graph.inputs):
+    free = isinstance(node.op, Source) and node.op.name != "constant"
+    if body and free and not set(node.results) <= set(graph.inputs):
         return f"a body uses {node.results[0].name!r} without taking it as an input"
     try:
         types = node.op.infer_types(node.inputs, node.attributes)

@@ -66,7 +66,8 @@ class Layer:
 
     def variable(self, part: str, initializer: Initializer, shape: Sequence[int], dtype: Any) -> Tensor:
         """A trainable variable named by the layer's path and ``part``."""
-        made = ops.variable(initializer, name=f"{self.path}/{part}", shape=tuple(shape), dtype=dtype, _auto=not self.named)
+        label = f"{self.path}/{part}"
+        made = ops.variable(initializer, name=label, shape=tuple(shape), dtype=dtype, _auto=not self.named)
         self.variables.append(made)
         return made
 
@@ -108,10 +109,10 @@ class Dense(Layer):
     def build(self, x: Tensor) -> None:
         if x.ndim == 0 or isinstance(x.shape[-1], Dim):
             raise ShapeError(
-                f"Dense: expected a static last axis, got shape {format_shape(x.shape)}", origin=x.node.origin
+                f"Dense: expected a static last axis, got shape {format_shape(x.shape)}", operands=(x,)
             )
         if not is_float(x.dtype):
-            raise DTypeError(f"Dense: expected float32 or float64, got {x.type}", origin=x.node.origin)
+            raise DTypeError(f"Dense: expected float32 or float64, got {x.type}", operands=(x,))
         self.kernel = self.variable("kernel", self.kernel_initializer, (x.shape[-1], self.units), x.dtype)
         self.bias = self.variable("bias", self.bias_initializer, (self.units,), x.dtype) if self.use_bias else None
 

@@ -9,7 +9,7 @@ which keeps a builtin's name free inside a module (``sum_``), is dropped. This m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.ir.op import REGISTRY, Op
 from graphc.ops import (  # noqa: F401 - the ops of every module enter the registry by being imported
@@ -39,5 +39,10 @@ for _module in (reductions, contractions, rows, views, sizes, indexing, shaping,
 
 globals().update(FUNCTIONS)
 methods.install()
+
+if TYPE_CHECKING:  # the names above enter at run time
+
+    def __getattr__(name: str) -> Any: ...
+
 
 __all__ = sorted(FUNCTIONS)

@@ -28,7 +28,7 @@ class Arithmetic(Elementwise):
     """Two operands, numbers of one dtype."""
 
     arguments: ClassVar[tuple[str, ...]] = ("x", "y")
-    dtypes = NUMBERS
+    dtypes: ClassVar[tuple[str, ...]] = NUMBERS
     samples: ClassVar[Sequence[Sample]] = (
         Sample(normal(2, 3), normal(2, 3, seed=1)),
         Sample(normal(4, 1), normal(3)),

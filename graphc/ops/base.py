@@ -18,7 +18,16 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Map, Read
 from graphc.ir.scalar import Scalar, from_text
 from graphc.ir.symbolic import Dim, Size
-from graphc.ir.types import DEFAULT_FLOAT, DEFAULT_INT, TensorType, as_dtype, broadcast_shapes, format_shape, is_float
+from graphc.ir.types import (
+    DEFAULT_FLOAT,
+    DEFAULT_INT,
+    NAMES,
+    TensorType,
+    as_dtype,
+    broadcast_shapes,
+    format_shape,
+    is_float,
+)
 
 WEAK = (bool, int, float)
 
@@ -105,23 +114,19 @@ def broadcast(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
     Raises
     ------
     ShapeError
-        If the shapes do not fit; names the op, the shapes, and the line of the last operand.
+        If the shapes do not fit; names the op and the shapes.
     """
     try:
         shape = broadcast_shapes(*(tensor.shape for tensor in tensors))
     except ShapeError as error:
-        raise ShapeError(f"{name}: {error.message}", origin=_latest(tensors).node.origin) from None
+        raise ShapeError(f"{name}: {error.message}", operands=tensors) from None
     return [t if t.shape == shape else REGISTRY["broadcast_to"](t, shape) for t in tensors]
 
 
-def _latest(tensors: Sequence[Tensor]) -> Tensor:
-    return max(tensors, key=lambda tensor: tensor.node.serial)
-
-
 def require(condition: bool, kind: type[GraphcError], message: str, *tensors: Tensor, hint: str | None = None) -> None:
-    """Raise ``kind(message)`` with the latest tensor's line unless ``condition`` holds."""
+    """Raise ``kind(message)`` about these operands unless ``condition`` holds."""
     if not condition:
-        raise kind(message, origin=_latest(tensors).node.origin if tensors else None, hint=hint)
+        raise kind(message, operands=tensors, hint=hint)
 
 
 def require_float(name: str, *tensors: Tensor) -> None:
@@ -157,14 +162,14 @@ class Elementwise(Map):
             raise GraphError(f"{self.name}: expected {len(self.arguments)} operands, got {len(inputs)}")
         return self.make(*broadcast(self.name, promote(self.name, inputs, self.minimum)))
 
-    def infer(self, *inputs: Tensor, **attributes: Any) -> TensorType:
+    def infer(self, *inputs: Any, **attributes: Any) -> TensorType:
         first = inputs[0]
         for tensor in inputs[1:]:
             if tensor.type != first.type:
                 raise ShapeError(f"{self.name}: expected operands of one type, got {first.type} and {tensor.type}")
-        if first.dtype.name not in self.dtypes:
+        if NAMES[first.dtype] not in self.dtypes:
             raise DTypeError(
-                f"{self.name}: expected one of {', '.join(self.dtypes)}, got {first.type}", origin=first.node.origin
+                f"{self.name}: expected one of {', '.join(self.dtypes)}, got {first.type}", operands=(first,)
             )
         return TensorType(first.shape, np.dtype("bool") if self.result == "bool" else first.dtype)
 

@@ -317,12 +317,12 @@ def _require_classes(logits: Tensor, labels: Tensor, examples: tuple[Any, ...]) 
     if labels.shape != examples:
         raise ShapeError(
             f"softmax_cross_entropy: logits {shown(logits)} with labels {shown(labels)}",
-            origin=labels.node.origin,
+            operands=(labels,),
             hint="labels are class numbers, one an example, or probabilities of the shape of the logits",
         )
     if not is_integer(labels.dtype):
         raise DTypeError(
-            f"softmax_cross_entropy: expected integer class numbers, got {labels.type}", origin=labels.node.origin
+            f"softmax_cross_entropy: expected integer class numbers, got {labels.type}", operands=(labels,)
         )
 
 

@@ -55,14 +55,14 @@ class contract(Contraction):
         for labels, tensor in ((left, a), (right, b)):
             if len(labels) != tensor.ndim:
                 raise ShapeError(
-                    f"contract: the labels {labels!r} don't fit the shape {shown(tensor)}", origin=tensor.node.origin
+                    f"contract: the labels {labels!r} don't fit the shape {shown(tensor)}", operands=(tensor,)
                 )
             for label, size in zip(labels, tensor.shape, strict=True):
                 if sizes.setdefault(label, size) != size:
                     raise ShapeError(
                         f"contract {spec}: axis {label!r} has sizes {sizes[label]} and {size}: "
                         f"{shown(a)} and {shown(b)}",
-                        origin=tensor.node.origin,
+                        operands=(tensor,),
                     )
         return TensorType(tuple(sizes[label] for label in out), a.dtype)
 
@@ -145,7 +145,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     try:
         batch = broadcast_shapes(batch_a, batch_b)
     except ShapeError as error:
-        raise ShapeError(f"matmul: batch {error.message}: {both}", origin=b.node.origin) from None
+        raise ShapeError(f"matmul: batch {error.message}: {both}", operands=(b,)) from None
     labels = _LETTERS[: len(batch)]
     a_labels, a = _batched(a, batch, labels, len(left))
     b_labels, b = _batched(b, batch, labels, len(right))
@@ -198,7 +198,7 @@ def einsum(spec: str, a: Any, b: Any) -> Tensor:
         return contract.make(a, b, spec=compact)
     except GraphcError as error:
         message = error.message.replace("contract", "einsum", 1)
-        raise type(error)(message, origin=error.origin, hint=error.hint) from None
+        raise type(error)(message, operands=error.operands, hint=error.hint) from None
 
 
 def tensordot(a: Any, b: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Tensor:

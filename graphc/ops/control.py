@@ -80,7 +80,7 @@ class scan_loop(Control):
         expected = [INDEX, *(tensor.type for tensor in inputs[:carries])]
         for tensor in inputs[carries : carries + xs]:
             if not tensor.shape or tensor.shape[0] != length:
-                raise ShapeError(f"scan: expected {length} slices, got {shown(tensor)}", origin=tensor.node.origin)
+                raise ShapeError(f"scan: expected {length} slices, got {shown(tensor)}", operands=(tensor,))
             expected.append(TensorType(tensor.shape[1:], tensor.dtype))
         expected += [tensor.type for tensor in inputs[carries + xs :]]
         if expected != [tensor.type for tensor in body.inputs]:
@@ -301,11 +301,11 @@ def _length(slices: Sequence[Tensor], length: Any) -> Size:
     found: Size | None = None if length is None else as_shape(length, "scan: length")[0]
     for tensor in slices:
         if not tensor.ndim:
-            raise ShapeError("scan: expected xs of rank 1 or more, got a scalar", origin=tensor.node.origin)
+            raise ShapeError("scan: expected xs of rank 1 or more, got a scalar", operands=(tensor,))
         if found is not None and tensor.shape[0] != found:
             raise ShapeError(
                 f"scan: the lengths of xs differ: {found} and {tensor.shape[0]} of {shown(tensor)}",
-                origin=tensor.node.origin,
+                operands=(tensor,),
             )
         found = tensor.shape[0]
     if found is None:
@@ -325,7 +325,7 @@ def _checked_carry(init: Any, initial: Sequence[Tensor], after: Any) -> list[Ten
         if tensor.type != before.type:
             raise GraphError(
                 f"scan: carry{path} changes its type: it was {before.type}, it becomes {tensor.type}",
-                origin=tensor.node.origin,
+                operands=(tensor,),
                 hint="cast or reshape it, or start from a carry of that type",
             )
         leaves.append(tensor)

@@ -68,8 +68,8 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
         _float_tensor("gradients", x, "derivative by")
     if seed is None and y.shape != ():
         raise GradientError(
-            f"gradients: expected a scalar to differentiate, got {y.name} of shape {format_shape(y.shape)}",
-            origin=y.node.origin,
+            f"gradients: expected a scalar to differentiate, got {y.label} of shape {format_shape(y.shape)}",
+            operands=(y,),
             hint="reduce it with .sum() or .mean(), or give seed=, a tensor of its shape",
         )
     start = full(1.0, y.type) if seed is None else _like("gradients: seed", seed, y)
@@ -298,7 +298,7 @@ def _float_tensor(what: str, tensor: Any, role: str) -> Tensor:
     if not is_float(tensor.dtype):
         kind = "a boolean" if tensor.dtype.kind == "b" else "an integer"
         raise GradientError(
-            f"{what}: there is no {role} {kind}: {tensor.name} is {tensor.type}", origin=tensor.node.origin
+            f"{what}: there is no {role} {kind}: {tensor.label} is {tensor.type}", operands=(tensor,)
         )
     return tensor
 
@@ -307,12 +307,12 @@ def _like(what: str, value: Any, model: Tensor) -> Tensor:
     tensor = value if isinstance(value, Tensor) else as_tensor(value, model.dtype)
     if tensor.shape != model.shape:
         raise ShapeError(
-            f"{what}: expected shape {format_shape(model.shape)} as {model.name}, got {format_shape(tensor.shape)}",
-            origin=tensor.node.origin,
+            f"{what}: expected shape {format_shape(model.shape)} as {model.label}, got {format_shape(tensor.shape)}",
+            operands=(tensor,),
         )
     if tensor.dtype != model.dtype:
         raise DTypeError(
-            f"{what}: expected dtype {model.dtype} as {model.name}, got {tensor.dtype}", origin=tensor.node.origin
+            f"{what}: expected dtype {model.dtype} as {model.label}, got {tensor.dtype}", operands=(tensor,)
         )
     return tensor
 
@@ -336,7 +336,7 @@ def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 
 def _disconnected(y: Tensor, x: Tensor) -> GradientError:
     """Names both ends, and the op that cuts the path where there is one."""
-    message = f"gradients: {y.name} does not depend on {x.name}"
+    message = f"gradients: {y.label} does not depend on {x.label}"
     nodes = topological([y])
     if x.node in nodes:
         depends = {x}
@@ -349,9 +349,10 @@ def _disconnected(y: Tensor, x: Tensor) -> GradientError:
                 else:
                     cutting = cutting or node
         cut = f" through {cutting.op.name} ({cutting.origin})" if cutting else ""
-        message = f"gradients: {y.name} depends on {x.name} only along paths that have no derivative{cut}"
+        message = f"gradients: {y.label} depends on {x.label} only along paths that have no derivative{cut}"
     return GradientError(
-        f"{message}\n  {y.name} at {y.node.origin}\n  {x.name} at {x.node.origin}",
+        message,
+        operands=(y, x),
         hint="zeros_for_disconnected=True returns zeros",
     )
 
@@ -361,8 +362,8 @@ def _refuse_lost_derivative(captured: Tensor) -> None:
     lost = next(leaves, None)
     if lost is not None:
         raise GradientError(
-            f"custom_gradient: the function uses {captured.name} ({captured.type}), which is not among its arguments: "
-            f"the derivative by {lost.name} would be lost",
-            origin=captured.node.origin,
+            f"custom_gradient: the function uses {captured.label} ({captured.type}), which is not among its arguments: "
+            f"the derivative by {lost.label} would be lost",
+            operands=(captured,),
             hint="pass it as an argument, or wrap it in graphc.stop_gradient",
         )

@@ -230,7 +230,7 @@ class power(Arithmetic):
         if is_integer(exponent.dtype) and source.op.name == "constant" and np.any(source["value"] < 0):
             raise DTypeError(
                 f"power: an integer ({inputs[0].type}) to a negative power is no integer",
-                origin=inputs[0].node.origin,
+                operands=(inputs[0],),
                 hint="cast the base to a float",
             )
         return super().infer(*inputs, **attributes)

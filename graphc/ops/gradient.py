@@ -44,12 +44,12 @@ class gradient(Decomposed):
         if not xs:
             raise GraphError("gradient: expected at least one tensor to differentiate by")
         if not is_float(y.dtype):
-            raise DTypeError(f"gradient: expected a float tensor to differentiate, got {y.type}", origin=y.node.origin)
+            raise DTypeError(f"gradient: expected a float tensor to differentiate, got {y.type}", operands=(y,))
         if seed.type != y.type:
-            raise ShapeError(f"gradient: expected a seed of type {y.type}, got {seed.type}", origin=seed.node.origin)
+            raise ShapeError(f"gradient: expected a seed of type {y.type}, got {seed.type}", operands=(seed,))
         for x in xs:
             if not is_float(x.dtype):
-                raise DTypeError(f"gradient: expected floats to differentiate by, got {x.type}", origin=x.node.origin)
+                raise DTypeError(f"gradient: expected floats to differentiate by, got {x.type}", operands=(x,))
         return tuple(x.type for x in xs)
 
 
@@ -130,7 +130,7 @@ class path_sum(Elementwise):
         Sample(_normal(4), _normal(4), _normal(4), paths=("a.0", "b.0", "c.0")),
     ]
 
-    def __call__(self, *contributions: Tensor, paths: tuple[str, ...]) -> Tensor:
+    def __call__(self, *contributions: Any, paths: tuple[str, ...] = ()) -> Tensor:
         return self.make(*contributions, paths=paths)
 
     def infer(self, *contributions: Tensor, paths: tuple[str, ...]) -> TensorType:

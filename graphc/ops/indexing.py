@@ -129,8 +129,8 @@ class take(Map):
 
     def __call__(self, x: Any, *indices: Any, axis: int | None = None) -> Tensor:
         x = as_tensor(x)
-        if axis is None and len(indices) == 2 and isinstance(indices[1], int):
-            indices, axis = indices[:1], indices[1]  # take(x, indices, axis)
+        if axis is None and len(indices) == 2 and isinstance(indices[-1], int):
+            indices, axis = indices[:-1], indices[-1]  # take(x, indices, axis)
         if axis is None:
             x, axis = reshape(x, (-1,)), 0
         axis = normalize_axis(axis, x.ndim, "take")
@@ -144,8 +144,8 @@ class take(Map):
             raise ShapeError("take: expected integer indices of one shape")
         return TensorType((*x.shape[:axis], *indices[0].shape, *x.shape[axis + len(indices) :]), x.dtype)
 
-    def compute(self, node: Node, x: Array, *indices: Array) -> Array:
-        axis = node["axis"]
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        (x, *indices), axis = inputs, node["axis"]
         places = [_counted_from_front("take", node, i, x.shape[axis + k]) for k, i in enumerate(indices)]
         return np.asarray(x[(slice(None),) * axis + tuple(places)])
 
@@ -189,10 +189,10 @@ class accumulate(IndexedAccumulation):
         if updates.shape[axis:stop] != indices[0].shape:
             raise ShapeError(
                 f"accumulate: updates {shown(updates)} lack the axes {shown(indices[0])} of the indices at {axis}",
-                origin=updates.node.origin,
+                operands=(updates,),
             )
         if updates.dtype.name not in self.dtypes:
-            raise DTypeError(f"accumulate: expected numbers, got {updates.type}", origin=updates.node.origin)
+            raise DTypeError(f"accumulate: expected numbers, got {updates.type}", operands=(updates,))
         return TensorType((*updates.shape[:axis], *sizes, *updates.shape[stop:]), updates.dtype)
 
     def compute(self, node: Node, *inputs: Array) -> Array:
@@ -256,7 +256,7 @@ class take_along_axis(Map):
         try:
             common = broadcast_shapes(_without(x.shape, axis), _without(indices.shape, axis))
         except ShapeError as error:
-            raise ShapeError(f"take_along_axis: besides axis {axis}, {error.message}", origin=x.node.origin) from None
+            raise ShapeError(f"take_along_axis: besides axis {axis}, {error.message}", operands=(x,)) from None
         operands = (broadcast_to(t, (*common[:axis], t.shape[axis], *common[axis:])) for t in (x, indices))
         return self.make(*operands, axis=axis)
 
@@ -264,12 +264,12 @@ class take_along_axis(Map):
         if _without(x.shape, axis) != _without(indices.shape, axis):
             raise ShapeError(
                 f"take_along_axis: {shown(x)} and indices {shown(indices)} differ on another axis than {axis}",
-                origin=indices.node.origin,
+                operands=(indices,),
             )
         return TensorType(indices.shape, x.dtype)
 
-    def compute(self, node: Node, x: Array, indices: Array) -> Array:
-        axis = node["axis"]
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        (x, indices), axis = inputs, node["axis"]
         return np.take_along_axis(x, _counted_from_front("take_along_axis", node, indices, x.shape[axis]), axis)
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
@@ -308,10 +308,11 @@ class accumulate_along_axis(IndexedAccumulation):
         if indices.shape != updates.shape:
             raise ShapeError(f"accumulate_along_axis: indices {shown(indices)} and updates {shown(updates)} differ")
         if updates.dtype.name not in self.dtypes:
-            raise DTypeError(f"accumulate_along_axis: expected numbers, got {updates.type}", origin=updates.node.origin)
+            raise DTypeError(f"accumulate_along_axis: expected numbers, got {updates.type}", operands=(updates,))
         return TensorType((*updates.shape[:axis], size, *updates.shape[axis + 1 :]), updates.dtype)
 
-    def compute(self, node: Node, indices: Array, updates: Array) -> Array:
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        indices, updates = inputs
         result = np.zeros(concrete(node.result.shape), updates.dtype)
         places = list(np.indices(indices.shape))
         (extent,) = concrete([node["size"]])

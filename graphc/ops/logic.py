@@ -88,7 +88,7 @@ class greater_equal(Comparison):
 class Logical(Elementwise):
     """Operands of other dtypes than bool count as true where they are not 0 (NaN is true)."""
 
-    arguments = ("x", "y")
+    arguments: ClassVar[tuple[str, ...]] = ("x", "y")
     result = "bool"
     dtypes = ("bool",)
     differentiable = False
@@ -252,6 +252,6 @@ def require_numbers(name: str, x: Tensor) -> None:
     if x.dtype.kind == "b":
         raise DTypeError(
             f"{name}: expected numbers, got {x.type}",
-            origin=x.node.origin,
+            operands=(x,),
             hint="cast it to a number, or use logical_and, logical_or, where",
         )

@@ -141,12 +141,12 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **opt
     if method != "__call__":
         raise GraphError(
             f"np.{ufunc.__name__}.{method} of a tensor is not supported",
-            origin=self.node.origin,
+            operands=(self,),
             hint="use graphc's own function",
         )
     if options:
         raise GraphError(
-            f"np.{ufunc.__name__} of a tensor takes no {', '.join(sorted(options))}=", origin=self.node.origin
+            f"np.{ufunc.__name__} of a tensor takes no {', '.join(sorted(options))}=", operands=(self,)
         )
     if ufunc.__name__ in BITWISE:
         return _on_bools(BITWISE[ufunc.__name__], [as_tensor(value) for value in inputs])
@@ -154,7 +154,7 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **opt
 
     function = ops.FUNCTIONS.get(UFUNC_NAMES.get(ufunc.__name__, ufunc.__name__))
     if function is None:
-        raise GraphError(f"np.{ufunc.__name__} has no counterpart in graphc", origin=self.node.origin)
+        raise GraphError(f"np.{ufunc.__name__} has no counterpart in graphc", operands=(self,))
     return function(*inputs)
 
 

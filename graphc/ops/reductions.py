@@ -148,7 +148,7 @@ class prod(Accumulation):
         factors = reshape(permute_dims(x, order), (*kept, 1, count))
         rows, columns = iota((count, count), 0), iota((count, count), 1)
         matrix = where(equal(rows, columns), 1, broadcast_to(factors, (*kept, count, count)))
-        others = prod.reduce(matrix, (len(kept) + 1,))
+        others = self.reduce(matrix, (len(kept) + 1,))
         parts = multiply(reshape(g, (*kept, 1)), others)
         moved = reshape(parts, tuple(x.shape[k] for k in order))
         return (permute_dims(moved, [order.index(k) for k in range(x.ndim)]),)
@@ -200,7 +200,7 @@ class Extreme(Selection):
     def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         (x,), (g,), axes = node.inputs, cotangents, node["axes"]
         chosen = logical_or(equal(x, spread(node.result, x, axes)), not_equal(x, x))
-        count = sum_.reduce(cast(chosen, x.dtype), axes)
+        count = sum_.make(cast(chosen, x.dtype), axes=axes)
         return (where(chosen, spread(divide(g, count), x, axes), 0),)
 
 

@@ -173,7 +173,7 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     axis = normalize_axis(axis, x.ndim, "unstack")
     size = x.shape[axis]
     if isinstance(size, Dim):
-        raise ShapeError(f"unstack: expected a static size along axis {axis}, got {shown(x)}", origin=x.node.origin)
+        raise ShapeError(f"unstack: expected a static size along axis {axis}, got {shown(x)}", operands=(x,))
     return tuple(squeeze(_part(x, axis, place, 1), axis) for place in range(size))
 
 
@@ -205,13 +205,13 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
         count = int(sections)
         width = exact_quotient(size, count) if count > 0 else None
         if width is None:
-            raise ShapeError(f"split: an axis of size {size} does not make {count} equal parts", origin=x.node.origin)
+            raise ShapeError(f"split: an axis of size {size} does not make {count} equal parts", operands=(x,))
         return [_part(x, axis, width * k, width) for k in range(count)]
     if isinstance(size, Dim):
-        raise ShapeError(f"split: expected a static size along axis {axis}, got {shown(x)}", origin=x.node.origin)
+        raise ShapeError(f"split: expected a static size along axis {axis}, got {shown(x)}", operands=(x,))
     places = [0, *(min(int(place), size) for place in sections), size]
     if sorted(places) != places:
-        raise ShapeError(f"split: expected places of at least 0 in order, got {list(sections)}", origin=x.node.origin)
+        raise ShapeError(f"split: expected places of at least 0 in order, got {list(sections)}", operands=(x,))
     return [_part(x, axis, start, stop - start) for start, stop in pairwise(places)]
 
 

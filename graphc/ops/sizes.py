@@ -78,7 +78,7 @@ class dim_size(Map):
     def infer(self, *, size: Size) -> TensorType:
         return TensorType((), INT64)
 
-    def compute(self, node: Node) -> Array:
+    def compute(self, node: Node, *inputs: Array) -> Array:
         return np.asarray(concrete([node["size"]])[0], INT64)
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
@@ -121,7 +121,7 @@ class iota(Map):
     def infer(self, *, shape: Shape, axis: int, dtype: Any) -> TensorType:
         return TensorType(shape, dtype)
 
-    def compute(self, node: Node) -> Array:
+    def compute(self, node: Node, *inputs: Array) -> Array:
         shape, axis = concrete(node.result.shape), node["axis"]
         along = np.arange(shape[axis]).astype(node["dtype"]).reshape(-1, *(1 for _ in shape[axis + 1 :]))
         return np.broadcast_to(along, shape)

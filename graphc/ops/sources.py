@@ -55,9 +55,10 @@ class parameter(Source):
     def infer(self, *, name: str, shape: Any, dtype: Any) -> TensorType:
         return TensorType(shape, dtype)
 
-    def like(self, tensor: Tensor, name: str) -> Tensor:
+    @staticmethod
+    def like(tensor: Tensor, name: str) -> Tensor:
         """A parameter of a tensor's type."""
-        return self.make(name=name, shape=tensor.shape, dtype=tensor.dtype)
+        return parameter.make(name=name, shape=tensor.shape, dtype=tensor.dtype)
 
 
 @op
@@ -117,11 +118,15 @@ class variable(Source):
             kept = np.array(array, dtype=dtype)
             kept.setflags(write=False)
             if shape is not None and as_shape(shape, label) != kept.shape:
-                raise ShapeError(f"{label}: expected shape {format_shape(as_shape(shape))}, got {format_shape(kept.shape)}")
+                raise ShapeError(
+                    f"{label}: expected shape {format_shape(as_shape(shape))}, got {format_shape(kept.shape)}"
+                )
             shape = kept.shape
         if any(isinstance(size, Dim) for size in shape):
             raise ShapeError(f"{label}: expected static sizes, got {format_shape(shape)}")
-        return self.make(name=name or "", shape=shape, dtype=dtype, trainable=bool(trainable), initial=kept, _auto=_auto)
+        return self.make(
+            name=name or "", shape=shape, dtype=dtype, trainable=bool(trainable), initial=kept, _auto=_auto
+        )
 
     def infer(self, *, name: str, shape: Any, dtype: Any, trainable: bool, initial: Any, _auto: bool) -> TensorType:
         return TensorType(shape, dtype)
@@ -192,21 +197,23 @@ class assign(Effect):
             If the first argument is no variable, or the value does not fit it.
         """
         if not isinstance(variable, Tensor) or variable.node.op.name != "variable":
-            raise GraphError(f"assign: expected a variable, got {variable!r}", hint="make one with graphc.variable(...)")
+            raise GraphError(
+                f"assign: expected a variable, got {variable!r}", hint="make one with graphc.variable(...)"
+            )
         value = value if isinstance(value, Tensor) else as_tensor(value, variable.dtype)
         return self.make(variable, value)
 
     def infer(self, variable: Tensor, value: Tensor) -> TensorType:
         if value.shape != variable.shape:
             raise ShapeError(
-                f"assign: {variable.name} has shape {format_shape(variable.shape)}, its new value "
+                f"assign: {variable.label} has shape {format_shape(variable.shape)}, its new value "
                 f"{format_shape(value.shape)}",
-                origin=value.node.origin,
+                operands=(value,),
             )
         if value.dtype != variable.dtype:
             raise DTypeError(
-                f"assign: {variable.name} has dtype {variable.dtype}, its new value {value.dtype}",
-                origin=value.node.origin,
+                f"assign: {variable.label} has dtype {variable.dtype}, its new value {value.dtype}",
+                operands=(value,),
                 hint="cast the value",
             )
         return variable.type

@@ -65,6 +65,8 @@ def getitem(x: Tensor, key: Any) -> Tensor:
             kept.append(1)
             continue
         extent = x.shape[len(starts)]
+        start: Size
+        size: Size
         if not isinstance(entry, slice):
             spread.append(place)
         if isinstance(entry, int) and isinstance(extent, int):
@@ -87,9 +89,9 @@ def _expanded(x: Tensor, key: tuple[Any, ...]) -> list[Any]:
     dots = [place for place, entry in enumerate(entries) if entry is ...]
     named = sum(entry is not None and entry is not ... for entry in entries)
     if len(dots) > 1:
-        raise GraphError(f"x[...]: expected at most one ellipsis in the index of {shown(x)}", origin=x.node.origin)
+        raise GraphError(f"x[...]: expected at most one ellipsis in the index of {shown(x)}", operands=(x,))
     if named > x.ndim:
-        raise ShapeError(f"x[...]: {named} indices for the {x.ndim} axes of {shown(x)}", origin=x.node.origin)
+        raise ShapeError(f"x[...]: {named} indices for the {x.ndim} axes of {shown(x)}", operands=(x,))
     place = dots[0] if dots else len(entries)
     return entries[:place] + [FULL] * (x.ndim - named) + entries[place + 1 :]
 
@@ -106,7 +108,7 @@ def _entry(x: Tensor, entry: Any) -> Any:
     if isinstance(entry, (bool, np.bool_)) or (isinstance(entry, Tensor) and entry.dtype.kind == "b"):
         raise GraphError(
             f"x[...]: a mask cannot index {shown(x)}: the shape of the result would depend on data",
-            origin=x.node.origin,
+            operands=(x,),
             hint="use graphc.where(mask, x, 0), or np.nonzero(mask) if the mask is known now",
         )
     if isinstance(entry, Tensor) and entry.dtype.kind in "iu":
@@ -114,7 +116,7 @@ def _entry(x: Tensor, entry: Any) -> Any:
     shown_entry = entry.type if isinstance(entry, Tensor) else repr(entry)
     raise GraphError(
         f"x[...]: expected integers, slices, ..., None or integer tensors to index {shown(x)}, got {shown_entry}",
-        origin=x.node.origin,
+        operands=(x,),
     )
 
 

@@ -89,12 +89,12 @@ class broadcast_to(View):
         )
         if not fits:
             raise ShapeError(
-                f"broadcast_to: {shown(x)} does not broadcast to {format_shape(shape)}", origin=x.node.origin
+                f"broadcast_to: {shown(x)} does not broadcast to {format_shape(shape)}", operands=(x,)
             )
         return TensorType(shape, x.dtype)
 
-    def compute(self, node: Node, x: Array) -> Array:
-        return np.broadcast_to(x, concrete(node.result.shape))
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        return np.broadcast_to(inputs[0], concrete(node.result.shape))
 
     def source(self, node: Node, index: Sequence[Size]) -> tuple[Size, ...]:
         sizes = node.inputs[0].shape
@@ -142,12 +142,12 @@ class reshape(View):
         if x.type.size != product(shape):
             raise ShapeError(
                 f"reshape: {shown(x)} has {x.type.size} elements, {format_shape(shape)} has {product(shape)}",
-                origin=x.node.origin,
+                operands=(x,),
             )
         return TensorType(shape, x.dtype)
 
-    def compute(self, node: Node, x: Array) -> Array:
-        return x.reshape(concrete(node.result.shape))
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        return inputs[0].reshape(concrete(node.result.shape))
 
     def source(self, node: Node, index: Sequence[Size]) -> tuple[Size, ...]:
         inner, outer = node.inputs[0].shape, node.result.shape
@@ -176,7 +176,7 @@ def _solve(x: Tensor, shape: Any) -> Shape:
     entries = list(shape) if isinstance(shape, (tuple, list)) else [shape]
     unknown = [place for place, size in enumerate(entries) if isinstance(size, (int, np.integer)) and size == -1]
     if len(unknown) > 1:
-        raise ShapeError(f"reshape: at most one size may be -1, got {tuple(entries)}", origin=x.node.origin)
+        raise ShapeError(f"reshape: at most one size may be -1, got {tuple(entries)}", operands=(x,))
     for place in unknown:
         known = product(as_shape(entries[:place] + entries[place + 1 :], "reshape"))
         solved = exact_quotient(x.type.size, known)
@@ -184,7 +184,7 @@ def _solve(x: Tensor, shape: Any) -> Shape:
             raise ShapeError(
                 f"reshape: no size makes {tuple(entries)} hold the {x.type.size} elements of {shown(x)}: "
                 f"{x.type.size} is not a multiple of {known}",
-                origin=x.node.origin,
+                operands=(x,),
             )
         entries[place] = solved
     return as_shape(entries, "reshape")
@@ -195,7 +195,9 @@ def _groups(inner: Shape, outer: Shape) -> list[tuple[list[int], list[int]]]:
     left = [axis for axis, size in enumerate(inner) if size != 1]
     right = [axis for axis, size in enumerate(outer) if size != 1]
     ends: list[Size] = [product(outer[axis] for axis in right[: k + 1]) for k in range(len(right))]
-    groups, total, start, taken = [], 1, 0, 0
+    groups: list[tuple[list[int], list[int]]] = []
+    total: Size = 1
+    start = taken = 0
     for k, axis in enumerate(left):
         total = total * inner[axis]
         if total in ends[taken:]:
@@ -234,15 +236,15 @@ class permute_dims(View):
         if sorted(order) != list(range(x.ndim)):
             raise ShapeError(
                 f"permute_dims: expected a permutation of the {x.ndim} axes of {shown(x)}, got {axes}",
-                origin=x.node.origin,
+                operands=(x,),
             )
         return x if list(order) == list(range(x.ndim)) else self.make(x, axes=tuple(order))
 
     def infer(self, x: Tensor, *, axes: tuple[int, ...]) -> TensorType:
         return TensorType(tuple(x.shape[axis] for axis in axes), x.dtype)
 
-    def compute(self, node: Node, x: Array) -> Array:
-        return x.transpose(node["axes"])
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        return inputs[0].transpose(node["axes"])
 
     def source(self, node: Node, index: Sequence[Size]) -> tuple[Size, ...]:
         return tuple(index[node["axes"].index(axis)] for axis in range(len(index)))
@@ -277,14 +279,15 @@ class strided_slice(View):
         for extent, start, size, step in zip(x.shape, starts, sizes, steps, strict=True):
             if step == 0:
                 raise GraphError("strided_slice: a step is 0")
-            static = isinstance(extent, int) and isinstance(start, int) and isinstance(size, int)
-            if static and size > 0 and not (0 <= start < extent and 0 <= start + (size - 1) * step < extent):
+            if isinstance(extent, Dim) or isinstance(start, Dim) or isinstance(size, Dim):
+                continue
+            if size > 0 and not (0 <= start < extent and 0 <= start + (size - 1) * step < extent):
                 raise ShapeError(f"strided_slice: {size} places from {start} by {step} leave an axis of {extent}")
         return TensorType(sizes, x.dtype)
 
-    def compute(self, node: Node, x: Array) -> Array:
+    def compute(self, node: Node, *inputs: Array) -> Array:
         starts, sizes = concrete(node["starts"]), concrete(node["sizes"])
-        return x[tuple(map(_slice, starts, sizes, node["steps"]))]
+        return inputs[0][tuple(map(_slice, starts, sizes, node["steps"]))]
 
     def source(self, node: Node, index: Sequence[Size]) -> tuple[Size, ...]:
         starts, steps = node["starts"], node["steps"]
@@ -336,20 +339,22 @@ class pad(Map):
         shape = tuple(size + low + high for size, (low, high) in zip(x.shape, pairs, strict=True))
         return self.place(x, shape, [low for low, _ in pairs], (1,) * x.ndim, value)
 
-    def place(self, x: Tensor, shape: Shape, starts: Sequence[Size], steps: Sequence[int], value: Any = 0) -> Tensor:
+    @staticmethod
+    def place(x: Tensor, shape: Shape, starts: Sequence[Size], steps: Sequence[int], value: Any = 0) -> Tensor:
         """``x`` within a larger shape: element ``k`` of an axis at ``start + k * step``, all else ``value``."""
         if x.shape == tuple(shape) and all(start == 0 for start in starts) and all(step == 1 for step in steps):
             return x
         with np.errstate(all="ignore"):
             value = np.asarray(value).astype(x.dtype)[()]
-        return self.make(x, shape=tuple(shape), starts=tuple(starts), steps=tuple(steps), value=value)
+        return pad.make(x, shape=tuple(shape), starts=tuple(starts), steps=tuple(steps), value=value)
 
     def infer(self, x: Tensor, *, shape: Shape, starts: Shape, steps: tuple[int, ...], value: Any) -> TensorType:
         if not x.ndim == len(shape) == len(starts) == len(steps):
             raise GraphError(f"pad: expected {x.ndim} sizes, starts and steps for {shown(x)}")
         return TensorType(shape, x.dtype)
 
-    def compute(self, node: Node, x: Array) -> Array:
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        (x,) = inputs
         result = np.full(concrete(node.result.shape), node["value"], x.dtype)
         result[tuple(map(_slice, concrete(node["starts"]), x.shape, node["steps"]))] = x
         return result
@@ -407,13 +412,17 @@ def _pairs(x: Tensor, widths: Any) -> list[tuple[Size, Size]]:
     if not valid or not all(isinstance(e, (tuple, list)) and len(e) == 2 and all(map(is_size, e)) for e in entries):
         raise ShapeError(
             f"pad: expected one (before, after) for each of the {x.ndim} axes of {shown(x)}, got {widths!r}",
-            origin=x.node.origin,
+            operands=(x,),
         )
     if any(isinstance(size, (int, np.integer)) and size < 0 for pair in entries for size in pair):
         raise ShapeError(
-            f"pad: expected widths of at least 0, got {widths!r}", origin=x.node.origin, hint="slice to make it smaller"
+            f"pad: expected widths of at least 0, got {widths!r}", operands=(x,), hint="slice to make it smaller"
         )
-    return [tuple(s if isinstance(s, Dim) else int(s) for s in pair) for pair in entries]
+    return [(_as_width(before), _as_width(after)) for before, after in entries]
+
+
+def _as_width(size: Any) -> Size:
+    return size if isinstance(size, Dim) else int(size)
 
 
 @op
@@ -464,7 +473,7 @@ class concat(Map):
             if not same:
                 raise ShapeError(
                     f"concat: {shown(first)} and {shown(part)} differ on another axis than {axis}",
-                    origin=part.node.origin,
+                    operands=(part,),
                 )
             if part.dtype != first.dtype:
                 raise DTypeError(f"concat: expected one dtype, got {first.dtype} and {part.dtype}")
@@ -476,7 +485,8 @@ class concat(Map):
     def compute(self, node: Node, *parts: Array) -> Array:
         return np.concatenate(parts, axis=node["axis"])
 
-    def offsets(self, node: Node) -> list[Size]:
+    @staticmethod
+    def offsets(node: Node) -> list[Size]:
         """Where each input begins along the axis."""
         starts: list[Size] = [0]
         for part in node.inputs[:-1]:

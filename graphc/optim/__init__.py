@@ -63,7 +63,7 @@ class Optimizer:
         """
         chosen = trainable_variables(loss) if variables is None else list(variables)
         if not chosen:
-            raise GradientError("minimize: the loss depends on no trainable variable", origin=loss.node.origin)
+            raise GradientError("minimize: the loss depends on no trainable variable", operands=(loss,))
         return self.apply(list(zip(gradients(loss, chosen), chosen, strict=True)))
 
     def apply(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Updates:

@@ -130,7 +130,7 @@ def explain_gradient(y: Tensor, x: Tensor, limit: int = 10) -> Explanation:
     top, bottom = expand_gradients(Graph((), (y, x))).outputs
     edges, counts = _edges(top, bottom)
     if not counts[bottom]:
-        raise GradientError(f"explain_gradient: {y.name} turns out not to depend on {x.name}", origin=x.node.origin)
+        raise GradientError(f"explain_gradient: {y.label} turns out not to depend on {x.label}", origin=x.node.origin)
     paths = tuple(_path(list(steps), top) for steps in islice(_walks(bottom, top, edges), limit))
     return Explanation(y, x, counts[bottom], paths, total)
 
@@ -201,7 +201,9 @@ def _local(node: Node, place: int, target: Tensor) -> str:
     assert part is not None
     names = {tensor: tensor.name for tensor in (*node.inputs, *node.results)}
     # the node's own tensors are leaves of the formula, whatever they are made of
-    leaves = {tensor: placeholder(name, tensor.shape, tensor.dtype) for tensor, name in names.items()}
+    leaves: dict[Tensor, Tensor] = {}
+    for tensor, name in names.items():
+        leaves[tensor] = placeholder(name, tensor.shape, tensor.dtype)
     formula = rewrite(Graph((), (part,)), lambda node, inputs: None, replaced=leaves)
     return _formula(simplify(formula).outputs[0], DEEPEST_SHOWN)
 

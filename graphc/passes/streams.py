@@ -10,6 +10,7 @@ the original drew.
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 from graphc.ir.graph import Graph, rewrite
 from graphc.ir.node import Node, Tensor, make_node
@@ -35,7 +36,7 @@ def number_streams(graph: Graph) -> Graph:
         return rewrite(inner, rule)
 
     def rule(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        changes = {}
+        changes: dict[str, Any] = {}
         if node.op is random_bits and node["stream"] is None:
             changes["stream"] = next(numbers)
         for name in node.op.body_attributes:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from graphc.codegen.cpu import contraction, jit
 from graphc.codegen.emit import Source
 from graphc.codegen.source import KernelId, MicroKernel, Scratch, Status
-from graphc.errors import ExecutionError, IndexOutOfRangeError
+from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
 from graphc.ir.op import Effect
 from graphc.ir.symbolic import evaluate, names_of
+from graphc.runtime.failures import index_error
 from graphc.runtime.memory import Arena, aligned_words
 from graphc.runtime.table import Call, Cell, Commit, Copy, EndLoop, Entry, Loop, Patch, Table
 from graphc.runtime.workers import Workers
@@ -39,6 +40,9 @@ PARALLEL_WORK = 32_768
 
 HEADROOM = 1.25
 """A plan that has been outgrown is replaced by one for sizes larger by this factor."""
+
+MOST_ROOM = 4
+"""The new plan also serves all sizes of the old one, unless it then takes this many times the bytes."""
 
 MOST_BOUND = 8
 """Sizes whose tables are kept."""
@@ -115,6 +119,7 @@ class Executable:
         self._bound: dict[tuple[int, ...], Bound] = {}
         self._names = sorted({name for tensor in self.feeds for size in tensor.shape for name in names_of(size)})
         self._plan: MemoryPlan | None = None
+        self._room: Mapping[str, int] = {}
         self._arena = Arena(0)
 
     def _add_leaf(self, tensor: Tensor, random_state: NDArray[np.uint64]) -> None:
@@ -179,17 +184,9 @@ class Executable:
                 words[cells[0]] = cells[1] + array.ctypes.data
         outcome = self.workers.run(bound.table)
         if outcome.failure is not None:
-            raise self._error(*outcome.failure)
+            _, number, extent, index = outcome.failure
+            raise index_error(self.kernels[number], sizes, extent, index)
         return [None if view is None else view.copy() for view in bound.outputs]
-
-    def _error(self, code: int, number: int, extent: int, value: int) -> ExecutionError:
-        kernel = self.kernels[number]
-        suspects = [node for node in kernel.nodes if node.op.name in ("take", "take_along_axis", "accumulate", "accumulate_along_axis")]
-        name = suspects[0].op.name if suspects else "index"
-        return IndexOutOfRangeError(
-            f"{name}: index {value} is out of range for an axis of size {extent}; no variable was changed",
-            origin=suspects[0].origin if suspects else None,
-        )
 
     @property
     def memory(self) -> MemoryPlan | None:
@@ -197,14 +194,33 @@ class Executable:
         return self._plan
 
     def _bind(self, sizes: Mapping[str, int]) -> Bound:
-        if self._plan is None or not self._fits(sizes):
-            room = sizes if self._plan is None else {name: int(size * HEADROOM) for name, size in sizes.items()}
-            self._plan = self._make_plan(room)
-            if not self._fits(sizes):  # some tensor shrinks as a dim grows
-                self._plan = self._make_plan(sizes)
-            self._arena = Arena(self._plan.peak)
-            self._bound.clear()
+        exact = self._make_plan(sizes)
+        if self._plan is None or not self._plan.serves(exact):
+            self._replan(exact, sizes)
+        assert self._plan is not None
         return _Binder(self, self._plan, self._arena, sizes).bind()
+
+    def _replan(self, exact: MemoryPlan, sizes: Mapping[str, int]) -> None:
+        """Get another arena, with headroom if that can be had; the first is exact."""
+        rooms: list[Mapping[str, int]] = []
+        if self._plan is not None:
+            wider = {name: int(size * HEADROOM) for name, size in sizes.items()}
+            rooms = [{n: wider[n] if size > self._room[n] else self._room[n] for n, size in sizes.items()}, wider]
+        # what is at stake is forgotten first: an error or interrupt from here on leaves no plan without its arena
+        self._bound.clear()
+        self._plan, self._arena = None, Arena(0)
+        for room in rooms:
+            candidate = self._make_plan(room)
+            if not candidate.serves(exact) or candidate.peak > MOST_ROOM * exact.peak:
+                continue  # a tensor shrinks as a dim grows, or dims that are never large together would be planned so
+            try:
+                arena = Arena(candidate.peak)
+            except GraphcError:  # less room may do
+                continue
+            self._plan, self._arena, self._room = candidate, arena, room
+            return
+        arena = Arena(exact.peak)
+        self._plan, self._arena, self._room = exact, arena, sizes
 
     def scratch_bytes(self, sizes: Mapping[str, int]) -> dict[Kernel, int]:
         """Bytes of scratch a worker needs, for the kernels that need some."""
@@ -217,15 +233,6 @@ class Executable:
 
     def _make_plan(self, sizes: Mapping[str, int]) -> MemoryPlan:
         return plan(self.schedule, sizes, self.scratch_bytes(sizes), self.workers.count, self.reuse)
-
-    def _fits(self, sizes: Mapping[str, int]) -> bool:
-        assert self._plan is not None
-        fresh = self._make_plan(sizes)
-        known = self._plan.capacity
-        scratch = self._plan.scratch
-        return all(size <= known.get(tensor, -1) for tensor, size in fresh.capacity.items()) and all(
-            size <= scratch.get(kernel, (0, -1))[1] for kernel, (_, size) in fresh.scratch.items()
-        )
 
 
 @dataclass(eq=False)
@@ -249,7 +256,7 @@ class _Binder:
         self.executable, self.memory, self.arena, self.sizes = executable, memory, arena, sizes
         self.schedule = executable.schedule
         self.status = aligned_words(4)
-        self.words = aligned_words(self._count_words(self.schedule.steps))
+        self.words = aligned_words(self._count_words(self.schedule.steps))  # a bound; _take checks it
         self.used = 0
         self.feed_cells: dict[Tensor, list[tuple[int, int]]] = {tensor: [] for tensor in executable.feeds}
         self.moving: dict[Tensor, Moving] = {}
@@ -276,7 +283,7 @@ class _Binder:
         return Bound(table, self.words, feeds, [self._view(t) for t in self.schedule.graph.outputs], self.arena)
 
     def _count_words(self, steps: Sequence[Step], depth: int = 0) -> int:
-        """Words that buffers and sizes take; in loops, every cell that moves takes one more for its base, a loop out."""
+        """Words that buffers and sizes take; in loops, a cell that moves takes one more for its base, a loop out."""
         total = 2 * len(self.schedule.graph.effects)
         for step in steps:
             if isinstance(step, LoopStep):
@@ -295,6 +302,8 @@ class _Binder:
 
     def _take(self, count: int) -> int:
         first, self.used = self.used, self.used + count
+        if self.used > self.words.size:
+            raise GraphcError(f"the table of this program needs more than the {self.words.size} words counted for it")
         return first
 
     def _cell(self, tensor: Tensor, offset: int = 0) -> Cell:

@@ -295,3 +295,8 @@ class Slots(Mapping[str, Slot]):
             made.append(Slot(name, block[offset : offset + nbytes].view(dtype).reshape(shape), chunk, offset))
         self._slots.update((slot.name, slot) for slot in made)
         return made
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Make names free again; their bytes stay taken."""
+        for name in names:
+            del self._slots[name]

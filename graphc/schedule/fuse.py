@@ -153,7 +153,8 @@ class _Fuser:
         for tensor in node.results:
             self.home[tensor] = len(self.groups)
         stored = tuple(t for t in node.results if t in self.outputs or self.lowering.consumers[t])
-        needed = [carry.after for carry in layout.carries] + [inner for inner, outer in layout.stacked if outer in set(stored)]
+        needed = [carry.after for carry in layout.carries]
+        needed += [inner for inner, outer in layout.stacked if outer in set(stored)]
         body = Graph(node["body"].inputs, tuple(needed))  # what nobody reads is not computed
         self.groups.append(Loop(node, body, tuple(fuse(body)), stored))
 
@@ -192,7 +193,7 @@ class _Fuser:
         sibling = self.domains.get(shape)
         if sibling is not None and sibling > latest:
             found.append(sibling)
-        return [place for place in found if isinstance(self.groups[place], Group) and not self.groups[place].closed]  # type: ignore[union-attr]
+        return [place for place in found if isinstance(group := self.groups[place], Group) and not group.closed]
 
     def _add(self, place: int, stage: Stage, axes: tuple[Axis, ...]) -> None:
         group = self.groups[place]
@@ -341,8 +342,9 @@ def _contraction(lowering: Lowering, node: Node, axes: tuple[Axis, ...], nodes: 
     reduced = tuple(axis for label, axis in by_label.items() if label not in out_labels)
     operands = []
     for labels, tensor in ((left_labels, node.inputs[0]), (right_labels, node.inputs[1])):
-        load = _read(lowering, tensor, [of_atom(by_label[label]) for label in labels])
-        operands.append(load if isinstance(load, Load) else Load(tensor, [of_atom(by_label[label]) for label in labels]))
+        index = [of_atom(by_label[label]) for label in labels]
+        load = _read(lowering, tensor, index)
+        operands.append(load if isinstance(load, Load) else Load(tensor, index))
     return form.Contract(node.results, axes, reduced, operands[0], operands[1], nodes=nodes)
 
 

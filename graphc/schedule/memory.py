@@ -65,7 +65,9 @@ class MemoryPlan:
         Bytes from the arena's start, for every stored temporary (those of loops' bodies included); a body's carry
         parameter stands for its two alternating buffers.
     capacity : dict of Tensor to int
-        Bytes reserved for each.
+        Bytes reserved for each, from its offset on.
+    lead : dict of Tensor to int
+        Bytes reserved in front of each, where some are (see :class:`Block`).
     scratch : dict of Kernel to (int, int)
         Offset and bytes of the scratch of all workers, for kernels that have some.
     peak, lower_bound : int
@@ -76,10 +78,19 @@ class MemoryPlan:
 
     offsets: dict[Tensor, int] = field(default_factory=dict)
     capacity: dict[Tensor, int] = field(default_factory=dict)
+    lead: dict[Tensor, int] = field(default_factory=dict)
     scratch: dict[Kernel, tuple[int, int]] = field(default_factory=dict)
     peak: int = 0
     lower_bound: int = 0
     blocks: list[Block] = field(default_factory=list)
+
+    def serves(self, other: MemoryPlan) -> bool:
+        """Whether whatever fits another plan of the same schedule fits this one, too."""
+        return (
+            all(size <= self.capacity.get(tensor, -1) for tensor, size in other.capacity.items())
+            and all(size <= self.lead.get(tensor, -1) for tensor, size in other.lead.items())
+            and all(size <= self.scratch.get(kernel, (0, -1))[1] for kernel, (_, size) in other.scratch.items())
+        )
 
 
 def round_up(count: int) -> int:
@@ -132,13 +143,16 @@ class _Planner:
             block.offset = offset
             result.peak = max(result.peak, offset + block.bytes)
             for tensor in block.tensors:
-                result.offsets[tensor], result.capacity[tensor] = offset + block.lead, block.bytes
+                result.offsets[tensor], result.capacity[tensor] = offset + block.lead, block.bytes - block.lead
+                if block.lead:
+                    result.lead[tensor] = block.lead
             if block.kernel is not None:
                 result.scratch[block.kernel] = offset, block.bytes
             if block.body is not None:
                 for tensor, place in block.body.offsets.items():
                     result.offsets[tensor] = offset + place
                     result.capacity[tensor] = block.body.capacity[tensor]
+                result.lead.update(block.body.lead)
                 for kernel, (place, size) in block.body.scratch.items():
                     result.scratch[kernel] = offset + place, size
         return result

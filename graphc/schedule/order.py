@@ -106,7 +106,8 @@ def in_place_updates(steps: Sequence[Step]) -> frozenset[Tensor]:
         for node in updates_of(step):
             assert isinstance(step, Kernel)
             variable = node.inputs[0]
-            if last_reader.get(variable, -1) <= place and last_failure < place and overwrites(step, node.result, variable):
+            free = last_reader.get(variable, -1) <= place and last_failure < place
+            if free and overwrites(step, node.result, variable):
                 found.add(node.result)
     return frozenset(found)
 
@@ -119,7 +120,8 @@ def overwrites(kernel: Kernel, result: Tensor, source: Tensor) -> bool:
     own = tuple(of_atom(axis) for axis in kernel.axes + stage.axes)
     for place, other in enumerate(kernel.stages):
         for part in walk(*other.scalars()):
-            if isinstance(part, Load) and part.tensor is source:
-                if place > writing or part.index != own or other.loop_axes() != stage.axes:
-                    return False
+            if not isinstance(part, Load) or part.tensor is not source:
+                continue
+            if place > writing or part.index != own or other.loop_axes() != stage.axes:
+                return False
     return result.type == source.type

@@ -7,7 +7,7 @@ of sizes, other lengths, arrays that are not contiguous, and grids of special va
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -89,33 +89,58 @@ def as_dtype(array: Array, dtype: str | None) -> Array:
 def named_cases(case: Case) -> list[Case]:
     """For each size that occurs in the inputs, the same call with that size named; calls that refuse it are left out.
 
-    Axes of one size get one name, in attributes called ``shape`` and ``size`` too: samples have unequal dims, so equal
-    sizes are the same dim.
+    Axes of one size get one name, in an attribute ``shape`` too: samples have unequal dims, so equal sizes are the same
+    dim.
     """
-    found = []
-    for size in sorted({size for array in case.arrays for size in array.shape if size > 1}):
-        shapes = tuple(tuple(DIM if s == size else s for s in array.shape) for array in case.arrays)
-        attributes = dict(case.attributes)
-        shape = attributes.get("shape")
-        if isinstance(shape, tuple):
-            attributes["shape"] = tuple(DIM if s == size else s for s in shape)
-        named = Case(case.op, case.arrays, attributes, shapes, case.differentiable)  # type: ignore[arg-type]
-        try:
-            named.declare()
-        except GraphcError:
-            continue  # an attribute holds the size, or the op wants to know it
-        found.append(named)
-    return found
+    return [named for size in _sizes(case) if (named := _with_size(case, size, DIM)) is not None]
+
+
+def shrunk_cases(case: Case) -> list[Case]:
+    """For each size that occurs in the inputs, the same call with that size 0, and with 1, unless it refuses."""
+    declared = [_with_size(case, size, small) for size in _sizes(case) for small in (0, 1)]
+    return [
+        replace(small, arrays=tuple(_drawn(array, s) for array, s in zip(case.arrays, small.shapes, strict=True)))
+        for small in declared
+        if small is not None
+    ]
+
+
+def _sizes(case: Case) -> list[int]:
+    return sorted({size for array in case.arrays for size in array.shape if size > 1})
+
+
+def _with_size(case: Case, old: int, new: int | str) -> Case | None:
+    """A call with other declared sizes, its arrays not yet changed; None where the op refuses them."""
+
+    def changed(shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(new if size == old else size for size in shape)
+
+    attributes = {
+        name: changed(value) if name == "shape" and isinstance(value, tuple) else value
+        for name, value in case.attributes.items()
+    }
+    shapes = tuple(changed(array.shape) for array in case.arrays)
+    other = replace(case, attributes=attributes, shapes=shapes, _declared={})
+    try:
+        other.declare()
+    except GraphcError:
+        return None  # an attribute holds the size, or the op wants to know it
+    return other
+
+
+def _drawn(array: Array, shape: Any) -> Array:
+    """An array of another shape, drawn from the values of this one."""
+    generator = np.random.default_rng(list(shape))
+    return np.asarray(generator.choice(array.ravel(), shape)).astype(array.dtype)
 
 
 def resized(case: Case, length: int) -> tuple[Array, ...]:
     """Arrays for a named case, drawn from the values of its own arrays."""
-    generator = np.random.default_rng(length)
-    arrays = []
-    for array, shape in zip(case.arrays, case.shapes, strict=True):
-        size = tuple(length if s == DIM else s for s in shape)
-        arrays.append(generator.choice(array.ravel(), size).astype(array.dtype) if DIM in shape else array)
-    return tuple(arrays)
+    pairs = zip(case.arrays, case.shapes, strict=True)
+    return tuple(
+        _drawn(array, tuple(length if size == DIM else size for size in shape)) if DIM in shape else array
+        for array, shape in pairs
+    )
 
 
 def scattered(arrays: Sequence[Array]) -> list[tuple[str, tuple[Array, ...]]]:
@@ -123,7 +148,8 @@ def scattered(arrays: Sequence[Array]) -> list[tuple[str, tuple[Array, ...]]]:
 
     def sliced(array: Array) -> Array:
         larger = np.zeros(tuple(2 * size for size in array.shape), array.dtype)
-        every_second: tuple[Any, ...] = (..., *(slice(None, None, 2) for _ in array.shape))  # the dots keep rank 0 an array
+        # with the dots, rank 0 stays an array
+        every_second: tuple[Any, ...] = (..., *(slice(None, None, 2) for _ in array.shape))
         view = larger[every_second]
         view[...] = array
         return view

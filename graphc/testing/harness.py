@@ -13,15 +13,16 @@ compares with the op's NumPy meaning:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import graphc.ops
 from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
 from graphc.ir.op import REGISTRY, Op, Sample
@@ -37,10 +38,11 @@ from graphc.testing.cases import (
     named_cases,
     resized,
     scattered,
+    shrunk_cases,
     special_case,
     static_case,
 )
-from graphc.testing.compare import CheckFailed, difference, is_exact, keeps_zero_signs, same_bits
+from graphc.testing.compare import UNITS, CheckFailed, difference, is_exact, keeps_zero_signs, same_bits
 from graphc.testing.contexts import CONTEXTS, SMOOTH
 from graphc.testing.gradients import compare_derivatives, derivative_graph
 
@@ -162,132 +164,124 @@ class Checker:
             return
         if not self.op.samples:
             raise CheckFailed(f"{self.op.name} has no samples")
-        for sample in self.op.samples:
-            self._check_sample(sample)
         first = self.op.samples[0]
-        self._check_other_dtypes(first)
+        for sample in self.op.samples:
+            self._check_sample(sample, self._dtypes(sample, DTYPES if sample is first else THOROUGH))
+        self._check_refusals(first)
         if isinstance(self.op, Elementwise):
-            for dtype in self._float_choices(first, THOROUGH):
-                self._check_special(first, dtype)
+            self._check_special(first)
         if self.op.public or isinstance(self.op, Elementwise):
-            for dtype in self._float_choices(first, self.op.dtypes)[:1]:
-                for case in named_cases(static_case(self.op, first, dtype)):
-                    self.check_lengths(case)
+            case = static_case(self.op, first, self._dtypes(first, THOROUGH)[0])
+            for named in named_cases(case):
+                self._check_lengths(named)
+            self._check_together(shrunk_cases(case))
 
-    def _float_choices(self, sample: Sample, wanted: Sequence[str]) -> list[str | None]:
-        """The dtypes that a sample's floats are cast to; only None if it has no floats."""
+    def _dtypes(self, sample: Sample, wanted: Sequence[str]) -> list[str | None]:
+        """The dtypes that a sample's floats are cast to, main ones first; only None if it has no floats."""
         if not any(is_float(array.dtype) for array in sample.inputs):
             return [None]
-        preferred = [dtype for dtype in THOROUGH if dtype in self.op.dtypes and dtype in wanted]
-        return [*preferred, *(dtype for dtype in self.op.dtypes if dtype in wanted and dtype not in preferred)]
+        accepted = [dtype for dtype in wanted if dtype in self.op.dtypes]
+        return [*(dtype for dtype in THOROUGH if dtype in accepted), *(d for d in accepted if d not in THOROUGH)]
 
     # -- values ---------------------------------------------------------------------------------------------------
 
-    def _check_sample(self, sample: Sample) -> None:
-        """Values in the main dtypes, feeds of all layouts, float32 against float64, derivatives."""
-        for dtype in self._float_choices(sample, THOROUGH):
-            case = static_case(self.op, sample, dtype)
-            inputs, outputs = case.declare()
-            self.check_values(str(case), inputs, outputs, [case.arrays, *(a for _, a in scattered(case.arrays))])
-            if dtype == "float32" and "float64" in self.op.dtypes:
-                self._check_precision(sample)
+    def _check_sample(self, sample: Sample, dtypes: Sequence[str | None]) -> None:
+        """Values in several dtypes, feeds of all layouts, float32 against float64, derivatives."""
+        cases = [static_case(self.op, sample, dtype) for dtype in dtypes]
+        values = self._check_together(cases)
+        if values is not None and {"float32", "float64"} <= set(dtypes):
+            self._check_precision(sample, cases[dtypes.index("float32")], values[dtypes.index("float32")])
         if sample.differentiable and self.op.differentiable:
             self._check_derivatives(sample)
 
-    def _check_other_dtypes(self, sample: Sample) -> None:
-        """One sample in each further dtype; dtypes that the op does not list are refused or promoted, never garbled."""
-        for dtype in self._float_choices(sample, DTYPES):
-            if dtype is not None and dtype not in THOROUGH:
-                case = static_case(self.op, sample, dtype)
-                self.check_values(str(case), *case.declare(), [case.arrays])
-        for dtype in set(DTYPES) - set(self.op.dtypes):
-            if any(is_float(array.dtype) for array in sample.inputs):
-                try:
+    def _check_refusals(self, sample: Sample) -> None:
+        """Dtypes that the op does not list are refused or promoted; nothing else may happen."""
+        if any(is_float(array.dtype) for array in sample.inputs):
+            for dtype in set(DTYPES) - set(self.op.dtypes):
+                with suppress(GraphcError):
                     static_case(self.op, sample, dtype).declare()
-                except GraphcError:
-                    continue
 
-    def check_values(
-        self, what: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], feeds: Iterable[Sequence[Array]]
-    ) -> Program:
-        """Compare a compiled program with the reference on several sets of arrays; return the program."""
-        program = compile(inputs, list(outputs), session=self.alone)
-        oracle = compile(inputs, list(outputs), session=self.reference)
-        for arrays in feeds:
-            self._compare(what, program, oracle, outputs, arrays)
-        return program
+    def _check_together(self, cases: Sequence[Case]) -> list[list[Array]] | None:
+        """Compare cases with the reference, compiled as one program; the values of each, None if it fails as it must."""
+        if not cases:
+            return None
+        trial = together(cases)
+        program = compile(trial.inputs, trial.outputs, session=self.alone)
+        oracle = compile(trial.inputs, trial.outputs, session=self.reference)
+        arrays = [array for case in cases for array in case.arrays]
+        values = self._compare(trial, program, oracle, arrays)
+        for layout, others in scattered(arrays):
+            again = self._compare(trial, program, oracle, others)
+            if values is not None and not all(map(same_bits, values, again or ())):
+                raise CheckFailed(f"{trial.labels[0]}: {layout} give other results than contiguous ones")
+        if values is None:
+            return None
+        found = iter(values)
+        return [[next(found) for _ in case.declare()[1]] for case in cases]
 
-    def _compare(
-        self, what: str, program: Program, oracle: Program, outputs: Sequence[Tensor], arrays: Sequence[Array]
-    ) -> list[Any] | None:
-        expected = attempt(oracle, arrays)
-        actual = attempt(program, arrays)
+    def _compare(self, trial: Trial, program: Program, oracle: Program, arrays: Sequence[Array]) -> list[Any] | None:
+        """Run both and compare; the values, or None if both refuse the arrays."""
+        expected, actual = attempt(oracle, arrays), attempt(program, arrays)
         if isinstance(expected, Exception):
             if not isinstance(actual, GraphcError):
-                raise CheckFailed(f"{what}: the reference refuses these inputs ({expected}), the compiled program does not")
+                what = f"{trial.labels[0]}: the reference refuses this ({expected})"
+                raise CheckFailed(f"{what}, the compiled program does not")
             return None
         if isinstance(actual, Exception):
-            raise CheckFailed(f"{what}: the compiled program failed: {type(actual).__name__}: {actual}")
-        exact = is_exact(tuple(outputs))
-        magnitudes = None if exact or isinstance(self.op, Elementwise) else attempt(oracle, [_absolute(a) for a in arrays])
-        for place, tensor in enumerate(outputs):
-            if expected[place] is None:
-                if actual[place] is not None:
-                    raise CheckFailed(f"{what}: an update returned {actual[place]!r}")
+            raise CheckFailed(f"{trial.labels[0]}: the compiled program failed: {type(actual).__name__}: {actual}")
+        magnitudes: Any = None
+        if not all(trial.exact) and not isinstance(self.op, Elementwise):
+            magnitudes = attempt(oracle, [_absolute(array) for array in arrays])
+        for place, (label, tensor) in enumerate(zip(trial.labels, trial.outputs, strict=True)):
+            got, want = actual[place], expected[place]
+            if want is None:  # an update
+                if got is not None:
+                    raise CheckFailed(f"{label}: an update returned {got!r}")
                 continue
-            if actual[place].dtype != tensor.dtype:
-                raise CheckFailed(f"{what}: declared {tensor.dtype}, the program returned {actual[place].dtype}")
-            error = difference(
-                what,
-                actual[place],
-                expected[place],
-                exact=exact,
-                zero_signs=exact and keeps_zero_signs(tuple(outputs)),
-                magnitude=magnitudes[place] if isinstance(magnitudes, list) else None,
-            )
+            if got.dtype != tensor.dtype:
+                raise CheckFailed(f"{label}: declared {tensor.dtype}, the program returned {got.dtype}")
+            magnitude = magnitudes[place] if isinstance(magnitudes, list) else None
+            zero_signs = trial.exact[place] and trial.zero_signs[place]
+            error = difference(label, got, want, exact=trial.exact[place], zero_signs=zero_signs, magnitude=magnitude)
             self.error = max(self.error, error)
         return actual
 
-    def _check_precision(self, sample: Sample) -> None:
+    def _check_precision(self, sample: Sample, case: Case, values: Sequence[Array]) -> None:
         """float32 results against the reference in float64, at the values that float32 holds."""
-        single = static_case(self.op, sample, "float32")
-        double = Case(
-            self.op, tuple(as_dtype(a, "float64") for a in single.arrays), single.attributes, single.shapes
-        )
-        inputs, outputs = single.declare()
-        _, wide = double.declare()
-        narrow = compile(inputs, list(outputs), session=self.alone)(*single.arrays)
-        oracle = compile(double.declare()[0], list(wide), session=self.reference)
-        expected = oracle(*double.arrays)
-        magnitudes = oracle(*(_absolute(a) for a in double.arrays))
-        for got, want, magnitude in zip(narrow, expected, magnitudes, strict=True):
+        wide = replace(case, arrays=tuple(as_dtype(array, "float64") for array in case.arrays), _declared={})
+        oracle = compile(wide.declare()[0], list(wide.declare()[1]), session=self.reference)
+        expected, magnitudes = oracle(*wide.arrays), oracle(*(_absolute(array) for array in wide.arrays))
+        for got, want, magnitude in zip(values, expected, magnitudes, strict=True):
             if got.dtype == np.float32 and want.dtype == np.float64:
                 with np.errstate(all="ignore"):
                     rounded = want.astype(np.float32)
-                difference(f"{single} against float64", got, rounded, magnitude=magnitude, units=32)
+                difference(f"{case} against float64", got, rounded, magnitude=magnitude, units=2 * UNITS)
 
-    def _check_special(self, sample: Sample, dtype: str | None) -> None:
-        case = special_case(self.op, sample, dtype)  # type: ignore[arg-type]
-        self.check_values(f"{case} at special values", *case.declare(), [case.arrays])
+    def _check_special(self, sample: Sample) -> None:
+        """All combinations of special values in the main dtypes."""
+        assert isinstance(self.op, Elementwise)
+        cases = [special_case(self.op, sample, dtype) for dtype in self._dtypes(sample, THOROUGH)]
+        longest = max(case.arrays[0].size for case in cases)
+        self._check_together(
+            [replace(case, arrays=tuple(np.resize(array, longest) for array in case.arrays)) for case in cases]
+        )
 
     # -- sizes and workers ----------------------------------------------------------------------------------------
 
-    def check_lengths(self, case: Case) -> None:
+    def _check_lengths(self, case: Case) -> None:
         """One program for all lengths, compiled once; the same bits from one worker and from two."""
-        inputs, outputs = case.declare()
-        program = compile(inputs, list(outputs), session=self.alone)
-        double = compile(inputs, list(outputs), session=self.shared)
-        oracle = compile(inputs, list(outputs), session=self.reference)
+        trial = together([case])
+        program, double, oracle = (
+            compile(trial.inputs, trial.outputs, session=session)
+            for session in (self.alone, self.shared, self.reference)
+        )
         before = program.compilations
         for length in (*LENGTHS, _length_for_workers(case)):
             arrays = resized(case, length)
-            what = f"{case} at {DIM} = {length}"
-            actual = self._compare(what, program, oracle, outputs, arrays)
-            if actual is None:
-                continue
-            for one, two in zip(actual, double(*arrays), strict=True):
-                if not same_bits(one, two):
-                    raise CheckFailed(f"{what}: one worker and two give different bits")
+            trial.labels[:] = [f"{case} at {DIM} = {length}"] * len(trial.outputs)
+            actual = self._compare(trial, program, oracle, arrays)
+            if actual is not None and not all(map(same_bits, actual, double(*arrays))):
+                raise CheckFailed(f"{trial.labels[0]}: one worker and two give different bits")
         if program.compilations != before:
             raise CheckFailed(f"{case}: a new length compiled {program.compilations - before} kernels")
 
@@ -319,9 +313,41 @@ class Checker:
         context = CONTEXTS[self.op.name]
         for dtype in map(np.dtype, ("float32", "float64")):
             (inputs, outputs), arrays = context(dtype)
-            self.check_values(f"{self.op.name} in context", inputs, outputs, [arrays, arrays])
+            trial = trial_of(f"{self.op.name} in context", inputs, outputs)
+            program = compile(trial.inputs, trial.outputs, session=self.alone)
+            oracle = compile(trial.inputs, trial.outputs, session=self.reference)
+            for _ in range(2):
+                self._compare(trial, program, oracle, arrays)
             if dtype == np.float64 and self.op.name in SMOOTH:
                 self._compare_derivatives(f"{self.op.name} in context", inputs, outputs, arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What is compiled as one program; for each output where it comes from and how it must agree."""
+
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    labels: list[str]
+    exact: list[bool]
+    zero_signs: list[bool]
+
+
+def trial_of(label: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Trial:
+    """A trial of one case."""
+    made = tuple(outputs)
+    each = ([value] * len(made) for value in (is_exact(made), keeps_zero_signs(made)))
+    return Trial(list(inputs), list(outputs), [label] * len(made), *each)
+
+
+def together(cases: Sequence[Case]) -> Trial:
+    """Several cases as one program, which costs far less time to compile than a program each."""
+    joined = Trial([], [], [], [], [])
+    for case in cases:
+        trial = trial_of(str(case), *case.declare())
+        for name in ("inputs", "outputs", "labels", "exact", "zero_signs"):
+            getattr(joined, name).extend(getattr(trial, name))
+    return joined
 
 
 def attempt(program: Program, arrays: Sequence[Array]) -> list[Any] | Exception:
@@ -339,9 +365,5 @@ def _absolute(array: Array) -> Array:
 
 def _length_for_workers(case: Case) -> int:
     """A length at which the work exceeds what is left to one worker."""
-    elements = max(
-        int(np.prod([1 if size == DIM else size for size in shape], dtype=np.int64))  # type: ignore[arg-type]
-        for shape in case.shapes
-        if DIM in shape
-    )
-    return PARALLEL_WORK // elements + 3
+    others = [[size for size in shape if isinstance(size, int)] for shape in case.shapes if DIM in shape]
+    return PARALLEL_WORK // max(1, *(math.prod(sizes) for sizes in others)) + 3

@@ -35,7 +35,9 @@ ops: Any = _ops
 DIM = "n"
 SIZES = (1, 2, 3, 5, DIM)
 DTYPES = ("float32", "float64", "int64", "bool")
-TAME = frozenset({"tanh", "sigmoid", "sin", "cos", "erf", "abs", "negative", "sign", "relu", "floor", "ceil", "trunc", "round"})
+TAME = frozenset(
+    {"tanh", "sigmoid", "sin", "cos", "erf", "abs", "negative", "sign", "relu", "floor", "ceil", "trunc", "round"}
+)
 """Functions of one number that keep it about as large as it was."""
 
 RECENT = 4
@@ -51,19 +53,19 @@ class RandomGraph:
 
     Attributes
     ----------
-    inputs, outputs : tuple of Any
+    inputs, outputs : tuple of Tensor
     arrays : tuple of ndarray
     """
 
-    inputs: tuple[Any, ...]
-    outputs: tuple[Any, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
     arrays: tuple[Array, ...]
 
 
 def unary_names() -> list[str]:
     """Names of the elementwise functions of one tensor and nothing else."""
-    found = (name for name, op in REGISTRY.items() if isinstance(op, Elementwise) and op.public and op.arguments == ("x",))
-    return sorted(name for name in found if not any(sample.attributes for sample in REGISTRY[name].samples))
+    ops_of_one = (op for op in REGISTRY.values() if isinstance(op, Elementwise) and op.arguments == ("x",))
+    return sorted(op.name for op in ops_of_one if op.public and not any(sample.attributes for sample in op.samples))
 
 
 def binary_names() -> list[str]:
@@ -85,8 +87,10 @@ class _Grower:
 
     def grow(self) -> None:
         """Try one step; a combination that graphc refuses adds nothing."""
-        steps = (self._unary, self._unary, self._binary, self._binary, self._binary, self._where, self._reduce, self._move,
-                 self._slice, self._product, self._cast, self._running, self._take, self._scan)  # fmt: skip
+        steps = (
+            *[self._unary] * 2, *[self._binary] * 3, self._where, self._reduce, self._move, self._slice, self._product,
+            self._cast, self._running, self._take, self._scan,
+        )  # fmt: skip
         step = self.draw(st.sampled_from(steps))
         try:
             made = step()
@@ -143,8 +147,8 @@ class _Grower:
     def _slice(self) -> list[Any]:
         x = self.pick(lambda tensor: tensor.ndim > 0)
         bounds = st.one_of(st.none(), st.integers(-4, 4))
-        parts = [slice(self.draw(bounds), self.draw(bounds), self.draw(st.sampled_from((None, 1, 2, -1, -2)))) for _ in x.shape]
-        return [x[tuple(parts)]]
+        steps = st.sampled_from((None, 1, 2, -1, -2))
+        return [x[tuple(slice(self.draw(bounds), self.draw(bounds), self.draw(steps)) for _ in x.shape)]]
 
     def _product(self) -> list[Any]:
         x, y = (self.pick(lambda tensor: is_float(tensor.dtype) and tensor.ndim > 0) for _ in range(2))
@@ -167,7 +171,8 @@ class _Grower:
         static = x.shape[axis]
         if isinstance(static, Dim) or static == 0:
             raise GraphcError("indices are drawn for static sizes")
-        return [ops.take(x, np.array(self.draw(st.lists(st.integers(-static, static - 1), min_size=1, max_size=4))), axis=axis)]
+        indices = self.draw(st.lists(st.integers(-static, static - 1), min_size=1, max_size=4))
+        return [ops.take(x, np.array(indices), axis=axis)]
 
     def _scan(self) -> list[Any]:
         x = self.pick(lambda tensor: is_float(tensor.dtype) and tensor.ndim > 0)

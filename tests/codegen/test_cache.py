@@ -22,7 +22,7 @@ CODE = bytes(range(256)) * 4
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     before = config.current()
-    monkeypatch.setattr(cache, "_said", set())
+    monkeypatch.setattr(cache, "_said", {})
     path = tmp_path / "deep" / "kernels"
     config.configure(cache_dir=path, cache_bytes=1 << 20)
     yield path

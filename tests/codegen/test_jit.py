@@ -103,7 +103,7 @@ def test_a_damaged_entry_is_compiled_again(folder, monkeypatch):
 
 
 def test_without_a_usable_folder_it_warns_and_works(folder, monkeypatch):
-    monkeypatch.setattr(cache, "_said", set())
+    monkeypatch.setattr(cache, "_said", {})
     folder.mkdir()
     folder.chmod(0o777)
     with pytest.warns(GraphcWarning, match="writable by other users"):

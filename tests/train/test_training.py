@@ -1,4 +1,4 @@
-"""A model trains: the same bits for any number of workers and any memory plan, at any batch size, without recompiling."""
+"""A model trains: the same bits for any workers and any memory plan, at any batch size, without recompiling."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def test_same_bits_for_any_workers_and_memory_plan(monkeypatch):
     graph = make_model()
     first, weights = losses(100, graph, threads=1)
     assert first[-1] < 0.5 * first[0]
-    for options in ({"threads": 2}, {"threads": 3}, {"threads": 1, "reuse_memory": False}, {"threads": 2, "reuse_memory": False}):
+    plain = ({"threads": 2}, {"threads": 3})
+    without_reuse = ({"threads": 1, "reuse_memory": False}, {"threads": 2, "reuse_memory": False})
+    for options in (*plain, *without_reuse):
         again, others = losses(100, graph, **options)
         assert again.tobytes() == first.tobytes(), options
         assert all(a.tobytes() == b.tobytes() for a, b in zip(weights, others, strict=True)), options
@@ -78,7 +80,7 @@ def test_any_batch_size_without_compiling():
 
 
 def test_evaluation_does_not_advance_the_random_stream():
-    x, labels, loss, train, scores = make_model()
+    x, labels, loss, train, _ = make_model()
     images, targets = make_data()
     feeds = {x: images, labels: targets}
     with graphc.Session(seed=1) as session:

@@ -70,28 +70,30 @@ def _write_zeros(context: Context, stage: Accumulate, split: Axis | None) -> Non
     context.writer.comment("zeros")
     with ExitStack() as stack:
         for axis in stage.axes:
-            _loop(context, stack, axis, axis == split, "j")
+            _loop(context, stack, axis, axis == split, "j", independent=axis is stage.axes[-1])
         zero = operators.literal(stage.result.dtype.type(0), stage.result.dtype)
         context.store(stage.result, context.index_of(stage), Known(zero, 0))
 
 
-def _loop(context: Context, stack: ExitStack, axis: Axis, split: bool, prefix: str) -> None:
+def _loop(context: Context, stack: ExitStack, axis: Axis, split: bool, prefix: str, independent: bool) -> None:
     """Open a loop over an axis, or over this worker's part of it."""
     if not split:
-        stack.enter_context(context.loops.over([axis], prefix))
+        stack.enter_context(context.loops.over([axis], prefix, independent))
         return
     variable = context.writer.name(prefix)
-    level = stack.enter_context(context.writer.block(f"for {variable} in range(first, last):"))
+    level = stack.enter_context(context.writer.block(f"for {variable} in range(first, last):", independent))
     stack.enter_context(context.expressions.bound({axis: Known(variable, level)}))
 
 
 def _write_contributions(context: Context, stage: Accumulate, source: Axis | None, owned: Size | None) -> None:
-    """Add the contributions, in order: those of the part of axis ``source``, or whose place ``owned`` is this worker's."""
+    """Add contributions in order: those in this worker's part of axis ``source``, or with place ``owned`` in it."""
     writer, expressions, dtype = context.writer, context.expressions, stage.result.dtype
     writer.comment(formulas.stage_formula(context, stage))
+    plain = [_plain_axis(stage, place) for place in range(len(stage.axes))]
     with ExitStack() as stack:
         for axis in stage.contributions:
-            _loop(context, stack, axis, axis is source, "r")
+            apart = axis is stage.contributions[-1] and any(axis is found for found in plain)
+            _loop(context, stack, axis, axis is source, "r", independent=apart)
         place = expressions.size(context.flat(stage.result, stage.destination))
         if owned is not None:
             row = expressions.named(owned, "p").text

@@ -22,6 +22,7 @@ that were used least recently.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -29,7 +30,6 @@ import platform
 import stat
 import struct
 import tempfile
-import threading
 import time
 import warnings
 from dataclasses import dataclass
@@ -45,8 +45,7 @@ _HEADER = struct.Struct("<8sIQ32s")
 _ABANDONED_SECONDS = 3600.0  # a temporary file this old was left by a process that died
 _TEMPORARY = "new-"
 
-_said: set[str] = set()
-_said_lock = threading.Lock()
+_said: dict[Path, object] = {}
 
 
 @dataclass(frozen=True)
@@ -115,11 +114,10 @@ def key_of(source: str, signature: str) -> str:
 # -- the folder ---------------------------------------------------------------------------------------------------
 
 
-def _say_once(reason: str) -> None:
-    with _said_lock:
-        if reason in _said:
-            return
-        _said.add(reason)
+def _say_once(folder: Path, reason: str) -> None:
+    first = object()
+    if _said.setdefault(folder, first) is not first:  # atomic, without a lock that a fork could leave closed
+        return
     warnings.warn(f"compiled kernels are not kept on disk: {reason}", GraphcWarning, stacklevel=3)
 
 
@@ -143,12 +141,12 @@ def _folder(create: bool) -> Path | None:
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
         reason = _reason_against(folder)
-    except FileNotFoundError:
-        return None
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not create:
+            return None
         reason = f"{folder}: {error.strerror}"
     if reason is not None:
-        _say_once(reason)
+        _say_once(folder, reason)
         return None
     return folder
 
@@ -165,7 +163,7 @@ def _write(folder: Path, name: str, content: bytes) -> bool:
     except OSError as error:  # read-only, full, over quota, removed meanwhile
         if temporary is not None:
             _remove(Path(temporary))
-        _say_once(f"{folder}: {os.strerror(error.errno or errno.EIO)}")
+        _say_once(folder, f"{folder}: {os.strerror(error.errno or errno.EIO)}")
         return False
 
 
@@ -229,10 +227,8 @@ def load(key: str, source: str) -> tuple[str, bytes] | None:
     symbol, code = content[_HEADER.size :][:symbol_length], content[_HEADER.size + symbol_length :]
     if _checksum(key, symbol, code) != checksum:
         return None
-    try:
+    with contextlib.suppress(OSError):  # a read-only cache still serves
         os.utime(path)  # the time of last use
-    except OSError:  # a read-only cache still serves
-        pass
     return symbol.decode("ascii"), code
 
 

@@ -99,7 +99,7 @@ class _Block:
         """The loop over the block's columns."""
         writer = self.context.writer
         lane, column = writer.name("l"), writer.name("j")
-        with writer.block(f"for {lane} in range({self.columns.text}):") as level:
+        with writer.block(f"for {lane} in range({self.columns.text}):", independent=True) as level:
             writer.line(f"{column} = {self.start.text} + {lane}")
             self.lane = Known(lane, level)
             with self.context.expressions.bound({self.axis: Known(column, level)}):
@@ -109,8 +109,8 @@ class _Block:
         """All phases of some stages."""
         phases = _phases(stages)
         for place, phase in enumerate(phases):
-            later = {t for other in phases[place + 1 :] for stage in other.stages for t in operand_tensors(stage.scalars())}
-            self._write_phase(phase, later)
+            scalars = [part for other in phases[place + 1 :] for stage in other.stages for part in stage.scalars()]
+            self._write_phase(phase, operand_tensors(scalars))
 
     def _write_phase(self, phase: _Phase, later: set[Tensor]) -> None:
         context, writer = self.context, self.context.writer

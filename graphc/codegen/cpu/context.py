@@ -67,6 +67,7 @@ class Context:
         self._scratch_bytes: Size = 0
         self._micro_kernels: set[str] = set()
         self._words: dict[Tensor, str] = {}
+        self._flat: dict[tuple[Tensor, bool, tuple[Size, ...]], Size] = {}  # offsets found before
         self._made, self._stored = set(kernel.made), set(kernel.stored)
         self._pointer_lines: list[str] = []
         if kernel.can_fail:
@@ -122,7 +123,7 @@ class Context:
         name = self.writer.name(prefix)
         size = elements * itemsize
         if isinstance(size, int) and size <= STACK_BYTES:
-            self._pointer_lines.append(f"{name} = stack_{dtype}({max(elements, 1)})")
+            self._pointer_lines.append(f"{name} = stack_{dtype}({max(size // itemsize, 1)})")
             return name
         self._scratch_lines.append((name, dtype, itemsize, self._scratch_bytes))
         self._scratch_bytes = self._scratch_bytes + floordiv(size + LINE_BYTES - 1, LINE_BYTES) * LINE_BYTES
@@ -170,11 +171,16 @@ class Context:
     def flat(self, tensor: Tensor, index: Sequence[Size]) -> Size:
         """Offset of an element from a tensor's pointer, with collapsed axes replaced."""
         found = self._scratch.get(tensor)
-        if found is None:
-            return self.expressions.rename(flat_offset(tensor.shape, index))
-        place = flat_offset(found.shape, index[len(index) - len(found.shape) :])
-        for axis, stride in found.steps:
-            place = place + of_atom(axis) * stride
+        key = (tensor, found is None, tuple(index))
+        place = self._flat.get(key)
+        if place is None:
+            if found is None:
+                place = flat_offset(tensor.shape, index)
+            else:
+                place = flat_offset(found.shape, index[len(index) - len(found.shape) :])
+                for axis, stride in found.steps:
+                    place = place + of_atom(axis) * stride
+            self._flat[key] = place
         return self.expressions.rename(place)
 
     def made_here(self, tensor: Tensor) -> bool:

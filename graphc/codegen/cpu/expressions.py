@@ -16,7 +16,17 @@ from graphc.codegen.cpu import operators
 from graphc.codegen.cpu.writer import Known, Writer
 from graphc.ir.scalar import Apply, Literal, Load, Position, Scalar
 from graphc.ir.symbolic import (
-    Atom, Axis, Compound, Name, Size, Value, is_nonnegative, of_atom, recombine, substitute, terms_of,
+    Atom,
+    Axis,
+    Compound,
+    Name,
+    Size,
+    Value,
+    is_nonnegative,
+    of_atom,
+    recombine,
+    substitute,
+    terms_of,
 )  # fmt: skip
 from graphc.ir.types import row_major_strides
 from graphc.schedule.kernel import walk

@@ -31,12 +31,14 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba import extending
 from numba.core import errors, types
-from numba.extending import intrinsic
 
 from graphc.codegen.cpu import integers, scalar
 from graphc.codegen.cpu.philox import philox as philox_formula
 from graphc.codegen.cpu.scalar import KINDS, Scalar
+
+intrinsic: Any = extending.intrinsic  # its annotation gives the signature of the typing, not that of calls in kernels
 
 INT64 = ir.IntType(64)
 STACK_ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -63,6 +64,9 @@ class _Loader:
 
 
 _lock = threading.RLock()
+# a fork waits for the kernel that another thread is compiling: its locks, LLVM's among them, would never open in the
+# child
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _addresses: dict[str, int] = {}
 _loader: _Loader | None = None
 

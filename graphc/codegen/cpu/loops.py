@@ -76,18 +76,19 @@ class Loops:
         self.writer, self.expressions = writer, expressions
 
     @contextmanager
-    def over(self, axes: Sequence[Axis], prefix: str = "j") -> Iterator[None]:
-        """A loop for each axis, over all of it."""
+    def over(self, axes: Sequence[Axis], prefix: str = "j", independent: bool = False) -> Iterator[None]:
+        """A loop for each axis, over all of it; ``independent`` is a promise about the innermost."""
         with ExitStack() as stack:
-            for axis in axes:
+            for place, axis in enumerate(axes, start=1):
                 extent = self.expressions.named(axis.extent)
                 variable = self.writer.name(prefix)
-                level = stack.enter_context(self.writer.block(f"for {variable} in range({extent.text}):"))
+                header, promise = f"for {variable} in range({extent.text}):", independent and place == len(axes)
+                level = stack.enter_context(self.writer.block(header, promise))
                 stack.enter_context(self.expressions.bound({axis: Known(variable, level)}))
             yield
 
     @contextmanager
-    def shared_out(self, axes: Sequence[Axis], unit: int) -> Iterator[None]:
+    def shared_out(self, axes: Sequence[Axis], unit: int, independent: bool = False) -> Iterator[None]:
         """One loop over a worker's part of all points of some axes, in whole units of ``unit`` points."""
         if not axes:
             self.only_worker_0()
@@ -96,7 +97,7 @@ class Loops:
         self.part_of(product(axis.extent for axis in axes), unit)
         with ExitStack() as stack:
             point = Known(self.writer.name("i"), self.writer.level + 1)
-            stack.enter_context(self.writer.block(f"for {point.text} in range(first, last):"))
+            stack.enter_context(self.writer.block(f"for {point.text} in range(first, last):", independent))
             stack.enter_context(self.expressions.bound(self.split(point, axes)))
             yield
 

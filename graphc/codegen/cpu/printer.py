@@ -11,14 +11,21 @@ an accumulation    zeros, then additions in order (:mod:`~graphc.codegen.cpu.acc
 a row routine      a call for each row (:mod:`~graphc.codegen.cpu.routines`)
 =================  ======================================================================================
 
-The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``lanes``, ``division``, ``sorting`` and ``tiles``. It
-imports them by name; nothing imports them here, because they need Numba, and a program whose kernels are in the
-cache prints their sources to find them there.
+Names say what they are, and carry a number in order of use: ``x`` inputs, ``y`` stored results, ``t`` scratch, ``a``
+accumulators, ``n`` run-time sizes, ``e`` extents, ``i`` points that workers share, ``j`` elements, ``r`` reduced
+positions, ``l`` lanes and places in a block, ``c`` lengths of blocks, ``o`` offsets, ``p`` positions, ``b`` choices,
+``v`` values.
+
+The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``independence``, ``lanes``, ``division``, ``sorting``
+and ``tiles``. It imports them by name; nothing imports them here, because they need Numba, and a program whose kernels
+are in the cache prints their sources to find them there.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from textwrap import shorten, wrap
 
 from graphc.codegen.cpu.accumulations import write_accumulation
 from graphc.codegen.cpu.context import Context
@@ -28,18 +35,20 @@ from graphc.codegen.cpu.routines import write_routine
 from graphc.codegen.cpu.rows import write_rows
 from graphc.codegen.cpu.writer import INDENT, Line, origins_of
 from graphc.codegen.source import KernelSource
+from graphc.ir.op import View
 from graphc.ir.types import DTYPES
 from graphc.schedule.kernel import Accumulate, Contract, Kernel, Map, Routine
 
 _MODULES = {
     "graphc.codegen.cpu.division": ("floor_divide_float", "remainder_float"),
+    "graphc.codegen.cpu.independence": ("independent",),
     "graphc.codegen.cpu.indexing": ("checked_index", "divide_index", "rest_index", "share"),
     "graphc.codegen.cpu.lanes": ("fill", "fold_add", "fold_multiply", "lost_by_sum", "settle"),
     "graphc.codegen.cpu.sorting": ("sort_row",),
     "graphc.codegen.cpu.tiles": ("contract",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
-LONGEST_IMPORT = 120
+LONGEST_LINE = 120
 _BUILTIN = {"range", "kernel"}
 _MATHLIB = re.compile(r"(cos|erf|exp|expm1|log|log1p|power|rsqrt|sigmoid|sign|sin|tanh)_float(32|64)")
 _CALLED = re.compile(r"\b([a-z_][a-z_0-9]*)\(")
@@ -82,21 +91,18 @@ def emit(kernel: Kernel) -> KernelSource:
         Line(INDENT + line.text, line.nodes) for line in [*prologue, *body]
     )]  # fmt: skip
     head = [f'"""{_summary(kernel)}"""', *_imports("\n".join(line.text for line in code)), "", ""]
-    lines = {
-        number: origins_of(line.nodes) for number, line in enumerate(code, start=len(head) + 1) if line.nodes
-    }
+    origins = {nodes: origins_of(nodes) for nodes in dict.fromkeys(line.nodes for line in code)}
+    lines = {number: origins[line.nodes] for number, line in enumerate(code, start=len(head) + 1) if line.nodes}
     text = "\n".join([*head, *(line.text for line in code)]) + "\n"
     return KernelSource(text, tuple(context.arguments), tuple(context.sizes), lines)
 
 
 def _summary(kernel: Kernel) -> str:
-    """The ops of a kernel, in order, in a line."""
-    counts: dict[str, int] = {}
-    for node in kernel.nodes:
-        counts[node.op.name] = counts.get(node.op.name, 0) + 1
+    """The ops of a kernel, in order, in a line; views, which are index arithmetic, only if there is nothing else."""
+    nodes = [node for node in kernel.nodes if not isinstance(node.op, View)] or kernel.nodes
+    counts = Counter(node.op.name for node in nodes)
     words = [name if count == 1 else f"{name} ({count} times)" for name, count in counts.items()]
-    text = ", ".join(words) or "kernel"
-    return text if len(text) <= 100 else text[:96] + " ..."
+    return shorten(f"Computes {', '.join(words) or 'values'}.", LONGEST_LINE, placeholder=" ...")
 
 
 def _imports(code: str) -> list[str]:
@@ -117,7 +123,9 @@ def _imports(code: str) -> list[str]:
     lines: list[str] = []
     for module, names in sorted(wanted.items()):
         line = f"from {module} import {', '.join(sorted(names))}"
-        if len(line) > LONGEST_IMPORT:
-            line = f"from {module} import (\n{INDENT}{', '.join(sorted(names))},\n)"
-        lines += line.splitlines()
+        if len(line) > LONGEST_LINE:
+            listed = wrap(f"{', '.join(sorted(names))},", LONGEST_LINE, initial_indent=INDENT, subsequent_indent=INDENT)
+            lines += [f"from {module} import (", *listed, ")"]
+        else:
+            lines.append(line)
     return lines

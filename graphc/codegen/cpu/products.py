@@ -31,7 +31,7 @@ from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load, apply
 from graphc.ir.symbolic import Axis, Size, coefficient, floordiv, of_atom, product
 from graphc.ir.types import is_float
-from graphc.schedule.kernel import Contract, Kernel, Map, Reduce, Stage
+from graphc.schedule.kernel import Contract, Kernel, Map, Reduce
 
 BLOCK_ROWS = 84
 """Rows of a block: whole register tiles of 14, 6 and 4 rows."""
@@ -164,13 +164,17 @@ class _Blocks:
             yield
 
     @contextmanager
-    def over_elements(self) -> Iterator[None]:
-        """Loops over the block's rows and columns, as far as they are shared axes."""
+    def over_elements(self, independent: bool) -> Iterator[None]:
+        """Loops over the block's rows and columns, as far as they are shared axes.
+
+        ``independent`` promises that there are no further loops inside, and elements touch no others.
+        """
         context, writer = self.context, self.context.writer
         with ExitStack() as stack:
             for cut in self.cuts:
                 local, place = writer.name("l"), writer.name("j")
-                level = stack.enter_context(writer.block(f"for {local} in range({cut.length.text}):"))
+                header, promise = f"for {local} in range({cut.length.text}):", independent and cut is self.cuts[-1]
+                level = stack.enter_context(writer.block(header, promise))
                 writer.line(f"{place} = {cut.start.text} + {local}")
                 variables = {cut.axis: Known(place, level), cut.local: Known(local, level)}
                 stack.enter_context(context.expressions.bound(variables))
@@ -228,8 +232,13 @@ def write_products(context: Context) -> None:
             _write_call(context, plan, blocks)
         expressions.renamed = before
         if others:
-            with blocks.over_elements():
-                _write_others(context, others, groups)
+            maps_alone = all(isinstance(stage, Map) and not stage.axes for stage in others)
+            with blocks.over_elements(maps_alone):
+                if maps_alone:
+                    write_body(context, others)
+                else:
+                    for group in groups:
+                        rows.write_group(context, group)
 
 
 def _places(context: Context, stage: Contract) -> list[Size]:
@@ -283,12 +292,3 @@ def _length(context: Context, axis: Axis | None, cut: _Cut | None) -> str:
     if cut is not None:
         return cut.length.text
     return context.expressions.named(axis.extent).text if axis is not None else "1"
-
-
-def _write_others(context: Context, others: Sequence[Stage], groups: Sequence[Sequence[Stage]]) -> None:
-    """What follows the contraction, at one point of the shared axes."""
-    if all(isinstance(stage, Map) and not stage.axes for stage in others):
-        write_body(context, others)
-        return
-    for group in groups:
-        rows.write_group(context, group)

@@ -172,7 +172,7 @@ def write_loop(context: Context, group: Sequence[Stage]) -> None:
             if not axes:
                 _write_body(context, group, accumulators, "")
             elif lanes == 1:
-                with context.loops.over(axes[-1:]):
+                with context.loops.over(axes[-1:], independent=True):
                     _write_body(context, group, accumulators, "")
             else:
                 _write_lanes(context, group, accumulators, axes[-1], lanes)
@@ -199,7 +199,7 @@ def _write_lanes(
     rounds, lane, variable = writer.name("r"), writer.name("l"), writer.name("j")
 
     def body(header: str, start: str) -> None:
-        with writer.block(header) as level:
+        with writer.block(header, independent=True) as level:
             writer.line(f"{variable} = {start} + {lane}")
             with expressions.bound({axis: Known(variable, level)}):
                 _write_body(context, group, accumulators, lane)

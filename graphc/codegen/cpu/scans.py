@@ -50,10 +50,10 @@ def _write_row_scan(context: Context, stage: Scan) -> None:
     writer, dtype, row = context.writer, stage.result.dtype, stage.axes[-1]
     load, store = ("load_bool", "store_bool") if dtype.kind == "b" else ("load", "store")
     totals = context.scratch(row.extent, dtype.name, dtype.itemsize, "a")
-    with context.loops.over([row]):
+    with context.loops.over([row], independent=True):
         column = context.expressions.variable(row)
         writer.line(f"{store}({totals}, {column}, {operators.identity(stage.combine, dtype)})")
-    with context.loops.over([stage.scanned, row]):
+    with context.loops.over([stage.scanned, row], independent=True):
         column = context.expressions.variable(row)
         total = writer.let(_combined(context, stage, f"{load}({totals}, {column})"), writer.level)
         writer.line(f"{store}({totals}, {column}, {total.text})")

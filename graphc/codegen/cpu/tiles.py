@@ -208,7 +208,7 @@ def _start(emit: _Tile, c_rows: list[Any], masks: list[Any], whole: Any, resume:
 
 
 @intrinsic
-def contract(context, address, a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):  # noqa: N803
+def contract(context, address, a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
     """Call the compiled contraction at `address`: ``C[M, N] = A[M, K] @ B[K, N]``, or ``+=`` with `accumulate`.
 
     The arguments behind `address` are those of the source that

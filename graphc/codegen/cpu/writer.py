@@ -117,8 +117,12 @@ class Writer:
         return self._known.get(key)
 
     @contextmanager
-    def block(self, header: str) -> Iterator[int]:
-        """Open a loop (or another block) around the lines written inside; yields its level."""
+    def block(self, header: str, independent: bool = False) -> Iterator[int]:
+        """Open a loop (or another block) around the lines written inside; yields its level.
+
+        ``independent`` promises that the iterations of a loop without loops inside touch different elements of
+        memory; see :mod:`graphc.codegen.cpu.independence`.
+        """
         self._scopes.append(_Scope())
         try:
             yield self.level
@@ -129,6 +133,8 @@ class Writer:
         self.line(header)
         body = scope.lines or [Line("pass", self.nodes)]
         self._scopes[-1].lines += [Line(INDENT + text, nodes) for text, nodes in body]
+        if independent:
+            self.line("independent()")
 
     def lines(self) -> list[Line]:
         """All lines, once every loop is closed."""

@@ -1,0 +1,85 @@
+"""Telling LLVM that a loop's iterations touch different elements.
+
+A kernel may write a result over an input (in place), element by element. LLVM does not know that; it guards vector
+code by a test that all buffers lie apart, takes the scalar loop where two are the same one, and gives up where there
+are many to compare. The kernel's text says what it knows in a line behind the loop::
+
+    for j0 in range(784):
+        store(y0, j0, load(x0, j0) * float32(0.5))
+    independent()
+
+It becomes metadata: every access of the loop joins an *access group*, and the jump back to the loop's head says that
+accesses of this group do not depend on each other across iterations (``llvm.loop.parallel_accesses``). Within one
+iteration their order stays as written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import errors, types
+from numba.extending import intrinsic
+
+_MEMORY = (ir.instructions.LoadInstr, ir.instructions.StoreInstr)
+
+
+@intrinsic
+def independent(context: Any) -> Any:
+    """Stands directly behind a ``for`` loop: its iterations touch different elements of memory."""
+
+    def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        _annotate(builder.function, builder.block)
+        return context.get_dummy_value()
+
+    return types.void(), lower
+
+
+def _targets(block: Any) -> list[Any]:
+    """Blocks that a block may jump to."""
+    operands = block.terminator.operands if block.terminator else []
+    return [operand for operand in operands if isinstance(operand, ir.Block)]
+
+
+def _annotate(function: Any, after: Any) -> None:
+    """Mark the loop that ends where ``after`` begins; its blocks are complete, for they precede it in the text."""
+    leaving = [block for block in function.blocks if after in _targets(block)]
+    if len(leaving) != 1:
+        raise errors.LoweringError("independent() has to stand directly behind a for loop")
+    loop: dict[Any, None] = {}
+    pending = [block for block in _targets(leaving[0]) if block is not after]
+    while pending:
+        block = pending.pop()
+        if block not in loop and block is not after:
+            loop[block] = None
+            pending += _targets(block)
+    entered = [b for outside in function.blocks if outside not in loop for b in _targets(outside) if b in loop]
+    (head,) = dict.fromkeys(entered)
+    module = function.module
+    group = _distinct(module, [])
+    for block in loop:
+        for instruction in block.instructions:
+            if isinstance(instruction, _MEMORY):
+                instruction.set_metadata("llvm.access.group", group)
+    name = ir.MetaDataString(module, "llvm.loop.parallel_accesses")
+    marks = _distinct(module, [module.add_metadata([name, group])])
+    for block in loop:
+        if head in _targets(block):
+            block.terminator.set_metadata("llvm.loop", marks)
+
+
+class _Distinct(ir.values.MDValue):
+    """A metadata node that equals no other; one with operands names itself first, as the id of a loop does."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def descr(self, buffer: list[str]) -> None:
+        nodes = [self, *self.operands] if self.operands else []
+        buffer += (f"distinct !{{ {', '.join(node.get_reference() for node in nodes)} }}", "\n")
+
+
+def _distinct(module: Any, operands: list[Any]) -> Any:
+    return _Distinct(module, operands, name=str(len(module.metadata)))

@@ -1,0 +1,59 @@
+"""What a failed kernel's status block says, in the user's terms.
+
+A kernel reports the size of the axis and the index that does not fit it, and the number of the kernel. Which of the
+kernel's nodes that was is found by asking each what it checks. Where several check an index against that size, the
+error names them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from graphc.errors import IndexOutOfRangeError
+from graphc.ir.node import Node
+from graphc.ir.op import IndexedAccumulation, Map
+from graphc.ir.scalar import Apply, Load, Position, Scalar
+from graphc.ir.symbolic import Axis, Size, evaluate, of_atom
+from graphc.schedule.kernel import Kernel, walk
+
+
+def index_error(kernel: Kernel, sizes: Mapping[str, int], extent: int, index: int) -> IndexOutOfRangeError:
+    """The error for an index outside an axis.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        The one that failed.
+    sizes : mapping of str to int
+        Values of the named dims.
+    extent, index : int
+        What the status block holds.
+    """
+    suspects = [node for node in kernel.nodes if extent in _checked_extents(node, sizes)]
+    names = " or ".join(dict.fromkeys(node.op.name for node in suspects))
+    origins = list(dict.fromkeys(node.origin for node in suspects))
+    return IndexOutOfRangeError(
+        f"{names}: index {index} is out of range for an axis of size {extent}; no variable was changed",
+        origin="\n          or at ".join(map(str, origins)),
+    )
+
+
+def _checked_extents(node: Node, sizes: Mapping[str, int]) -> set[int]:
+    """Sizes of the axes that a node checks indices against."""
+
+    def read(place: int, at: Sequence[Size]) -> Scalar:
+        return Load(node.inputs[place], at)
+
+    parts: list[Scalar] = []
+    if isinstance(node.op, Map):
+        parts = [node.op.scalar(node, _anywhere(node.result.shape), read)]
+    elif isinstance(node.op, IndexedAccumulation):
+        places, value = node.op.contribute(node, _anywhere(node.op.contributions(node)), read)
+        parts = [value, *map(Position, places)]
+    checks = [part for part in walk(*parts) if isinstance(part, Apply) and part.function == "checked_index"]
+    bounds = [check.arguments[1] for check in checks]
+    return {evaluate(bound.size, sizes) for bound in bounds if isinstance(bound, Position)}
+
+
+def _anywhere(shape: Sequence[Size]) -> list[Size]:
+    return [of_atom(Axis(size)) for size in shape]
