@@ -44,9 +44,7 @@ class GraphcError(Exception):
 
     declaring: ClassVar[bool] = False
 
-    def __init__(
-        self, message: str, *, origin: object = None, operands: Sequence[Any] = (), hint: str | None = None
-    ):
+    def __init__(self, message: str, *, origin: object = None, operands: Sequence[Any] = (), hint: str | None = None):
         if origin is None and self.declaring:
             origin = _locate()
         self.message, self.origin, self.operands, self.hint = message, origin, tuple(operands), hint

@@ -45,7 +45,7 @@ from graphc.passes.differentiate import differentiate
 from graphc.passes.streams import number_streams
 from graphc.runtime import reference
 from graphc.runtime.executable import Executable
-from graphc.runtime.memory import Slots
+from graphc.runtime.memory import CHUNK_BYTES, Slots, require
 from graphc.runtime.workers import Workers
 from graphc.schedule.memory import MemoryPlan
 
@@ -301,6 +301,9 @@ class Session:
                     origin=variable.node.origin,
                 )
             labels.append(label)
+        total = sum(evaluate(variable.type.bytes, {}) for variable in variables)
+        if total >= CHUNK_BYTES:  # smaller ones are not worth asking the system about
+            require(2 * total, "making the initial values of variables, and a place for them,")
         values = [self._initial(variable, label) for variable, label in zip(variables, labels, strict=True)]
         requests = [(label, v.shape, v.dtype) for label, v in zip(labels, variables, strict=True)]
         slots = self._slots.add(requests)  # type: ignore[arg-type]
@@ -335,7 +338,7 @@ class Session:
                 f"{variable.type}",
                 origin=variable.node.origin,
             )
-        return value.astype(variable.dtype)
+        return value.astype(variable.dtype, copy=False)
 
 
 class Program:
@@ -520,9 +523,7 @@ class Program:
         )
 
 
-def compile(
-    inputs: Sequence[Tensor], outputs: Any, *, device: str = "cpu", session: Session | None = None
-) -> Program:
+def compile(inputs: Sequence[Tensor], outputs: Any, *, device: str = "cpu", session: Session | None = None) -> Program:
     """Compile a graph into a program that is called with arrays.
 
     Parameters

@@ -16,6 +16,7 @@ import pytest
 
 import graphc
 from graphc import compiler
+from graphc.errors import ShapeError
 from graphc.runtime import executable
 from graphc.schedule import fuse
 from graphc.session import Program
@@ -37,9 +38,7 @@ def run(graph: RandomGraph, **options: Any) -> list[np.ndarray]:
 
 def assert_close(graph: RandomGraph, what: str, got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> None:
     """Equal up to what rounding of the inputs would change, and a few units in the last place."""
-    with graphc.Session(backend="reference", threads=1) as session, np.errstate(all="ignore"):
-        program = Program(graph.inputs, graph.outputs, session)
-        changes = sensitivity(lambda arrays: program(*arrays), graph.arrays)
+    changes = sensitivity(graph)
     for tensor, left, right, change in zip(graph.outputs, got, want, changes, strict=True):
         assert left.dtype == right.dtype == tensor.dtype, what
         assert left.shape == right.shape, what
@@ -61,9 +60,13 @@ def assert_close(graph: RandomGraph, what: str, got: Sequence[np.ndarray], want:
 def test_every_way_to_compute_a_graph_agrees(graph: RandomGraph) -> None:
     """Compiled and interpreted, simplified or not, fused or not: equal. Memory and workers: bitwise equal."""
     with pytest.MonkeyPatch.context() as patch:
+        try:
+            with np.errstate(all="ignore"):
+                expected = run(graph, backend="reference")
+        except ShapeError:  # the largest element of an axis that turns out to be empty
+            hypothesis.reject()
         compiled = run(graph)
-        with np.errstate(all="ignore"):
-            assert_close(graph, "compiled and reference", compiled, run(graph, backend="reference"))
+        assert_close(graph, "compiled and reference", compiled, expected)
         for left, right in zip(compiled, run(graph, reuse_memory=False), strict=True):
             assert same_bits(left, right), "with and without reuse of memory"
         patch.setattr(executable, "PARALLEL_WORK", 1)

@@ -108,9 +108,7 @@ class Dense(Layer):
 
     def build(self, x: Tensor) -> None:
         if x.ndim == 0 or isinstance(x.shape[-1], Dim):
-            raise ShapeError(
-                f"Dense: expected a static last axis, got shape {format_shape(x.shape)}", operands=(x,)
-            )
+            raise ShapeError(f"Dense: expected a static last axis, got shape {format_shape(x.shape)}", operands=(x,))
         if not is_float(x.dtype):
             raise DTypeError(f"Dense: expected float32 or float64, got {x.type}", operands=(x,))
         self.kernel = self.variable("kernel", self.kernel_initializer, (x.shape[-1], self.units), x.dtype)

@@ -297,9 +297,7 @@ def _float_tensor(what: str, tensor: Any, role: str) -> Tensor:
         raise GraphError(f"{what}: expected a tensor, got {tensor!r}")
     if not is_float(tensor.dtype):
         kind = "a boolean" if tensor.dtype.kind == "b" else "an integer"
-        raise GradientError(
-            f"{what}: there is no {role} {kind}: {tensor.label} is {tensor.type}", operands=(tensor,)
-        )
+        raise GradientError(f"{what}: there is no {role} {kind}: {tensor.label} is {tensor.type}", operands=(tensor,))
     return tensor
 
 

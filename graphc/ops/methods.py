@@ -145,9 +145,7 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **opt
             hint="use graphc's own function",
         )
     if options:
-        raise GraphError(
-            f"np.{ufunc.__name__} of a tensor takes no {', '.join(sorted(options))}=", operands=(self,)
-        )
+        raise GraphError(f"np.{ufunc.__name__} of a tensor takes no {', '.join(sorted(options))}=", operands=(self,))
     if ufunc.__name__ in BITWISE:
         return _on_bools(BITWISE[ufunc.__name__], [as_tensor(value) for value in inputs])
     from graphc import ops

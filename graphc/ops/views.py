@@ -88,9 +88,7 @@ class broadcast_to(View):
             size in (1, target) for size, target in zip(x.shape, shape[len(shape) - x.ndim :], strict=True)
         )
         if not fits:
-            raise ShapeError(
-                f"broadcast_to: {shown(x)} does not broadcast to {format_shape(shape)}", operands=(x,)
-            )
+            raise ShapeError(f"broadcast_to: {shown(x)} does not broadcast to {format_shape(shape)}", operands=(x,))
         return TensorType(shape, x.dtype)
 
     def compute(self, node: Node, *inputs: Array) -> Array:

@@ -8,6 +8,7 @@ last place. Results that combine many elements depend on the order of combinatio
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -52,14 +53,15 @@ def scalar_functions(node: Node) -> set[str]:
 
 def is_exact(outputs: tuple[Tensor, ...]) -> bool:
     """Whether every op of a graph is one that must agree bit by bit with NumPy."""
-    return all(_node_is_exact(node) for node in Graph((), outputs).nodes)
+    return all(is_exact_node(node) for node in Graph((), outputs).nodes)
 
 
-def _node_is_exact(node: Node) -> bool:
+def is_exact_node(node: Node, rounded: Set[str] = ROUNDED) -> bool:
+    """Whether a node's result has one right value: no combination of elements, no function among ``rounded``."""
     if all(tensor.dtype.kind != "f" for tensor in node.results):
         return True
     if isinstance(node.op, Map):
-        return not scalar_functions(node) & ROUNDED
+        return not scalar_functions(node) & rounded
     if isinstance(node.op, Reduction):
         return node.op.combine in ("maximum", "minimum", "argmax", "argmin")
     return not isinstance(node.op, (AxisScan, Contraction, Control, Decomposed, IndexedAccumulation))

@@ -13,7 +13,6 @@ compares with the op's NumPy meaning:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
 from graphc.ir.op import REGISTRY, Op, Sample
+from graphc.ir.symbolic import evaluate
 from graphc.ir.types import DTYPES, is_float
 from graphc.ops.base import Elementwise
 from graphc.runtime.executable import PARALLEL_WORK
@@ -202,7 +202,7 @@ class Checker:
                     static_case(self.op, sample, dtype).declare()
 
     def _check_together(self, cases: Sequence[Case]) -> list[list[Array]] | None:
-        """Compare cases with the reference, compiled as one program; the values of each, None if it fails as it must."""
+        """Compare cases with the reference, compiled as one program; the values of each, None if both refuse."""
         if not cases:
             return None
         trial = together(cases)
@@ -276,7 +276,7 @@ class Checker:
             for session in (self.alone, self.shared, self.reference)
         )
         before = program.compilations
-        for length in (*LENGTHS, _length_for_workers(case)):
+        for length in (*LENGTHS, _length_for_workers(trial)):
             arrays = resized(case, length)
             trial.labels[:] = [f"{case} at {DIM} = {length}"] * len(trial.outputs)
             actual = self._compare(trial, program, oracle, arrays)
@@ -363,7 +363,9 @@ def _absolute(array: Array) -> Array:
     return np.abs(array) if array.dtype.kind == "f" else array
 
 
-def _length_for_workers(case: Case) -> int:
-    """A length at which the work exceeds what is left to one worker."""
-    others = [[size for size in shape if isinstance(size, int)] for shape in case.shapes if DIM in shape]
-    return PARALLEL_WORK // max(1, *(math.prod(sizes) for sizes in others)) + 3
+def _length_for_workers(trial: Trial) -> int:
+    """A length at which the largest array has more elements than are left to one worker."""
+    length = 1
+    while max(evaluate(t.type.size, {DIM: length}) for t in (*trial.inputs, *trial.outputs)) <= PARALLEL_WORK:
+        length = 2 * length + 1
+    return length

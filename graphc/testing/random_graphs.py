@@ -6,12 +6,12 @@ meet often. Functions are taken from the registry; what could leave the range in
 an ``exp``) is squashed by ``tanh`` first.
 
 How far two computations of one graph may differ is measured, not guessed (:func:`sensitivity`): the graph is computed
-again from inputs moved by a few units in the last place.
+again with every rounded result moved by a few units in the last place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,17 @@ from numpy.typing import NDArray
 
 from graphc import ops as _ops
 from graphc.errors import GraphcError
+from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
 from graphc.ir.op import REGISTRY
-from graphc.ir.symbolic import Dim
+from graphc.ir.symbolic import RUN_SIZES, Dim
 from graphc.ir.types import is_float
 from graphc.ops.base import Elementwise
+from graphc.passes.decompose import decompose
+from graphc.passes.differentiate import differentiate
+from graphc.passes.streams import number_streams
+from graphc.runtime.reference import sizes_of
+from graphc.testing.compare import ROUNDED, is_exact_node
 
 Array = NDArray[Any]
 Draw = Callable[[Any], Any]
@@ -43,8 +49,13 @@ TAME = frozenset(
 RECENT = 4
 """Operands are drawn among so many of the latest tensors that fit."""
 
-MOVED_UNITS = 8
-"""Units in the last place by which :func:`sensitivity` moves the inputs."""
+ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "floor_divide", "remainder", "sqrt"})
+"""Functions whose results are rounded, if only in one way."""
+
+MOVED_UNITS = 4
+"""Units in the last place by which :func:`sensitivity` moves rounded results."""
+
+TRIALS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +125,7 @@ class _Grower:
     def _unary(self) -> list[Any]:
         name = self.draw(st.sampled_from(unary_names()))
         x = self.pick()
-        return [REGISTRY[name](x if name in TAME or not is_float(x.dtype) else ops.tanh(x) * 2 + 3)]
+        return [REGISTRY[name](x if name in TAME or not is_float(x.dtype) else ops.tanh(x) * 2 + 4)]
 
     def _binary(self) -> list[Any]:
         name = self.draw(st.sampled_from(binary_names()))
@@ -216,35 +227,54 @@ def random_graphs(draw: Draw, *, most_steps: int = 20, derivatives: bool = True)
     return RandomGraph(tuple(inputs), tuple(outputs), tuple(arrays))
 
 
-def sensitivity(run: Callable[[Sequence[Array]], Sequence[Array]], arrays: Sequence[Array]) -> list[Array]:
-    """How much each element of the outputs changes when the float inputs change in their last places.
+def sensitivity(graph: RandomGraph) -> list[Array]:
+    """How much each element of the outputs changes when every rounded result on the way changes in its last places.
 
     Parameters
     ----------
-    run : callable
-        From arrays to outputs.
-    arrays : sequence of ndarray
+    graph : RandomGraph
 
     Returns
     -------
     list of ndarray
         The largest change seen, infinite where a value appears or vanishes; float64, of the outputs' shapes.
     """
-    generator = np.random.default_rng(0)
-    base = run(arrays)
-    found = [np.zeros(np.shape(value)) for value in base]
-    for _ in range(3):
-        moved = [_moved(array, generator) for array in arrays]
-        for change, before, after in zip(found, base, run(moved), strict=True):
-            with np.errstate(all="ignore"):
-                step = np.abs(np.asarray(after, np.float64) - np.asarray(before, np.float64))
-            step = np.where(np.isfinite(step) | (np.asarray(after) == np.asarray(before)), np.nan_to_num(step), np.inf)
-            np.maximum(change, step, out=change)
+    expanded = decompose(differentiate(number_streams(Graph(graph.inputs, graph.outputs))))
+    feeds = dict(zip(graph.inputs, graph.arrays, strict=True))
+    token = RUN_SIZES.set(sizes_of(feeds))
+    try:
+        with np.errstate(all="ignore"):
+            base = _computed(expanded, feeds, None)
+            found = [np.zeros(np.shape(value)) for value in base]
+            for trial in range(TRIALS):
+                moved = _computed(expanded, feeds, np.random.default_rng(trial))
+                for change, before, after in zip(found, base, moved, strict=True):
+                    np.maximum(change, _distance(before, after), out=change)
+    finally:
+        RUN_SIZES.reset(token)
     return found
 
 
+def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.Generator | None) -> list[Array]:
+    """The outputs, op by op in NumPy; with a generator, rounded results are moved by a few units."""
+    known = dict(feeds)
+    for node in graph.nodes:
+        if node.results[0] in known:
+            continue
+        made = node.op.compute(node, *(known[tensor] for tensor in node.inputs))
+        for tensor, array in zip(node.results, made if isinstance(made, tuple) else (made,), strict=True):
+            rounded = generator is not None and is_float(tensor.dtype) and not is_exact_node(node, ROUNDED | ARITHMETIC)
+            known[tensor] = _moved(np.asarray(array), generator) if rounded else np.asarray(array)  # type: ignore[arg-type]
+    return [known[tensor] for tensor in graph.outputs]
+
+
 def _moved(array: Array, generator: np.random.Generator) -> Array:
-    if array.dtype.kind != "f":
-        return array
     units = generator.integers(-MOVED_UNITS, MOVED_UNITS + 1, array.shape)
-    return (array + units * np.spacing(np.abs(array))).astype(array.dtype)
+    return np.asarray(array + units * np.spacing(np.abs(array))).astype(array.dtype)
+
+
+def _distance(before: Array, after: Array) -> Array:
+    """Elementwise; infinite where one is finite and the other is not the same."""
+    same = (before == after) | ((before != before) & (after != after))
+    step = np.abs(np.asarray(after, np.float64) - np.asarray(before, np.float64))
+    return np.where(same, 0.0, np.where(np.isnan(step), np.inf, step))
