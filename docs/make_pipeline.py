@@ -28,11 +28,11 @@ from graphc.compiler import PIPELINE, compile_graph
 from graphc.ir import verify
 from graphc.ir.origin import Origin
 from graphc.ir.printer import format_graph
+from graphc.program import Program
 from graphc.runtime.table import Call, Commit, Copy
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.report import format_schedule, tensor_names
 from graphc.schedule.schedule import Schedule
-from graphc.session import Program
 from graphc.visual import draw_graph, draw_memory, draw_schedule
 from graphc.visual.dump import format_memory
 

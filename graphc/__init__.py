@@ -21,7 +21,8 @@ from graphc.errors import GraphcError, GraphcWarning
 from graphc.ir import Dim, Graph, Tensor
 from graphc.ops import *  # noqa: F403
 from graphc.passes.explain import explain_gradient
-from graphc.session import Program, Session, compile
+from graphc.program import Program
+from graphc.session import Session, compile
 from graphc.testing.gradients import check_gradients
 from graphc.visual import draw, install, install_from_config
 

@@ -17,9 +17,9 @@ import pytest
 import graphc
 from graphc import compiler
 from graphc.errors import ShapeError
+from graphc.program import Program
 from graphc.runtime import executable
 from graphc.schedule import fuse
-from graphc.session import Program
 from graphc.testing.compare import same_bits
 from graphc.testing.random_graphs import RandomGraph, random_graphs, sensitivity
 

@@ -12,8 +12,8 @@ import pytest
 import graphc
 from graphc.ir.node import Tensor
 from graphc.ir.op import REGISTRY, Op
+from graphc.program import Program
 from graphc.runtime import reference
-from graphc.session import Program
 from graphc.testing.cases import static_case
 from graphc.testing.contexts import CONTEXTS
 from graphc.testing.harness import THOROUGH, check_op

@@ -259,6 +259,14 @@ def long_step() -> tuple[Tensor, Tensor, Tensor]:
     return x, v, graphc.assign(v, last)
 
 
+def alarm_within_a_step(session: graphc.Session) -> None:
+    """Send this process an alarm once a step is under way."""
+    while not session._in_step:
+        time.sleep(0.001)
+    time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGALRM)
+
+
 def test_a_signal_handler_cannot_change_the_step_it_interrupts() -> None:
     x, v, update = long_step()
     said: list[str] = []
@@ -277,10 +285,11 @@ def test_a_signal_handler_cannot_change_the_step_it_interrupts() -> None:
         before = signal.signal(signal.SIGALRM, handler)
         try:
             session.prepare(update, [x])
-            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            alarm = threading.Thread(target=alarm_within_a_step, args=(session,))
+            alarm.start()
             session.run(update, {x: np.ones(1000, np.float32)})
+            alarm.join()
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
         assert len(said) == 2
         np.testing.assert_array_equal(session.get(v), np.full(1000, 2))

@@ -26,7 +26,8 @@ from graphc.ir.op import REGISTRY
 from graphc.ir.symbolic import evaluate
 from graphc.ir.types import is_float
 from graphc.ops.derivatives import gradients
-from graphc.session import Program, Session, compile
+from graphc.program import Program
+from graphc.session import Session, compile
 
 Array = NDArray[Any]
 Function = Callable[[Sequence[Array]], float]

@@ -28,8 +28,9 @@ from graphc.ir.op import REGISTRY, Op, Sample
 from graphc.ir.symbolic import evaluate
 from graphc.ir.types import DTYPES, is_float
 from graphc.ops.base import Elementwise
+from graphc.program import Program
 from graphc.runtime.executable import PARALLEL_WORK
-from graphc.session import Program, Session, compile
+from graphc.session import Session, compile
 from graphc.testing.cases import (
     DIM,
     LENGTHS,

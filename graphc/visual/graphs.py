@@ -21,8 +21,8 @@ from graphc.ir.op import Effect
 from graphc.ir.types import is_float
 from graphc.ops.derivatives import gradients
 from graphc.ops.gradient import differentiable_sources
+from graphc.program import Program
 from graphc.schedule.schedule import Schedule
-from graphc.session import Program
 from graphc.visual.parts import PARTS, differentiated, trainable
 from graphc.visual.picture import Picture
 from graphc.visual.render import Drawing

@@ -245,7 +245,7 @@ def python(script: str, **environment: str) -> str:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
@@ -329,7 +329,7 @@ def test_fork():
     import warnings
     warnings.simplefilter("ignore", DeprecationWarning)
     workers = Workers(3)
-    table, long = Table([call] * 20), Table([Loop(20000), call, EndLoop()])
+    table, long = Table([call] * 20), Table([Loop(4000), call, EndLoop()])
     workers.run(table)
     thread = threading.Thread(target=workers.run, args=(long,))
     thread.start()
