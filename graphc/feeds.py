@@ -15,6 +15,9 @@ from graphc.ir.origin import stack_level
 from graphc.ir.symbolic import Dim, Size, evaluate, exact_quotient, names_of, terms_of
 from graphc.ir.types import format_shape
 
+MOST_KNOWN_SHAPES = 256
+"""Combinations of fed shapes whose named dims are remembered."""
+
 
 class Feeder:
     """Turns what users feed into arrays that kernels can read in place.
@@ -30,7 +33,8 @@ class Feeder:
     def __init__(self, placeholders: Sequence[Tensor], tell_rounding: bool = True):
         self.placeholders = tuple(placeholders)
         self._warned = not tell_rounding
-        self._plan = [(p, p.dtype, p.shape, all(isinstance(size, int) for size in p.shape)) for p in self.placeholders]
+        self._plan = [(p, p.dtype) for p in self.placeholders]
+        self._known: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
 
     def __call__(self, values: Sequence[Any]) -> tuple[list[NDArray[Any]], dict[str, int]]:
         """Arrays and the values of the named dims.
@@ -47,8 +51,7 @@ class Feeder:
             and what was got.
         """
         arrays: list[NDArray[Any]] = []
-        sizes: dict[str, int] = {}
-        for (tensor, dtype, shape, static), value in zip(self._plan, values, strict=True):
+        for (tensor, dtype), value in zip(self._plan, values, strict=True):
             array = value
             if (
                 type(array) is not np.ndarray
@@ -57,14 +60,26 @@ class Feeder:
                 or not array.flags.aligned
             ):
                 array = self._converted(tensor, value)
-            if array.shape != shape:
-                if static or len(array.shape) != len(shape):
+            arrays.append(array)
+        shapes = tuple(array.shape for array in arrays)
+        sizes = self._known.get(shapes)
+        if sizes is None:
+            sizes = self._sizes(arrays)
+            if len(self._known) < MOST_KNOWN_SHAPES:
+                self._known[shapes] = sizes
+        return arrays, sizes
+
+    def _sizes(self, arrays: Sequence[NDArray[Any]]) -> dict[str, int]:
+        """The values that the arrays' shapes give to the named dims, once every shape is found to fit."""
+        sizes: dict[str, int] = {}
+        for tensor, array in zip(self.placeholders, arrays, strict=True):
+            if array.shape != tensor.shape:
+                if array.ndim != tensor.ndim or not any(isinstance(size, Dim) for size in tensor.shape):
                     self._refuse(tensor, array)
                 _read_names(tensor, array.shape, sizes, arrays, self.placeholders)
-            arrays.append(array)
         for tensor, array in zip(self.placeholders, arrays, strict=True):
             _check_sizes(tensor, array.shape, sizes)
-        return arrays, sizes
+        return sizes
 
     def _refuse(self, tensor: Tensor, array: NDArray[Any]) -> None:
         raise FeedError(

@@ -57,6 +57,9 @@ class Outcome:
     committed: bool
 
 
+_DONE, _DONE_WITHOUT_WRITING = Outcome(None, True), Outcome(None, False)
+
+
 @dataclass(frozen=True)
 class _Walker:
     """The C functions of ``walker.py``."""
@@ -189,9 +192,10 @@ class Workers:
                 self._running = False
                 if self._closed:
                     self._dismiss()
-            status = tuple(int(word) for word in table.status)
-            failure = (status[0], status[1], status[2], status[3]) if status[0] else None
-            return Outcome(failure, table.committed)
+            if not table.status[0]:
+                return _DONE if table.committed else _DONE_WITHOUT_WRITING
+            code, kernel, index, value = (int(word) for word in table.status)
+            return Outcome((code, kernel, index, value), table.committed)
 
     def close(self) -> None:
         """End the threads.  A step under way in another thread is left at its next pause, unless it has committed."""
