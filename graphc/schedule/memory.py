@@ -166,7 +166,7 @@ class _Planner:
             if isinstance(step, Loop):
                 body = self._body(step)
                 blocks.append(Block(body.peak, place, place, body=body))
-            elif self.scratch.get(step):
+            elif step in self.scratch:
                 blocks.append(Block(round_up(self.scratch[step]) * self.workers, place, place, kernel=step))
             for tensor in step.stored:
                 if tensor in elsewhere:

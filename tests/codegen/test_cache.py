@@ -186,8 +186,25 @@ def test_abandoned_temporary_files_are_removed(folder):
     old, young = folder / "new-old", folder / "new-young"
     old.write_bytes(b""), young.write_bytes(b"")
     os.utime(old, (0, 0))
+    cache._unscanned.clear()  # as in another process, whose first store looks how full the folder is
     cache.store(KEY, SOURCE, "symbol", CODE)
     assert not old.exists() and young.exists()
+
+
+def test_sources_without_entries_are_removed(folder):
+    orphan, young = cache.keep_source("# orphan"), cache.keep_source("# young")
+    os.utime(orphan, (0, 0))
+    cache.store(KEY, SOURCE, "symbol", CODE)
+    assert not os.path.exists(orphan) and os.path.exists(young)
+
+
+def test_a_folder_is_not_scanned_at_every_store(folder, monkeypatch):
+    scans = []
+    scan = cache._scan
+    monkeypatch.setattr(cache, "_scan", lambda path: scans.append(path) or scan(path))
+    for number in range(20):
+        cache.store(cache.key_of(SOURCE, str(number)), SOURCE, "symbol", CODE)
+    assert len(scans) == 1
 
 
 def test_clear_leaves_other_files(folder):

@@ -258,7 +258,7 @@ def store(key: str, source: str, symbol: str, code: bytes) -> bool:
     header = _HEADER.pack(_MAGIC, len(name), len(code), _checksum(key, name, code))
     written = _write(folder, f"{source_name(source)}.{key}.obj", header + name + code)
     if written:
-        _evict(folder, config.current().cache_bytes)
+        _make_room(folder, len(header) + len(name) + len(code) + len(source), config.current().cache_bytes)
     return written
 
 
@@ -302,15 +302,33 @@ def _scan(folder: Path) -> tuple[list[Entry], dict[Path, int], list[Path]]:
     return found, sources, abandoned
 
 
-def _evict(folder: Path, limit: int) -> None:
-    """Drop entries, least recently used first, until everything fits `limit` bytes."""
+_unscanned: dict[tuple[Path, int], int] = {}
+"""Bytes that this process may still write into a folder before it looks again how full it is."""
+
+_SHARE_BETWEEN_LOOKS = 8
+"""A look is due after this part of the room left was used: other processes may be writing, too."""
+
+
+def _make_room(folder: Path, written: int, limit: int) -> None:
+    """Account for bytes just written; scan and evict when enough has come together, not at every kernel."""
+    left = _unscanned.get((folder, limit), 0) - written
+    if left < 0:
+        left = (limit - _evict(folder, limit)) // _SHARE_BETWEEN_LOOKS
+    _unscanned[folder, limit] = left
+
+
+def _evict(folder: Path, limit: int) -> int:
+    """Drop entries, least recently used first, until everything fits `limit` bytes; returns the bytes that remain."""
     found, sources, abandoned = _scan(folder)
     for path in abandoned:
         _remove(path)
-    total = sum(entry.size for entry in found) + sum(sources.values())
     users: dict[Path, int] = {}
     for entry in found:
         users[entry.source] = users.get(entry.source, 0) + 1
+    for path in [path for path in sources if path not in users and _age(path) > _ABANDONED_SECONDS]:
+        _remove(path)
+        del sources[path]
+    total = sum(entry.size for entry in found) + sum(sources.values())
     for entry in found:
         if total <= limit:
             break
@@ -320,6 +338,15 @@ def _evict(folder: Path, limit: int) -> None:
         if users[entry.source] == 0 and entry.source in sources:
             _remove(entry.source)
             total -= sources[entry.source]
+    return total
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; 0 if it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def entries() -> list[Entry]:

@@ -88,13 +88,13 @@ class Expressions:
 
     def scalar(self, value: Scalar) -> Known:
         """The name (or constant) of a scalar's value."""
-        known = self.writer.recall(id(value))
+        known = self.writer.recall(value)
         if known is None:
             for part in walk(value):  # operands first
-                known = self.writer.recall(id(part))
+                known = self.writer.recall(part)
                 if known is None:
                     known = self._part(part)
-                    self.writer.learn(id(part), known)
+                    self.writer.learn(part, known)
         assert known is not None
         return known
 
