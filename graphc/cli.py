@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     draw.set_defaults(command=draw_target)
 
     cache = commands.add_parser("cache", help="compiled kernels on disk")
-    cache.add_argument("action", nargs="?", choices=("list", "clear", "path"), default="list")
+    cache.add_argument("action", nargs="?", choices=("summary", "list", "clear", "path"), default="summary")
     cache.set_defaults(command=manage_cache)
     return parser
 
@@ -222,7 +223,7 @@ def load_target(target: str) -> Any:
 
 
 def manage_cache(arguments: argparse.Namespace) -> int:
-    """List, clear or locate the compiled kernels on disk."""
+    """Count, list, clear or locate the compiled kernels on disk."""
     from graphc import config
     from graphc.codegen.cpu import cache
 
@@ -231,11 +232,10 @@ def manage_cache(arguments: argparse.Namespace) -> int:
     elif arguments.action == "clear":
         print(f"removed {cache.clear()} kernels from {config.current().cache_dir}")
     else:
-        import time
-
-        for entry in reversed(cache.entries()):
-            used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-            print(f"{used}  {_size(entry.size):>10}  {entry.source}")
+        if arguments.action == "list":
+            for entry in reversed(cache.entries()):
+                used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
+                print(f"{used}  {_size(entry.size):>10}  {entry.source}")
         print(f"{len(cache.entries())} kernels, {_size(cache.total_bytes())}, in {config.current().cache_dir}")
     return 0
 

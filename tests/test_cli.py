@@ -111,7 +111,7 @@ def test_cache(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     try:
         assert cli.main(["cache", "path"]) == 0
         assert capsys.readouterr().out.strip() == str(tmp_path / "kernels")
-        assert cli.main(["cache"]) == 0
+        assert cli.main(["cache", "list"]) == 0
         assert "0 kernels" in capsys.readouterr().out
         assert cli.main(["cache", "clear"]) == 0
         assert "removed 0 kernels" in capsys.readouterr().out
