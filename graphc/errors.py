@@ -5,7 +5,7 @@ fault, operands that other lines declared, and a hint where there is one::
 
     ShapeError: matmul: inner dimensions differ: (batch, 784) @ (256, 10)
       declared at train.py:12: logits = h @ w
-      operand x: float32(batch, 784), from train.py:9: x = graphc.placeholder("x", ("batch", 784))
+      operand x: float32[batch, 784], from train.py:9: x = graphc.placeholder("x", ("batch", 784))
       hint: transpose one operand, or check the layer's width
 
 What goes wrong while a graph is declared is the fault of the line being executed, so errors of declaration find that

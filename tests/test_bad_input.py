@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import graphc
+from graphc import nn, optim
 from graphc.errors import (
     DTypeError,
     ExecutionError,
@@ -95,7 +96,7 @@ def test_wrong_rank_and_axes() -> None:
 
 def test_static_index_out_of_range() -> None:
     refused(GraphcError, lambda: placeholder(3)[3], "3")
-    refused(GraphcError, lambda: placeholder(3)[-4], "-4")
+    refused(GraphcError, lambda: placeholder(3)[-4], "-4", "declared at test_bad_input.py")
 
 
 def test_tensors_have_no_value_yet() -> None:
@@ -107,6 +108,7 @@ def test_tensors_have_no_value_yet() -> None:
 
 
 def test_operands_that_are_no_arrays() -> None:
+    refused(DTypeError, lambda: graphc.exp(None), "expected a tensor, an array or numbers, got NoneType")
     for wrong in ("text", None, object(), {"a": 1}, [[1], [1, 2]]):
         refused(GraphcError, lambda wrong=wrong: graphc.add(placeholder(3), wrong), "expected")  # type: ignore[misc]
         with pytest.raises((TypeError, GraphcError)):  # an operator asks the other operand's type first
@@ -116,8 +118,23 @@ def test_operands_that_are_no_arrays() -> None:
 def test_sizes_that_make_no_sense() -> None:
     refused(ShapeError, lambda: placeholder(-1), "at least 0")
     refused(ShapeError, lambda: placeholder(1.5), "expected an integer or the name of a dim")
+    refused(ShapeError, lambda: placeholder(None, 3), "hint", "('batch', 3)")
     refused(ShapeError, lambda: placeholder("not a name"), "identifier")
     refused(GraphError, lambda: graphc.placeholder(""), "expected a name")
+
+
+def test_layers_optimizers_and_loops_made_wrongly() -> None:
+    refused(GraphError, lambda: nn.Dense(3, 4), "expected a function as activation, got 4")  # type: ignore[arg-type]
+    refused(GraphError, lambda: nn.Sequential([nn.Dense(3)]), "nn.Sequential(*layers)")
+    refused(GraphError, lambda: optim.Adam([graphc.variable(1.0)]), "learning rate", "minimize")  # type: ignore[arg-type]
+    refused(GraphError, lambda: optim.SGD("x"), "learning rate")  # type: ignore[arg-type]
+    refused(GraphError, lambda: graphc.scan(0.0, placeholder(3), 0.0), "scan: expected a function")
+
+    class Hasty(nn.Layer):
+        def __init__(self) -> None:
+            self.part = nn.Dense(1)
+
+    refused(GraphError, lambda: Hasty()(placeholder(3)), "Hasty", "super().__init__()")
 
 
 # -- gradients ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import numpy as np
 
 from graphc.errors import GraphError
 from graphc.ir.origin import Origin, here
-from graphc.ir.types import Shape, TensorType, format_shape
+from graphc.ir.types import Shape, TensorType
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -179,7 +179,7 @@ class Tensor:
         return self._no_value("iteration", "iterate over a static axis, or use graphc.scan along a named one")
 
     def __repr__(self) -> str:
-        return f"<Tensor {self.name}: {self.dtype.name}{format_shape(self.shape)}>"
+        return f"<Tensor {self.name}: {self.type}>"
 
     if TYPE_CHECKING:
         # What graphc.ops.methods installs. ``==`` builds graph, as it does an array for NumPy, hence the two ignores.

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir.symbolic import Dim, Size, is_nonnegative, named, product
+from graphc.ir.symbolic import Dim, Size, named, product
 
 Shape = tuple[Size, ...]
+
+NAME_IT = "a size that only the data know has a name: ('batch', 3)"
 
 FLOATS = ("float32", "float64")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -103,9 +105,9 @@ def _as_size(entry: Any, what: str) -> Size:
         return named(entry)
     if isinstance(entry, (int, np.integer)) and not isinstance(entry, (bool, np.bool_)):
         if entry < 0:
-            raise ShapeError(f"{what}: expected sizes of at least 0, got {int(entry)}")
+            raise ShapeError(f"{what}: expected sizes of at least 0, got {int(entry)}", hint=NAME_IT)
         return int(entry)
-    raise ShapeError(f"{what}: expected an integer or the name of a dim, got {entry!r}")
+    raise ShapeError(f"{what}: expected an integer or the name of a dim, got {entry!r}", hint=NAME_IT)
 
 
 def format_shape(shape: Sequence[Size]) -> str:
@@ -121,11 +123,6 @@ def row_major_strides(shape: Sequence[Size]) -> Shape:
         strides.append(step)
         step = step * size
     return tuple(reversed(strides))
-
-
-def same_size(left: Size, right: Size) -> bool:
-    """Whether two sizes are the same for all values of the named dims."""
-    return left == right
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
@@ -184,8 +181,3 @@ def normalize_axes(axis: Any, rank: int, what: str) -> tuple[int, ...]:
     if len(set(axes)) != len(axes):
         raise ShapeError(f"{what}: an axis is named twice in {axis!r}")
     return tuple(axes)
-
-
-def provably_nonnegative(size: Size) -> bool:
-    """Whether a size can be shown to be at least 0 for every value of the named dims from 1 up."""
-    return is_nonnegative(size)

@@ -1,9 +1,9 @@
 """Initial values of weights.
 
 Each initializer is called as ``initializer(shape, dtype, generator)``; those with a size take it at construction.
-``fan_in`` and ``fan_out`` are the products of all but the last axis' receptive field and the two last axes: for a
-dense kernel ``(fan_in, fan_out)``, for a filter ``(height, width, channels_in, channels_out)`` with
-``fan_in = height * width * channels_in``.
+``fan_in`` and ``fan_out`` are the last two sizes, each times the product of the sizes before them, a filter's
+receptive field: a dense kernel has shape ``(fan_in, fan_out)``, and a filter ``(height, width, channels_in,
+channels_out)`` has ``fan_in = height * width * channels_in``.
 
 Sources: He et al. 2015 (variance ``2 / fan_in``), Glorot and Bengio 2010 (variance ``2 / (fan_in + fan_out)``).
 """

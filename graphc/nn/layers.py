@@ -33,14 +33,23 @@ class Layer:
     Attributes
     ----------
     variables : list of Tensor
-        Its own and its parts', in order of making; complete after the first call.
+        Its own, then those of the layers among its attributes; complete after the first call.
     """
 
     def __init__(self, name: str | None = None):
         self.path = name or type(self).__name__.lower()
         self.named = name is not None
-        self.variables: list[Tensor] = []
+        self._own: list[Tensor] = []
         self._built = False
+
+    @property
+    def variables(self) -> list[Tensor]:
+        found = list(self._own)
+        for value in vars(self).values():
+            for part in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(part, Layer):
+                    found += part.variables
+        return list(dict.fromkeys(found))
 
     def __call__(self, x: Any, *, training: bool = False) -> Tensor:
         """Build the layer's graph on a tensor.
@@ -51,6 +60,8 @@ class Layer:
         training : bool
             Whether this graph is for training.
         """
+        if "_built" not in vars(self):
+            raise GraphError(f"{type(self).__name__}: expected its __init__ to call super().__init__()")
         x = as_tensor(x)
         if not self._built:
             self.build(x)
@@ -68,7 +79,7 @@ class Layer:
         """A trainable variable named by the layer's path and ``part``."""
         label = f"{self.path}/{part}"
         made = ops.variable(initializer, name=label, shape=tuple(shape), dtype=dtype, _auto=not self.named)
-        self.variables.append(made)
+        self._own.append(made)
         return made
 
 
@@ -103,6 +114,11 @@ class Dense(Layer):
         super().__init__(name)
         if isinstance(units, bool) or not isinstance(units, int) or units < 1:
             raise GraphError(f"Dense: expected a positive number of units, got {units!r}")
+        if activation is not None and not callable(activation):
+            raise GraphError(
+                f"Dense: expected a function as activation, got {activation!r}",
+                hint="only the units of the result are given; those of the input are known at the first call",
+            )
         self.units, self.activation, self.use_bias = units, activation, use_bias
         self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
 
@@ -133,7 +149,8 @@ class Dropout(Layer):
     Notes
     -----
     Source: Srivastava et al. 2014, in the "inverted" form that needs no scaling at inference. Call with
-    ``training=True`` at inference for Monte Carlo estimates of uncertainty.
+    ``training=True`` at inference for Monte Carlo estimates of uncertainty, and feed each input several times in one
+    batch: until the next training step, a run draws the same masks again (see :mod:`graphc.random`).
     """
 
     def __init__(self, rate: float, name: str | None = None):
@@ -163,7 +180,8 @@ class Sequential(Layer):
         super().__init__(name)
         for layer in layers:
             if not callable(layer):
-                raise GraphError(f"Sequential: expected layers and functions, got {layer!r}")
+                hint = "nn.Sequential(*layers)" if isinstance(layer, (list, tuple)) else None
+                raise GraphError(f"Sequential: expected layers and functions, got {layer!r}", hint=hint)
         self.layers = layers
 
     def build(self, x: Tensor) -> None:
@@ -175,6 +193,4 @@ class Sequential(Layer):
     def forward(self, x: Tensor, training: bool) -> Tensor:
         for layer in self.layers:
             x = layer(x, training=training) if isinstance(layer, Layer) else layer(x)
-        found = [variable for layer in self.layers if isinstance(layer, Layer) for variable in layer.variables]
-        self.variables = list(dict.fromkeys(found))
         return x

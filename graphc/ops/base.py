@@ -45,7 +45,7 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
     Raises
     ------
     DTypeError
-        If the dtype is none of graphc's.
+        If the dtype is none of graphc's, or the value no array at all.
     """
     if isinstance(value, Tensor):
         return value if dtype is None or value.dtype == as_dtype(dtype) else REGISTRY["cast"](value, dtype)
@@ -57,6 +57,8 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
         array = np.asarray(value)
     except ValueError as error:  # nested lists of unequal lengths
         raise GraphError(f"expected an array or a number: {error}") from None
+    if array.dtype.kind == "O":
+        raise DTypeError(f"expected a tensor, an array or numbers, got {type(value).__name__}")
     if dtype is None and not isinstance(value, (np.ndarray, np.generic)):
         dtype = {"f": DEFAULT_FLOAT, "i": DEFAULT_INT, "b": np.dtype("bool")}.get(array.dtype.kind)
     if dtype is None:

@@ -255,7 +255,7 @@ def scan(
     Raises
     ------
     GraphError
-        If the carry changes its structure, shape or dtype, or the function assigns to a variable.
+        If the carry changes its structure, shape or dtype, or the function is none or assigns to a variable.
     ShapeError
         If the lengths of xs differ, or there is none.
 
@@ -263,6 +263,8 @@ def scan(
     --------
     >>> graphc.scan(lambda total, x: (total + x, total), 0.0, graphc.constant([1.0, 2.0, 3.0]))
     """
+    if not callable(function):
+        raise GraphError(f"scan: expected a function of (carry, x), got {type(function).__name__}")
     initial, rebuild_carry = flatten(init)
     slices, rebuild_x = flatten(xs)
     initial, slices = [as_tensor(leaf) for leaf in initial], [as_tensor(leaf) for leaf in slices]

@@ -1,4 +1,4 @@
-"""Operators and methods of tensors, and NumPy's protocols: ``x + 1``, ``x.sum(axis=0)``, ``np.tanh(x)``.
+"""Operators and methods of tensors, and NumPy's protocols: ``x + 1``, ``x.sum(axis=0)``, ``np.tanh(x)``, ``np.sum(x)``.
 
 The class :class:`graphc.ir.node.Tensor` knows no op. This module gives it NumPy's face once all ops are registered;
 importing :mod:`graphc.ops` does that. Everything here only looks up a public function and calls it.
@@ -40,6 +40,15 @@ BITWISE = {
     "bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor", "invert": "logical_not",
 }  # fmt: skip
 """Ufuncs that on bools are what ``& | ^ ~`` mean."""
+
+NUMPY_FUNCTIONS = {
+    name: name for name in (
+        "all", "any", "argmax", "argmin", "broadcast_to", "clip", "einsum", "expand_dims", "flip", "max", "mean", "min",
+        "moveaxis", "ones_like", "prod", "reshape", "round", "squeeze", "stack", "std", "sum", "swapaxes", "tensordot",
+        "var", "where", "zeros_like",
+    )
+} | {"concatenate": "concat", "transpose": "permute_dims"}  # fmt: skip
+"""NumPy's functions that are graphc's on tensors; not those of one name but other defaults, such as ``take``."""
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -156,6 +165,16 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **opt
     return function(*inputs)
 
 
+def _array_function(self: Tensor, function: Callable[..., Any], types: Any, arguments: Any, options: Any) -> Any:
+    """NumPy's other functions on tensors build graph, or are refused: NumPy would look for values."""
+    name = function.__name__
+    if name in ("shape", "ndim", "size") and len(arguments) == 1 and not options:
+        return getattr(arguments[0], name)
+    if name not in NUMPY_FUNCTIONS:
+        raise GraphError(f"np.{name} has no counterpart in graphc", operands=(self,))
+    return _function(NUMPY_FUNCTIONS[name])(*arguments, **options)
+
+
 def _array_namespace(self: Tensor, *, api_version: str | None = None) -> ModuleType:
     """The namespace of the Python array API standard: :mod:`graphc.ops`."""
     from graphc import ops
@@ -172,6 +191,7 @@ def install() -> None:
         "__invert__": lambda self: _on_bools("logical_not", [self]),
         "__getitem__": getitem,
         "__array_ufunc__": _array_ufunc,
+        "__array_function__": _array_function,
         "__array_namespace__": _array_namespace,
         "__eq__": _equality("equal", False),
         "__ne__": _equality("not_equal", True),

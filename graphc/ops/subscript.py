@@ -22,6 +22,7 @@ import numpy as np
 
 from graphc.errors import GraphError, IndexOutOfRangeError, ShapeError
 from graphc.ir.node import Tensor
+from graphc.ir.origin import here
 from graphc.ir.symbolic import Dim, Size, floordiv
 from graphc.ops.base import as_tensor, shown
 from graphc.ops.indexing import take
@@ -122,7 +123,11 @@ def _entry(x: Tensor, entry: Any) -> Any:
 
 def _checked(x: Tensor, entry: int, extent: int) -> int:
     if not -extent <= entry < extent:
-        raise IndexOutOfRangeError(f"x[...]: index {entry} is out of range for an axis of size {extent} of {shown(x)}")
+        raise IndexOutOfRangeError(
+            f"x[...]: index {entry} is out of range for an axis of size {extent} of {shown(x)}",
+            origin=here(),
+            operands=(x,),
+        )
     return entry % extent
 
 

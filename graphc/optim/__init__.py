@@ -37,9 +37,16 @@ class Optimizer:
     """
 
     def __init__(self, learning_rate: LearningRate):
-        if isinstance(learning_rate, (int, float)) and not learning_rate >= 0:
-            raise GraphError(f"{type(self).__name__}: expected a learning rate of at least 0, got {learning_rate!r}")
-        self.learning_rate = learning_rate
+        kind = type(self).__name__
+        if not isinstance(learning_rate, (int, float, np.number, Tensor)) and not callable(learning_rate):
+            raise GraphError(
+                f"{kind}: expected a number, a tensor or a function as learning rate, got {learning_rate!r}",
+                hint="minimize(loss, variables) is told what to update",
+            )
+        if isinstance(learning_rate, (int, float, np.number)) and not learning_rate >= 0:
+            raise GraphError(f"{kind}: expected a learning rate of at least 0, got {learning_rate!r}")
+        # NumPy's scalars are not weak as Python's are: a float64 would widen the update of a float32 variable
+        self.learning_rate = float(learning_rate) if isinstance(learning_rate, np.number) else learning_rate
 
     def minimize(self, loss: Tensor, variables: Sequence[Tensor] | None = None) -> Updates:
         """Updates that take a step down the gradient of ``loss``.

@@ -97,7 +97,7 @@ def backward(y: Tensor, seed: Tensor, xs: Sequence[Tensor]) -> tuple[Tensor, ...
         cotangents = [_joined(tensor, contributions) for tensor in node.results]
         if all(cotangent is None for cotangent in cotangents):
             continue
-        for place, contribution in _contributions(node, cotangents):
+        for place, contribution in contributions_of(node, cotangents):
             target = node.inputs[place]
             if target in active:
                 contributions.setdefault(target, []).append((f"{node.op.name}.{place}", contribution))
@@ -129,8 +129,8 @@ def _joined(tensor: Tensor, contributions: dict[Tensor, list[tuple[str, Tensor]]
         return path_sum(*(term for _, term in paths), paths=tuple(name for name, _ in paths))
 
 
-def _contributions(node: Node, cotangents: Sequence[Tensor | None]) -> list[tuple[int, Tensor]]:
-    """What a node passes on to its inputs: their places, and contributions of their types."""
+def contributions_of(node: Node, cotangents: Sequence[Tensor | None]) -> list[tuple[int, Tensor]]:
+    """What a node passes on to its inputs, the op's ``vjp``: their places, and contributions of their types."""
     with derived_from(node.origin, f"gradient of {node.op.name}"):
         complete = [
             full(0, tensor.type) if cotangent is None else cotangent

@@ -18,7 +18,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ops.base import Elementwise
 from graphc.ops.derivatives import full, gradients
 from graphc.ops.sources import placeholder
-from graphc.passes.differentiate import expand_gradients, paths_between
+from graphc.passes.differentiate import contributions_of, expand_gradients, paths_between
 from graphc.passes.simplify import simplify
 
 DEEPEST_SHOWN = 8
@@ -149,17 +149,17 @@ def _edges(y: Tensor, x: Tensor) -> tuple[dict[Tensor, list[Edge]], dict[Tensor,
         for target in node.results:
             if not counts[target]:
                 continue
-            for place, part in enumerate(_pulled_back(node, target, full(1.0, target.type))):
+            for place in _pulled_back(node, target, full(1.0, target.type)):
                 source = node.inputs[place]
-                if part is not None and source in active:
+                if source in active:
                     edges[source].append((node, place, target))
                     counts[source] += counts[target]
     return edges, counts
 
 
-def _pulled_back(node: Node, target: Tensor, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-    """A node's vjp for the cotangent of one of its results."""
-    return node.op.vjp(node, *(cotangent if t is target else full(0, t.type) for t in node.results))
+def _pulled_back(node: Node, target: Tensor, cotangent: Tensor) -> dict[int, Tensor]:
+    """What a node passes on to its inputs, by place, for the cotangent of one of its results."""
+    return dict(contributions_of(node, [cotangent if tensor is target else None for tensor in node.results]))
 
 
 def _walks(x: Tensor, y: Tensor, edges: dict[Tensor, list[Edge]]) -> Iterator[list[tuple[Tensor, Edge]]]:
@@ -186,9 +186,7 @@ def _walks(x: Tensor, y: Tensor, edges: dict[Tensor, list[Edge]]) -> Iterator[li
 def _path(steps: list[tuple[Tensor, Edge]], y: Tensor) -> Path:
     contribution = full(1.0, y.type)
     for _, (node, place, target) in reversed(steps):
-        part = _pulled_back(node, target, contribution)[place]
-        assert part is not None  # edges without a derivative are not walked
-        contribution = part
+        contribution = _pulled_back(node, target, contribution)[place]
     shown = tuple(Step(source, edge[2], edge[0], edge[1], _local(*edge)) for source, edge in steps)
     return Path(shown, contribution)
 
@@ -198,7 +196,6 @@ def _local(node: Node, place: int, target: Tensor) -> str:
     elementwise = isinstance(node.op, Elementwise)
     cotangent = full(1.0, target.type) if elementwise else placeholder("g", target.shape, target.dtype)
     part = _pulled_back(node, target, cotangent)[place]
-    assert part is not None
     names = {tensor: tensor.name for tensor in (*node.inputs, *node.results)}
     # the node's own tensors are leaves of the formula, whatever they are made of
     leaves: dict[Tensor, Tensor] = {}

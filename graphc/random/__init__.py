@@ -1,7 +1,8 @@
-"""Random tensors: drawn afresh at every run, reproducible from the session's seed.
+"""Random tensors: drawn afresh at every training step, reproducible from the session's seed.
 
 What a node draws depends on the session's seed, its place in the program and the number of training steps taken,
-so a run is repeated exactly by repeating these. Evaluation does not advance the steps. Samples are differentiable
+so a run is repeated exactly by repeating these. Evaluation does not advance the steps: two runs that update no variable
+draw the same numbers. Ask one run for as many samples as are needed. Samples are differentiable
 in the parameters of their distribution (``mean``, ``stddev``, ``low``, ``high``), as they are written as a function
 of parameter-free noise.
 """

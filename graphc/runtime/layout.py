@@ -6,8 +6,6 @@ Everything is made of 64-bit words.  Word numbers count from the start of their 
 
 WORD = 8
 """Bytes of a word."""
-LINE = 64
-"""Bytes of a cache line: words that different workers write are kept this far apart."""
 
 # --- an entry of the table: its opcode in word 0, then operands ---------------------------------------------------
 ENTRY_WORDS = 8

@@ -142,11 +142,13 @@ class _Fuser:
             elif any(tensor in self.lowering.roots for tensor in node.results):
                 self._place(node)
         readers = self._readers()
-        return [
-            group if isinstance(group, Loop) else self._finish(group, readers, place)
-            for place, group in enumerate(self.groups)
-            if isinstance(group, Loop) or group.stages
-        ]
+        steps: list[Step] = []
+        for place, group in enumerate(self.groups):
+            if isinstance(group, Loop):
+                steps.append(group)
+            elif (kernel := self._finish(group, readers, place)).stages:
+                steps.append(kernel)
+        return steps
 
     def _place_loop(self, node: Node) -> None:
         layout = layout_of(node)
@@ -253,16 +255,26 @@ class _Fuser:
 
     def _finish(self, group: Group, readers: dict[Tensor, set[int]], place: int) -> Kernel:
         shared = len(group.extents)
-        stages = tuple(replace(stage, axes=axes[shared:]) for stage, axes in group.stages)
-        axes = group.axes(group.extents)
+        needed = {
+            tensor
+            for stage, _ in group.stages
+            for tensor in stage.results
+            if tensor in self.outputs or isinstance(tensor.node.op, Effect) or readers.get(tensor, set()) - {place}
+        }
+        read = set(needed)
+        stages: list[Stage] = []
+        for stage, axes in reversed(group.stages):
+            if read.isdisjoint(stage.results):
+                continue  # an empty tensor, say, that a concatenation does not read
+            stages.insert(0, replace(stage, axes=axes[shared:]))
+            read.update(load.tensor for load in _loads(stage))
         stored = tuple(
             tensor
             for stage in stages
             for tensor in stage.results
-            if tensor in self.outputs or isinstance(tensor.node.op, Effect) or readers.get(tensor, set()) - {place}
-            or isinstance(stage, (form.Accumulate, form.Routine))
+            if tensor in needed or isinstance(stage, (form.Accumulate, form.Routine))
         )
-        return Kernel(axes, stages, stored)
+        return Kernel(group.axes(group.extents), tuple(stages), stored)
 
 
 def _loads(stage: Stage) -> list[Load]:
@@ -316,7 +328,7 @@ def build_stage(lowering: Lowering, node: Node, group: Group) -> Stage:
         )
         return form.Accumulate(node.results, axes, where, tuple(destination), value, nodes=nodes)
     if isinstance(op, RowRoutine):
-        return form.Routine(node.results, axes, op.routine, node.inputs[0], dict(node.attributes), nodes=nodes)
+        return form.Routine(node.results, axes, op.routine, Load(node.inputs[0], index), dict(node.attributes), nodes=nodes)
     raise CompileError(f"op {op.name!r} of kind {op.kind!r} reached the scheduler", origin=node.origin)
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from graphc.ir.node import Node, Tensor
 from graphc.ir.scalar import FUNCTIONS, Apply, Load, Position, Scalar
-from graphc.ir.symbolic import Axis, Size, Value, atoms_of, of_atom, product
+from graphc.ir.symbolic import Axis, Size, Value, atoms_of, product
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,14 +141,22 @@ class Accumulate(Stage):
 
 @dataclass(frozen=True, eq=False)
 class Routine(Stage):
-    """A library routine on each row: ``source`` is a stored, contiguous tensor, its last axis the row."""
+    """A library routine on each row of a stored, contiguous tensor, whose last axis is the row.
+
+    ``value`` is its element; the routine reads all of a row before any result is final.
+    """
 
     routine: str
-    source: Tensor
+    value: Load
     attributes: dict[str, Any]
 
+    @property
+    def source(self) -> Tensor:
+        """The tensor that is read."""
+        return self.value.tensor
+
     def scalars(self) -> tuple[Scalar, ...]:
-        return (Load(self.source, [of_atom(axis) for axis in self.axes]),)
+        return (self.value,)
 
 
 @dataclass(frozen=True, eq=False)

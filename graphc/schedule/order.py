@@ -21,7 +21,7 @@ from graphc.ir.op import Effect
 from graphc.ir.scalar import Load
 from graphc.ir.symbolic import of_atom
 from graphc.schedule.fuse import Loop, Step
-from graphc.schedule.kernel import Kernel, walk
+from graphc.schedule.kernel import Kernel, Routine, walk
 
 
 def results_of(step: Step) -> tuple[Tensor, ...]:
@@ -117,6 +117,8 @@ def overwrites(kernel: Kernel, result: Tensor, source: Tensor) -> bool:
     iteration that writes it."""
     writing = next(k for k, stage in enumerate(kernel.stages) if any(made is result for made in stage.results))
     stage = kernel.stages[writing]
+    if isinstance(stage, Routine):  # reads its whole row again and again
+        return False
     own = tuple(of_atom(axis) for axis in kernel.axes + stage.axes)
     for place, other in enumerate(kernel.stages):
         for part in walk(*other.scalars()):

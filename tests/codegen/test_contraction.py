@@ -72,8 +72,9 @@ def test_bits_do_not_depend_on_the_cut(dtype):
         assert (part == whole[i0:i1, j0:j1]).all()
     column = multiply(a, b[:, 3:4], np.empty((61, 1), dtype))
     assert (column == whole[:, 3:4]).all()
-    split = multiply(a[:, :77], b[:77], np.empty((61, 75), dtype))
-    assert (multiply(a[:, 77:], b[77:], split, accumulate=True) == whole).all()  # a chain may rest in memory
+    depth = contraction.tile_shape(dtype).depth
+    split = multiply(a[:, :depth], b[:depth], np.empty((61, 75), dtype))
+    assert (multiply(a[:, depth:], b[depth:], split, accumulate=True) == whole).all()  # between two blocks of k
 
 
 def test_each_element_is_a_chain_of_fused_multiply_adds():

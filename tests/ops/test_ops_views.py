@@ -219,6 +219,24 @@ def test_numpy_s_protocols_build_graph():
     assert x.__array_namespace__().tanh is ops.tanh
 
 
+def test_numpy_s_functions_build_graph_with_numpy_s_defaults():
+    x = ops.placeholder("x", (4, 3))
+    array = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    functions = [
+        np.sum, np.mean, np.std, np.max, np.argmax, np.all, np.transpose, np.zeros_like, np.round, np.squeeze, np.flip,
+        lambda a: np.sum(a, axis=1, keepdims=True), lambda a: np.where(a > 0, a, 0), lambda a: np.clip(a, 0, 1),
+        lambda a: np.concatenate([a, array]), lambda a: np.stack([a, a], axis=1), lambda a: np.reshape(a, (-1,)),
+        lambda a: np.einsum("ij,kj->ik", a, a), lambda a: np.tensordot(a, array.T, 1), lambda a: np.moveaxis(a, 0, 1),
+        lambda a: np.broadcast_to(a, (2, 4, 3)), lambda a: np.expand_dims(a, 0),
+    ]  # fmt: skip
+    for value, function in zip(run([function(x) for function in functions], {x: array}), functions, strict=True):
+        np.testing.assert_allclose(value, function(array), rtol=1e-6, err_msg=str(function))
+    assert np.shape(x) == (4, 3) and np.ndim(x) == 2 and np.size(x) == 12
+    for function in (np.array_equal, np.dot, np.take):
+        with pytest.raises(GraphError, match=f"np.{function.__name__} has no counterpart"):
+            function(x, array)
+
+
 def test_random_bits_do_not_depend_on_how_they_are_computed():
     state = random_state.make()
     array = np.array([7, 3], "uint64")

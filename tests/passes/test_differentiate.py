@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from graphc.errors import GradientError, GraphError, ShapeError
-from graphc.ir import Graph, Tensor, verify
+from graphc.ir import Graph, Tensor, topological, verify
 from graphc.ops import (
     add,
     cast,
@@ -38,6 +38,7 @@ from graphc.passes.differentiate import differentiate
 from graphc.passes.explain import explain_gradient
 from graphc.passes.simplify import simplify
 from graphc.runtime.reference import evaluate
+from graphc.visual.parts import is_derived
 
 
 def compiled(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -317,6 +318,15 @@ def test_explanation_lists_paths_that_sum_to_the_derivative(generator) -> None:
     parts = run([path.contribution for path in shown.paths], feeds)
     assert sum(parts) == pytest.approx(run(shown.total, feeds))
     assert "3 paths" in str(shown) and "cos(x)" in str(shown)
+
+
+def test_what_an_explanation_makes_counts_as_derivative_in_drawings_too() -> None:
+    x = double("x")
+    y = exp(x) * sin(exp(x))
+    text = str(explain_gradient(y, x))
+    assert "cos" in text
+    graph = simplify(differentiate(Graph((x,), (y, gradients(y, x)))))
+    assert all(is_derived(node) == (node not in set(topological([y]))) for node in graph.nodes)
 
 
 def test_explanation_counts_exponentially_many_paths() -> None:

@@ -162,6 +162,41 @@ def test_optimizers_follow_their_formulas(optimizer, formula):
             np.testing.assert_allclose(session.get(w), expected, rtol=1e-12, atol=1e-15)
 
 
+def test_a_layer_of_layers_knows_their_variables():
+    class Residual(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.others = nn.Dense(4, nn.tanh), [nn.Dense(4), nn.Sequential(nn.relu, nn.Dense(4))]
+
+        def forward(self, x, training):
+            x = x + self.inner(x)
+            for layer in self.others:
+                x = layer(x, training=training)
+            return x
+
+    layer = Residual()
+    assert layer.variables == []
+    layer(graphc.placeholder("x", ("batch", 4)))
+    assert [variable.shape for variable in layer.variables] == [(4, 4), (4,)] * 3
+    assert layer.variables[-2:] == layer.others[1].variables
+
+
+@pytest.mark.parametrize(
+    ("name", "variance"),
+    [("he_normal", 2 / 300), ("he_uniform", 2 / 300), ("xavier_normal", 2 / 700), ("xavier_uniform", 2 / 700)],
+)
+def test_initial_weights_have_their_variance(name, variance):
+    weights = getattr(nn.initializers, name)((300, 400), np.dtype("float32"), np.random.default_rng(0))
+    assert weights.shape == (300, 400) and weights.dtype == np.float32
+    assert abs(weights.mean()) < 0.01 * variance**0.5 and weights.var() == pytest.approx(variance, rel=0.02)
+
+
+def test_a_learning_rate_of_numpy_is_like_python_s():
+    w = graphc.variable(np.float32(1.0))
+    _, update = optim.SGD(np.float64(0.1)).minimize(w * w)
+    assert all(tensor.dtype != "float64" for node in graphc.Graph((), (update,)).nodes for tensor in node.results)
+
+
 def test_a_schedule_is_graph_and_compiles_once():
     w = graphc.variable(np.array([8.0]))
     train = optim.SGD(lambda step: 1.0 / graphc.cast(step, "float64")).minimize(w.sum())

@@ -192,8 +192,8 @@ class Context:
         register = self.registers.get(load.tensor)
         if register is not None:
             return register()
-        if load.tensor.type.size == 0:  # only an index that fails asks for it
-            return Known(operators.literal(0, load.dtype), 0)
+        if load.tensor.type.size == 0:  # asked for by an index that fails, or in a loop that never runs, and only there
+            return Known(operators.literal(0, load.dtype), self.writer.level)
         place = self.expressions.size(self.flat(load.tensor, load.index))
         level = self.writer.level if self.made_here(load.tensor) else place.level
         text = place.text

@@ -6,12 +6,13 @@
     for k0 in blocks of K:                  a block of B's rows
         for i0 in blocks of M:              a block of A that stays in L2
             for j in tiles of N:            a panel of B, B[k0:, j:], that stays in L1
-                for i in tiles of M:        one register tile of C, resumed from C after the first k0
+                for i in tiles of M:        one register tile, added to C after the first k0
 
 Two tile shapes serve every M: the full one, and a low one whose last rows may repeat. A panel is read in
 place where B's columns are contiguous; a transposed or narrow one is copied to the stack and padded, so
-that no tile reads outside B. Each element is a single chain of multiply-adds in the order of k, so no cut
-into blocks, tiles or workers changes a bit (see :mod:`graphc.codegen.cpu.tiles`).
+that no tile reads outside B. Each element is a chain of multiply-adds in the order of k for every block of K, and
+the sum of these in order; the blocks of K are fixed, so no cut of M and N into blocks, tiles or workers changes a
+bit (see :mod:`graphc.codegen.cpu.tiles`).
 
 A tile is expensive to compile, so kernels do not contain it: the contraction is one more cached object
 with a signature of its own, and a kernel calls it through its address, which it gets as one more entry
@@ -33,7 +34,7 @@ from graphc.codegen.cpu import jit, machine
 from graphc.errors import CompileError
 
 _PANEL_BYTES = 32 * 1024  # a panel of B: it shares L1 with the rows of A that pass by
-_MAX_DEPTH = 256  # rows of a panel: resuming a tile costs little beside so many steps
+_MAX_DEPTH = 256  # rows of a panel: adding a tile to C costs little beside so many steps, and no chain is longer
 _BLOCK_ROWS = 448  # rows of A in a block: 448 KiB of float32 at the largest depth, which fits L2
 _LOW_ROWS = 4  # enough chains, with several vectors each, to hide the latency of a multiply-add
 
@@ -112,7 +113,7 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
     k0 = 0
     while True:
         depth = min(K - k0, {depth})
-        resume = accumulate != 0 or k0 > 0
+        add = accumulate != 0 or k0 > 0
         for i0 in range(0, M, {block_rows}):
             i1 = min(M, i0 + {block_rows})
             for j in range(0, N, {width}):
@@ -129,11 +130,11 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                 i = i0
                 while i + {rows} <= i1:
                     full_tile(offset(a, i * a_row + k0 * a_k), a_row, a_k, rows_of_b, row_stride,
-                              offset(c, i * c_row + j), c_row, {rows}, columns, depth, resume)
+                              offset(c, i * c_row + j), c_row, {rows}, columns, depth, add)
                     i += {rows}
                 while i < i1:
                     low_tile(offset(a, i * a_row + k0 * a_k), a_row, a_k, rows_of_b, row_stride,
-                             offset(c, i * c_row + j), c_row, min(i1 - i, {low_rows}), columns, depth, resume)
+                             offset(c, i * c_row + j), c_row, min(i1 - i, {low_rows}), columns, depth, add)
                     i += {low_rows}
         k0 += {depth}
         if k0 >= K:

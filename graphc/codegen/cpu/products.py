@@ -5,8 +5,8 @@ axis of each kind goes to the compiled contraction (:mod:`graphc.codegen.cpu.con
 loops around its call, those of k adding to what is there. Of the axes of C, the contiguous one must be n: if it
 comes from A, the operands change places.
 
-Workers share out blocks of C. Cutting m and n changes no bit, since every element is one chain of multiply-adds in
-the order of k. After each block the other stages run over it while it is in the cache::
+Workers share out blocks of C. Cutting m and n changes no bit, since every element is a sum of products in
+an order that k alone decides. After each block the other stages run over it while it is in the cache::
 
     for block in blocks of (m, n):                  for block in blocks of m:
         contract(A[m0:], B[:, n0:], tile)               contract(A[m0:], B, tile)
@@ -78,11 +78,12 @@ def with_compiled_products(kernel: Kernel) -> Kernel:
     """The kernel with every contraction that is not to be compiled calls rewritten as a sum of products.
 
     Only a kernel's first stage calls the compiled contraction, and only on one float dtype and on operands that lie
-    in memory and are linear in every axis. Integers, bools and all others take the general path of reductions.
+    in memory and are linear in every axis. Integers, bools and all others take the general path of reductions, and so
+    do dot products, which have neither rows nor columns to share loads among.
     """
     first, *others = kernel.stages
     stages = [_as_reduction(stage) if isinstance(stage, Contract) else stage for stage in others]
-    if isinstance(first, Contract) and not _is_strided(kernel, first):
+    if isinstance(first, Contract) and (not _is_strided(kernel, first) or _is_dot(kernel, first)):
         first = _as_reduction(first)
     return replace(kernel, stages=(first, *stages))
 
@@ -100,6 +101,13 @@ def _is_strided(kernel: Kernel, stage: Contract) -> bool:
     places = [flat_offset(load.tensor.shape, load.index) for load in loads]
     axes = (*kernel.axes, *stage.axes, *stage.reduced)
     return not any(coefficient(place, axis) is None for place in places for axis in axes)
+
+
+def _is_dot(kernel: Kernel, stage: Contract) -> bool:
+    """Whether every axis of the result is one of both operands (a batch), or of neither."""
+    places = [flat_offset(load.tensor.shape, load.index) for load in (stage.left, stage.right)]
+    axes = [axis for axis in (*kernel.axes, *stage.axes) if axis.extent != 1]
+    return not any((coefficient(places[0], axis) == 0) != (coefficient(places[1], axis) == 0) for axis in axes)
 
 
 def _plan(

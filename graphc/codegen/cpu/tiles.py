@@ -3,12 +3,13 @@
 A *tile* computes ``C[rows, width] (+)= A[rows, K] @ B[K, width]`` with all of C in vector registers: for
 each k, the vectors of B's row k are loaded once, and each is multiplied by A's element of every row::
 
-    c[i, j] = fma(a[i, k], b[k, j], c[i, j])        k = 0, 1, ..., K - 1
+    t[i, j] = fma(a[i, k], b[k, j], t[i, j])        k = 0, 1, ..., K - 1
+    c[i, j] = t[i, j]                               or c[i, j] + t[i, j]
 
 So **every element is one chain of fused multiply-adds in the order of k**, whatever the tile's shape and
-wherever its rows and columns begin: however a product is cut into tiles, blocks and workers, its bits are
-the same. Stopping a chain, storing it and resuming it later changes nothing either, as a register and
-memory hold the same float.
+wherever its rows and columns begin: however the rows and columns of a product are cut into tiles, blocks and
+workers, its bits are the same. A chain begins at zero and is *added* to what is there, so a long sum is a sum of the
+sums of its blocks: its error grows with the length of a block plus the number of blocks, not with their product.
 
 The code is emitted as LLVM IR, where vectors are explicit, rather than left to a vectoriser.
 """
@@ -98,8 +99,8 @@ class _Tile:
         for number, (value, place) in enumerate(zip(values, places, strict=True)):
             self.builder.call(function, [value, place, align, masks[number % self.vectors]])
 
-    def multiply(self, a_rows: list[Any], a_k: Any, b: Any, b_k: Any, depth: Any, start: list[Any]) -> list[Any]:
-        """The chains of multiply-adds over k, from `start`; a loop that may run zero times."""
+    def multiply(self, a_rows: list[Any], a_k: Any, b: Any, b_k: Any, depth: Any) -> list[Any]:
+        """The chains of multiply-adds over k, from zero; a loop that may run zero times."""
         builder = self.builder
         fma = self._function(f"llvm.fma.{self.suffix}", self.vector, [self.vector] * 3)
         before = builder.block
@@ -107,7 +108,7 @@ class _Tile:
         builder.branch(head)
         builder.position_at_end(head)
         k, a_offset, b_offset = (builder.phi(_I64) for _ in range(3))
-        sums = [builder.phi(self.vector) for _ in start]
+        sums = [builder.phi(self.vector) for _ in range(self.rows * self.vectors)]
         builder.cbranch(builder.icmp_signed("<", k, depth), body, done)
         builder.position_at_end(body)
         b_row = self._at(b, b_offset)
@@ -121,8 +122,8 @@ class _Tile:
         for index, step in steps:
             index.add_incoming(ir.Constant(_I64, 0), before)
             index.add_incoming(builder.add(index, step), body)
-        for total, first, next_ in zip(sums, start, following, strict=True):
-            total.add_incoming(first, before)
+        for total, next_ in zip(sums, following, strict=True):
+            total.add_incoming(ir.Constant(self.vector, None), before)
             total.add_incoming(next_, body)
         builder.branch(head)
         builder.position_at_end(done)
@@ -132,13 +133,13 @@ class _Tile:
 def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = False) -> Any:
     """Make the intrinsic of one tile shape.
 
-    ``tile(a, a_row, a_k, b, b_k, c, c_row, count, columns, depth, resume)`` computes the first `count` rows and
+    ``tile(a, a_row, a_k, b, b_k, c, c_row, count, columns, depth, add)`` computes the first `count` rows and
     `columns` columns of a tile. Strides are in elements; columns of B and C are contiguous.
 
     - A is read at ``a + i * a_row + k * a_k`` for i < count.
     - B is read at ``b + k * b_k + j`` for **every** j of the tile's width: a narrower B is padded by its owner.
     - C is touched at ``c + i * c_row + j`` for i < count, j < columns only.
-    - `depth` may be 0; `resume` (bool) starts from what C holds instead of zeros.
+    - `depth` may be 0; `add` (bool) adds to what C holds instead of replacing it.
 
     Parameters
     ----------
@@ -156,19 +157,19 @@ def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = Fal
     pointer = types.CPointer(_FLOATS[dtype][1])
 
     @intrinsic
-    def register_tile(context, a, a_row, a_k, b, b_k, c, c_row, count, columns, depth, resume):
+    def register_tile(context, a, a_row, a_k, b, b_k, c, c_row, count, columns, depth, add):
         n = types.int64
         signature = types.void(pointer, n, n, pointer, n, pointer, n, n, n, n, types.boolean)
 
         def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            a, a_row, a_k, b, b_k, c, c_row, count, columns, depth, resume = values
+            a, a_row, a_k, b, b_k, c, c_row, count, columns, depth, add = values
             emit = _Tile(builder, dtype, rows, vectors, lanes)
             a_rows = [builder.gep(a, [offset]) for offset in emit.row_offsets(count, a_row, clamped)]
             c_rows = [builder.gep(c, [offset]) for offset in emit.row_offsets(count, c_row, clamped)]
             masks = emit.masks(columns)
             whole = builder.icmp_signed("==", columns, ir.Constant(_I64, vectors * lanes))
-            start = _start(emit, c_rows, masks, whole, resume)
-            values = emit.multiply(a_rows, a_k, b, b_k, depth, start)
+            values = emit.multiply(a_rows, a_k, b, b_k, depth)
+            values = _added(emit, values, c_rows, masks, whole, add)
             with builder.if_else(whole, likely=True) as (full, partial):
                 with full:
                     emit.store(values, c_rows, None)
@@ -181,30 +182,30 @@ def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = Fal
     return register_tile
 
 
-def _start(emit: _Tile, c_rows: list[Any], masks: list[Any], whole: Any, resume: Any) -> list[Any]:
-    """What the chains start from: zeros, or what C holds where `resume` is set."""
+def _added(emit: _Tile, sums: list[Any], c_rows: list[Any], masks: list[Any], whole: Any, add: Any) -> list[Any]:
+    """The sums, with what C holds where `add` is set."""
     builder = emit.builder
     entry = builder.block
-    names = ("tile.resume", "tile.whole", "tile.part", "tile.start")
-    resumed, full, partial, ready = (builder.append_basic_block(name) for name in names)
-    builder.cbranch(resume, resumed, ready)
-    builder.position_at_end(resumed)
+    names = ("tile.add", "tile.whole", "tile.part", "tile.store")
+    adding, full, partial, ready = (builder.append_basic_block(name) for name in names)
+    builder.cbranch(add, adding, ready)
+    builder.position_at_end(adding)
     builder.cbranch(whole, full, partial)
     builder.position_at_end(full)
-    from_full = emit.load(c_rows, None)
+    in_full = [builder.fadd(held, total) for held, total in zip(emit.load(c_rows, None), sums, strict=True)]
     builder.branch(ready)
     builder.position_at_end(partial)
-    from_partial = emit.load(c_rows, masks)
+    in_part = [builder.fadd(held, total) for held, total in zip(emit.load(c_rows, masks), sums, strict=True)]
     builder.branch(ready)
     builder.position_at_end(ready)
-    start = []
-    for loaded, masked in zip(from_full, from_partial, strict=True):
+    results = []
+    for total, loaded, masked in zip(sums, in_full, in_part, strict=True):
         value = builder.phi(emit.vector)
-        value.add_incoming(ir.Constant(emit.vector, None), entry)
+        value.add_incoming(total, entry)
         value.add_incoming(loaded, full)
         value.add_incoming(masked, partial)
-        start.append(value)
-    return start
+        results.append(value)
+    return results
 
 
 @intrinsic
