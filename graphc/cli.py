@@ -88,20 +88,22 @@ def show_info(arguments: argparse.Namespace) -> int:
     """Print what a bug report should hold."""
     from graphc import __version__, config
     from graphc.codegen.cpu import cache, machine
+    from graphc.ir.printer import format_bytes
 
     settings, host = config.current(), machine.host()
+    used = format_bytes(cache.total_bytes())
     enabled = [feature[1:] for feature in host.features.split(",") if feature.startswith("+")]
     rows = [
         ("graphc", __version__),
         ("Python", f"{platform.python_version()} ({sys.executable})"),
-        *((name, _version(name)) for name in PACKAGES),
+        *((name, config.version_of(name)) for name in PACKAGES),
         ("platform", platform.platform()),
         ("processor", f"{host.cpu} ({host.triple})"),
         ("vectors", f"{8 * host.vector_bytes} bits, {host.vector_registers} registers"),
         ("features", " ".join(enabled) or "unknown"),
         ("threads", f"{settings.threads} of {os.cpu_count() or 1} processors"),
         ("cache", f"{settings.cache_dir}"),
-        ("cached", f"{len(cache.entries())} kernels, {_size(cache.total_bytes())} of {_size(settings.cache_bytes)}"),
+        ("cached", f"{len(cache.entries())} kernels, {used} of {format_bytes(settings.cache_bytes)}"),
         ("dumps", str(settings.dump) if settings.dump else "off (GRAPHC_DUMP=folder)"),
         ("renderer", _renderer()),
     ]
@@ -109,23 +111,6 @@ def show_info(arguments: argparse.Namespace) -> int:
     for name, value in rows:
         print(f"{name:{width}}  {value}")
     return 0
-
-
-def _version(distribution: str) -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"
 
 
 def _renderer() -> str:
@@ -226,6 +211,7 @@ def manage_cache(arguments: argparse.Namespace) -> int:
     """Count, list, clear or locate the compiled kernels on disk."""
     from graphc import config
     from graphc.codegen.cpu import cache
+    from graphc.ir.printer import format_bytes
 
     if arguments.action == "path":
         print(config.current().cache_dir)
@@ -235,8 +221,8 @@ def manage_cache(arguments: argparse.Namespace) -> int:
         if arguments.action == "list":
             for entry in reversed(cache.entries()):
                 used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-                print(f"{used}  {_size(entry.size):>10}  {entry.source}")
-        print(f"{len(cache.entries())} kernels, {_size(cache.total_bytes())}, in {config.current().cache_dir}")
+                print(f"{used}  {format_bytes(entry.size):>10}  {entry.source}")
+        print(f"{len(cache.entries())} kernels, {format_bytes(cache.total_bytes())}, in {config.current().cache_dir}")
     return 0
 
 

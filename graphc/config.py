@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,11 @@ def configure(**changes: Any) -> Config:
     global _current
     _current = replace(current(), **changes)
     return _current
+
+
+def version_of(distribution: str) -> str:
+    """The version of an installed package; ``"not installed"`` if it is none."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"

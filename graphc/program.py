@@ -81,6 +81,9 @@ class Program:
             self.events.append,
         )
 
+    def __repr__(self) -> str:
+        return f"<Program of {len(self.inputs)} inputs, {len(self.outputs)} outputs, {self.kernels} kernels>"
+
     def _for_reference(self) -> Graph:
         return decompose(differentiate(number_streams(self.graph)))
 

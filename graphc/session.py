@@ -104,6 +104,10 @@ class Session:
         self._lost = False
         _alive.add(self)
 
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._variables)} variables, {len(self._programs)} programs"
+        return f"<Session on {self.device}, {self.threads} threads: {state}>"
+
     def __enter__(self) -> Session:
         self._check_open()
         return self
@@ -202,8 +206,9 @@ class Session:
         feeds = key[1]
         for tensor in feeds:
             if not isinstance(tensor, Tensor) or tensor.node.op.name != "placeholder":
-                shown = repr(tensor)
-                raise FeedError(f"feeds: expected placeholders as keys, got {shown}", hint="feed {tensor: array}")
+                is_variable = isinstance(tensor, Tensor) and tensor.node.op.name == "variable"
+                hint = "use session.set(variable, array)" if is_variable else "feed {placeholder: array}"
+                raise FeedError(f"feeds: expected placeholders as keys, got {tensor!r}", hint=hint)
         needed = [n.result for n in topological(flat) if n.op.name == "placeholder"]
         missing = [tensor for tensor in needed if tensor not in set(feeds)]
         if missing:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphc.ir.node import Node, Tensor
+from graphc.ir.symbolic import Size
 
 if TYPE_CHECKING:
     from graphc.ir.graph import Graph
@@ -33,6 +34,18 @@ def format_attribute(value: Any) -> str:
     if callable(value) and hasattr(value, "__qualname__"):
         return str(value.__qualname__)
     return repr(value)
+
+
+def format_bytes(count: Size) -> str:
+    """A number of bytes for people, ``12.5 MiB``; an expression where it depends on named dims."""
+    if not isinstance(count, int):
+        return f"{count} B"
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.4g} {unit}"
 
 
 def format_graph(graph: Graph, indent: str = "", origins: bool = True) -> str:

@@ -180,6 +180,17 @@ class Dim:
     def __rmod__(self, other: Size) -> Size:
         return mod(other, self)
 
+    def __truediv__(self, other: object) -> Size:
+        return self._no_quotient()
+
+    def __rtruediv__(self, other: object) -> Size:
+        return self._no_quotient()
+
+    def _no_quotient(self) -> Size:
+        raise TypeError(
+            f"the size {self} is known only when the program runs; divide by graphc.size_of(tensor, axis), a tensor"
+        )
+
     def __bool__(self) -> bool:
         raise TypeError(f"the size {self} is known only when the program runs; it has no truth value")
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir.symbolic import Dim, Size, named, product
+from graphc.ir.symbolic import Dim, Size, named, product, recombine
 
 Shape = tuple[Size, ...]
 
@@ -123,6 +123,14 @@ def row_major_strides(shape: Sequence[Size]) -> Shape:
         strides.append(step)
         step = step * size
     return tuple(reversed(strides))
+
+
+def flat_offset(shape: Sequence[Size], index: Sequence[Size]) -> Size:
+    """Place of an element in a contiguous row-major array, in elements."""
+    total: Size = 0
+    for position, stride in zip(index, row_major_strides(shape), strict=True):
+        total = total + position * stride
+    return recombine(total)
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:

@@ -68,6 +68,9 @@ class Layer:
             self._built = True
         return self.forward(x, training)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path!r}: {len(self.variables)} variables>"
+
     def build(self, x: Tensor) -> None:
         """Make variables for inputs of the type of ``x``; layers without variables make none."""
 

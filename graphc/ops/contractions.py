@@ -191,7 +191,8 @@ def einsum(spec: str, a: Any, b: Any) -> Tensor:
         If the labels do not fit the shapes.
     """
     compact = spec.replace(" ", "")
-    if compact.count("->") != 1 or compact.count(",") != 1 or not compact.translate(_NO_SIGNS).isalpha():
+    labels = compact.translate(_NO_SIGNS)
+    if compact.count("->") != 1 or compact.count(",") != 1 or (labels and not labels.isalpha()):
         raise GraphError(f"einsum: expected labels of two operands and a result, like 'ik,kj->ij', got {spec!r}")
     a, b = _operands("einsum", a, b)
     try:

@@ -1,4 +1,4 @@
-"""Nested containers of tensors: what loops carry, sessions fetch and layers return.
+"""Nested containers of tensors: what loops carry and take.
 
 A *tree* is a leaf, or a tuple, named tuple, list or dict of trees; None is a tree without leaves. Dicts are walked in
 the order of their keys as inserted, and must have the same keys to have the same structure.

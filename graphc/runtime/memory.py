@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from graphc.errors import GraphcError
+from graphc.ir.printer import format_bytes
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector register."""
@@ -93,10 +94,7 @@ def available_bytes(root: Path = Path("/")) -> int | None:
 
 
 def _readable(nbytes: int) -> str:
-    for unit, name in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if nbytes >= unit:
-            return f"{nbytes:,} bytes ({nbytes / unit:.1f} {name})"
-    return f"{nbytes:,} bytes"
+    return f"{nbytes:,} bytes ({format_bytes(nbytes)})"
 
 
 def require(nbytes: int, purpose: str) -> None:

@@ -328,7 +328,8 @@ def build_stage(lowering: Lowering, node: Node, group: Group) -> Stage:
         )
         return form.Accumulate(node.results, axes, where, tuple(destination), value, nodes=nodes)
     if isinstance(op, RowRoutine):
-        return form.Routine(node.results, axes, op.routine, Load(node.inputs[0], index), dict(node.attributes), nodes=nodes)
+        source = Load(node.inputs[0], index)
+        return form.Routine(node.results, axes, op.routine, source, dict(node.attributes), nodes=nodes)
     raise CompileError(f"op {op.name!r} of kind {op.kind!r} reached the scheduler", origin=node.origin)
 
 

@@ -22,7 +22,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Contraction, Control, Effect, Map, RowRoutine, Source, View
 from graphc.ir.scalar import Literal, Load, Scalar
 from graphc.ir.symbolic import Axis, Size, Value, atoms_of, coefficient, of_atom
-from graphc.ir.types import row_major_strides
+from graphc.ir.types import flat_offset
 from graphc.schedule.kernel import cost
 
 CHEAP = 4
@@ -32,19 +32,11 @@ LONGEST = 100
 """No inlined expression reads more than about this many tensors, in all its ops together."""
 
 
-def flat_offset(tensor: Tensor, index: Sequence[Size]) -> Size:
-    """Place of an element in a contiguous row-major array, in elements."""
-    total: Size = 0
-    for position, stride in zip(index, row_major_strides(tensor.shape), strict=True):
-        total = total + position * stride
-    return total
-
-
 def is_strided(load: Scalar, axes: Sequence[Axis]) -> bool:
     """Whether a scalar is a load whose place is linear in the axes, that is, a strided view of memory."""
     if not isinstance(load, Load):
         return False
-    offset = flat_offset(load.tensor, load.index)
+    offset = flat_offset(load.tensor.shape, load.index)
     if any(isinstance(atom, Value) for atom in atoms_of(offset)):
         return False
     return all(coefficient(offset, axis) is not None for axis in axes)

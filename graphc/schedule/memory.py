@@ -93,7 +93,7 @@ class MemoryPlan:
         )
 
 
-def round_up(count: int) -> int:
+def block_bytes(count: int) -> int:
     """Bytes rounded up to the alignment; at least one unit, so that no two tensors share an address."""
     return max(ALIGNMENT, -(-count // ALIGNMENT) * ALIGNMENT)
 
@@ -167,13 +167,13 @@ class _Planner:
                 body = self._body(step)
                 blocks.append(Block(body.peak, place, place, body=body))
             elif step in self.scratch:
-                blocks.append(Block(round_up(self.scratch[step]) * self.workers, place, place, kernel=step))
+                blocks.append(Block(block_bytes(self.scratch[step]) * self.workers, place, place, kernel=step))
             for tensor in step.stored:
                 if tensor in elsewhere:
                     continue
                 until = len(steps) if tensor in kept else last.get(tensor, place)
                 extra = _extra_row(tensor, step, self.sizes)
-                size = round_up(evaluate(tensor.type.bytes, self.sizes) + extra)
+                size = block_bytes(evaluate(tensor.type.bytes, self.sizes) + extra)
                 block = self._dying(step, tensor, home, place)
                 if block is None or block.bytes != size:
                     lead = extra if isinstance(step, Loop) and layout_of(step.node).reverse else 0
@@ -202,7 +202,7 @@ class _Planner:
         outputs = set(loop.body.outputs)
         blocks = self._blocks(loop.steps, (), outputs)
         for carry in layout_of(loop.node).carries:
-            size = 2 * round_up(evaluate(carry.before.type.bytes, self.sizes))
+            size = 2 * block_bytes(evaluate(carry.before.type.bytes, self.sizes))
             blocks.append(Block(size, 0, len(loop.steps), [carry.before]))
         return self._settle(blocks)
 

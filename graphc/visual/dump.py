@@ -30,7 +30,7 @@ from graphc.codegen.source import KernelSource, Scratch
 from graphc.compiler import OBSERVERS
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph
-from graphc.ir.printer import format_graph
+from graphc.ir.printer import format_bytes, format_graph
 from graphc.ir.symbolic import evaluate, names_of
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.memory import MemoryPlan, plan
@@ -40,7 +40,7 @@ from graphc.visual.dot import printable
 from graphc.visual.graphs import draw_graph
 from graphc.visual.memory import block_name, draw_memory
 from graphc.visual.render import Drawing, NoRenderer, warn_once
-from graphc.visual.schedules import bytes_text, draw_schedule
+from graphc.visual.schedules import draw_schedule
 
 MOST_DRAWN = 250
 """Graphs of more nodes get a note instead of a picture."""
@@ -194,7 +194,7 @@ def format_memory(made: MemoryPlan, schedule: Schedule) -> str:
     """A memory plan as a table of buffers by offset."""
     names = tensor_names(schedule.graph)
     lines = [
-        f"peak {bytes_text(made.peak)} ({made.peak} bytes), lower bound {bytes_text(made.lower_bound)}",
+        f"peak {format_bytes(made.peak)} ({made.peak} bytes), lower bound {format_bytes(made.lower_bound)}",
         "",
         f"{'offset':>12s} {'bytes':>12s}  {'steps':<10s} holds",
     ]

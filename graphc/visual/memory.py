@@ -10,11 +10,11 @@ from pathlib import Path
 
 from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
+from graphc.ir.printer import format_bytes
 from graphc.schedule.memory import Block, MemoryPlan
 from graphc.schedule.report import tensor_names
 from graphc.schedule.schedule import Schedule
 from graphc.visual.dot import printable
-from graphc.visual.schedules import bytes_text
 from graphc.visual.theme import FONT, Theme, theme_of
 
 MOST_BLOCKS = 5000
@@ -94,10 +94,11 @@ def draw_memory(plan: MemoryPlan, schedule: Schedule | None = None, *, theme: st
     parts.append(_line(LEFT, peak, LEFT + WIDTH, peak, style.kernel, 2))
     parts.append(_line(LEFT, bound, LEFT + WIDTH, bound, style.saved, 1.5, "6 4"))
     title = (
-        f"memory plan: peak {bytes_text(plan.peak)} (heavy line), lower bound {bytes_text(plan.lower_bound)} (dashed)"
+        f"memory plan: peak {format_bytes(plan.peak)} (heavy line), "
+        f"lower bound {format_bytes(plan.lower_bound)} (dashed)"
     )
     parts.append(_text(LEFT, 28, title, style.text, 14))
-    for label, height, color in ((bytes_text(plan.peak), peak, style.kernel), ("0 B", floor, style.quiet)):
+    for label, height, color in ((format_bytes(plan.peak), peak, style.kernel), ("0 B", floor, style.quiet)):
         parts.append(_text(LEFT - 8, height + 4, label, color, 10, "end"))
     width, height = LEFT + WIDTH + 24, floor + BOTTOM
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
@@ -119,13 +120,13 @@ def _block(block: Block, name: str, across: float, upwards: float, style: Theme)
     height = block.bytes * upwards
     y = TOP + HEIGHT - block.offset * upwards - height
     kind = "other" if block.body is not None else "view" if block.kernel is not None else "contraction"
-    tip = f"{name}: {bytes_text(block.bytes)} at {block.offset}, steps {block.first} to {block.last}"
+    tip = f"{name}: {format_bytes(block.bytes)} at {block.offset}, steps {block.first} to {block.last}"
     rectangle = (
         f'<rect x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}" fill="{style.fills[kind]}" '
         f'stroke="{style.line}" stroke-width="0.8"><title>{_clean(tip)}</title></rect>'
     )
     label = ""
-    for text in (f"{name} ({bytes_text(block.bytes)})", name):
+    for text in (f"{name} ({format_bytes(block.bytes)})", name):
         if height >= 11 and len(text) * LETTER < width:
             label = _text(x + width / 2, y + height / 2 + 3.5, text, style.text, 10, "middle")
             break

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
 from graphc.ir.op import Effect
-from graphc.ir.symbolic import Size
+from graphc.ir.printer import format_bytes
 from graphc.schedule.fuse import Loop
 from graphc.schedule.report import format_kernel, tensor_names
 from graphc.schedule.schedule import Schedule
@@ -19,18 +19,6 @@ WIDEST_LINE = 110
 MOST_LINES = 24
 
 MONOSPACE = "DejaVu Sans Mono,Menlo,Consolas,monospace"
-
-
-def bytes_text(count: Size) -> str:
-    """A number of bytes for people; an expression where it depends on named dims."""
-    if not isinstance(count, int):
-        return f"{count} B"
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.4g} {unit}"
 
 
 def draw_schedule(
@@ -91,7 +79,7 @@ def draw_schedule(
         canvas.text_node(name, tuple(lines), box, origins or lines[0], WIDEST_LINE)
         for tensor in step.inputs:
             source = makers.get(tensor) or _leaf(canvas, tensor, names, style, makers)
-            label = (names.get(tensor, tensor.name), bytes_text(tensor.type.bytes))
+            label = (names.get(tensor, tensor.name), format_bytes(tensor.type.bytes))
             canvas.edge(source, name, label, {}, f"{tensor.name}: {tensor.type}")
         makers.update(dict.fromkeys(step.stored, name))
     _results(canvas, schedule, names, style, makers)
@@ -114,9 +102,9 @@ def _results(
         if isinstance(tensor.node.op, Effect):
             variable = tensor.node.inputs[0]
             how = "in place" if tensor in schedule.in_place else "copied at the end"
-            lines = (f"new {names.get(variable, variable.name)}", bytes_text(variable.type.bytes), how)
+            lines = (f"new {names.get(variable, variable.name)}", format_bytes(variable.type.bytes), how)
             canvas.node(name, lines, style.node("assign"), str(tensor.type))
         else:
             canvas.node(name, (names.get(tensor, tensor.name),), style.node("output"), str(tensor.type))
         if tensor in makers:
-            canvas.edge(makers[tensor], name, (bytes_text(tensor.type.bytes),), {})
+            canvas.edge(makers[tensor], name, (format_bytes(tensor.type.bytes),), {})

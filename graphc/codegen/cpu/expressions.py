@@ -7,7 +7,7 @@ do not change in a loop summed outside of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -24,22 +24,12 @@ from graphc.ir.symbolic import (
     Value,
     is_nonnegative,
     of_atom,
-    recombine,
     substitute,
     terms_of,
 )  # fmt: skip
-from graphc.ir.types import row_major_strides
 from graphc.schedule.kernel import walk
 
 INT64 = np.dtype("int64")
-
-
-def flat_offset(shape: Sequence[Size], index: Sequence[Size]) -> Size:
-    """Place of an element in a contiguous row-major array, in elements."""
-    total: Size = 0
-    for entry, stride in zip(index, row_major_strides(shape), strict=True):
-        total = total + entry * stride
-    return recombine(total)
 
 
 class Expressions:

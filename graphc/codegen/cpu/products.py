@@ -23,14 +23,13 @@ from dataclasses import dataclass, replace
 
 from graphc.codegen.cpu import formulas, rows
 from graphc.codegen.cpu.context import Context
-from graphc.codegen.cpu.expressions import flat_offset
 from graphc.codegen.cpu.loops import ZERO, collapse
 from graphc.codegen.cpu.maps import write_body
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load, apply
 from graphc.ir.symbolic import Axis, Size, coefficient, floordiv, of_atom, product
-from graphc.ir.types import is_float
+from graphc.ir.types import flat_offset, is_float
 from graphc.schedule.kernel import Contract, Kernel, Map, Reduce
 
 BLOCK_ROWS = 84
