@@ -139,9 +139,11 @@ def square_instead_of_multiply(node: Node) -> Tensor | None:
 
 @rule("square", "abs", example=lambda: Example(square(negative(sample())), {"square": 1}))
 def drop_sign_of_even_function(node: Node) -> Tensor | None:
-    """f(-x) -> f(x) where f is even"""
+    """f(-x) -> f(x) where f is even; on unsigned integers, where -x wraps around, abs is not"""
     inner = made_by(node.inputs[0], "negative")
-    return node.op.make(inner.inputs[0]) if inner else None
+    if inner is None or (node.op is abs_ and node.result.dtype.kind == "u"):
+        return None
+    return node.op.make(inner.inputs[0])
 
 
 @rule("abs", example=lambda: Example(abs_(abs_(sample())), {"abs": 1}))

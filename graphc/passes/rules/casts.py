@@ -23,7 +23,10 @@ def drop_widening_cast(node: Node) -> Tensor | None:
     inner = made_by(node.inputs[0], "cast")
     if inner is None or not _holds(inner.result.dtype, inner.inputs[0].dtype):
         return None
-    return cast(inner.inputs[0], node.result.dtype)
+    narrow, wide, target = inner.inputs[0].dtype, inner.result.dtype, node.result.dtype
+    if narrow.kind in "iu" and wide.kind == "f" and target.kind in "iu" and not _holds(target, narrow):
+        return None  # integers keep their low bits, floats that are out of range do not
+    return cast(inner.inputs[0], target)
 
 
 def _holds(wide: np.dtype[Any], narrow: np.dtype[Any]) -> bool:
