@@ -140,6 +140,7 @@ class Executable:
 
     def _load(self, on_event: OnEvent | None) -> tuple[dict[str, int], dict[MicroKernel, int]]:
         """Addresses of the kernels, by text, and of the micro-kernels that they call."""
+        self.workers.prepare()
         texts = self.source.texts
         addresses = dict(zip(texts, jit.load(texts, on_event=on_event), strict=True))
         needed = dict.fromkeys(

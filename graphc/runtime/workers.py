@@ -153,6 +153,10 @@ class Workers:
         self._running = False
         _alive.add(self)
 
+    def prepare(self) -> None:
+        """Load the compiled walk, so that the first step does not wait for it."""
+        _walker()
+
     def run(self, table: Table) -> Outcome:
         """Walk a table from its first entry to its end, or to the first failure before its commit.
 
