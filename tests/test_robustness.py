@@ -282,7 +282,7 @@ def test_a_signal_handler_cannot_change_the_step_it_interrupts() -> None:
                 with pytest.raises(SessionError, match="within a step") as caught:
                     call()
                 said.append(str(caught.value))
-            assert session.get(v)[0] == 0
+            assert set(session.get(v).tolist()) in ({0.0}, {2.0})  # not begun to be written, or wholly
 
         before = signal.signal(signal.SIGALRM, handler)
         try:
