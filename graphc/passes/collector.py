@@ -2,7 +2,7 @@
 
 Passes make hundreds of thousands of small objects that all live until the end. Each full collection walks every one
 of them and frees nothing, and there are more of these walks the larger the graph: measured on a chain of 64,000
-nodes, 519 us a node with the collector against 310 without it, and only the latter is the same as for 1,000 nodes.
+nodes, 519 us a node with the collector against 310 without it; on 1,000 nodes it is 285 without.
 """
 
 from __future__ import annotations

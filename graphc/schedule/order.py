@@ -24,11 +24,6 @@ from graphc.schedule.fuse import Loop, Step
 from graphc.schedule.kernel import Kernel, Routine, walk
 
 
-def results_of(step: Step) -> tuple[Tensor, ...]:
-    """Tensors that a step writes to memory."""
-    return step.stored
-
-
 def updates_of(step: Step) -> tuple[Node, ...]:
     """Assign nodes whose values a step makes."""
     if isinstance(step, Loop):
@@ -38,7 +33,7 @@ def updates_of(step: Step) -> tuple[Node, ...]:
 
 def order(steps: Sequence[Step]) -> list[Step]:
     """The steps in an order that respects data flow and, where possible, the soft rules of this module."""
-    maker = {tensor: place for place, step in enumerate(steps) for tensor in results_of(step)}
+    maker = {tensor: place for place, step in enumerate(steps) for tensor in step.stored}
     readers: dict[Tensor, list[int]] = {}
     for place, step in enumerate(steps):
         for tensor in step.inputs:
