@@ -21,7 +21,7 @@ stages never need renaming when axes stop being shared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.errors import CompileError
@@ -39,7 +39,7 @@ from graphc.ir.op import (
     Source,
 )
 from graphc.ir.scalar import Load, Scalar
-from graphc.ir.symbolic import Axis, Size, of_atom, product
+from graphc.ir.symbolic import Axis, Size, atoms_of, of_atom, product
 from graphc.schedule import kernel as form
 from graphc.schedule.kernel import Kernel, Stage, walk
 from graphc.schedule.loops import layout_of
@@ -60,6 +60,9 @@ MOST_NODES = 100
 WIDEST_ROW = 1024
 """A contraction's own columns, when row-wise stages follow it, must fit scratch."""
 
+LARGEST_TILE = 16384
+"""Elements of a result at one point of the shared axes, where contractions follow each other on tiles in scratch."""
+
 
 @dataclass
 class Group:
@@ -71,6 +74,7 @@ class Group:
     made: dict[Tensor, Stage] = field(default_factory=dict)
     size: int = 0
     closed: bool = False
+    batched: bool = False  # has a second contraction: it is one of many small kernels, each on a tile
 
     def axis(self, place: int, extent: Size) -> Axis:
         """The loop variable for a place of results' shapes, the same for all stages."""
@@ -187,8 +191,11 @@ class _Fuser:
         self._add(len(self.groups) - 1, stage, fresh.axes(shape))
 
     def _candidates(self, node: Node, shape: tuple[Size, ...], latest: int) -> list[int]:
-        if isinstance(node.op, (Contraction, IndexedAccumulation, RowRoutine)):
+        if isinstance(node.op, (IndexedAccumulation, RowRoutine)):
             return []
+        if isinstance(node.op, Contraction):
+            place = self._maker_of_operand(node)
+            return [place] if place == latest else []
         if latest <= PRELUDE and shape == () and isinstance(node.op, Map):
             return [PRELUDE]
         found = [latest] if latest > PRELUDE else []
@@ -197,11 +204,18 @@ class _Fuser:
             found.append(sibling)
         return [place for place in found if isinstance(group := self.groups[place], Group) and not group.closed]
 
+    def _maker_of_operand(self, node: Node) -> int | None:
+        """The group that makes an operand of a contraction."""
+        places = [self.home[tensor] for tensor in node.inputs if tensor in self.home]
+        group = self.groups[max(places)] if places else None
+        return max(places) if isinstance(group, Group) and not group.closed else None
+
     def _add(self, place: int, stage: Stage, axes: tuple[Axis, ...]) -> None:
         group = self.groups[place]
         assert isinstance(group, Group)
         group.stages.append((stage, axes))
         group.size += len(stage.nodes)
+        group.batched |= isinstance(stage, form.Contract) and len(group.stages) > 1
         for tensor in stage.results:
             group.made[tensor] = stage
             self.home[tensor] = place
@@ -236,9 +250,17 @@ class _Fuser:
             return False
         if shared == 0 and not small:
             return False
+        if isinstance(stage, form.Contract):
+            return _is_batched(group, stage, shape[:shared]) and self._fits(group, shape, shared, LARGEST_TILE)
         if group.has_contraction:
-            return shared >= 1 and all(_fits(part, shared) for part, _ in group.stages) and _row_fits(shape, shared)
+            limit = LARGEST_TILE if group.batched else WIDEST_ROW
+            return shared >= 1 and self._fits(group, shape, shared, limit)
         return True
+
+    def _fits(self, group: Group, shape: tuple[Size, ...], shared: int, limit: int) -> bool:
+        """Whether what each result has at one point of the shared axes is of static size, up to a limit."""
+        sizes = [product(each[shared:]) for each in (shape, *(stage.results[0].shape for stage, _ in group.stages))]
+        return all(isinstance(size, int) and size <= limit for size in sizes)
 
     def _readers(self) -> dict[Tensor, set[int]]:
         """For every tensor the steps that read it."""
@@ -290,13 +312,18 @@ def _small(group: Group, stage: Stage) -> bool:
     return isinstance(total, int) and total <= SMALL_WORK
 
 
-def _fits(stage: Stage, shared: int) -> bool:
-    return _row_fits(stage.results[0].shape, shared)
+def _is_batched(group: Group, stage: form.Contract, shared: Sequence[Size]) -> bool:
+    """Whether a contraction is one of many small ones: both its operands move with a shared axis.
+
+    A contraction that all points share one operand of needs its own cut into blocks to be fast.
+    """
+    axes = group.axes(shared)
+    return any(all(uses(load, axis) for load in (stage.left, stage.right)) for axis in axes)
 
 
-def _row_fits(shape: Sequence[Size], shared: int) -> bool:
-    row = product(shape[shared:])
-    return isinstance(row, int) and row <= WIDEST_ROW
+def uses(load: Load, axis: Axis) -> bool:
+    """Whether a load's place moves with an axis."""
+    return any(axis in atoms_of(size) for size in load.index if not isinstance(size, int))
 
 
 def build_stage(lowering: Lowering, node: Node, group: Group) -> Stage:
@@ -308,33 +335,31 @@ def build_stage(lowering: Lowering, node: Node, group: Group) -> Stage:
     axes = group.axes(result.shape)
     index = [of_atom(axis) for axis in axes]
     op = node.op
-    nodes = _inlined_nodes(lowering, node)
+    nodes = _inlined_nodes(lowering, node, group.made)
+
+    def read(place: int, at: Sequence[Size]) -> Scalar:
+        return lowering.element(node.inputs[place], at, group.made)
+
     if isinstance(op, (Map, Effect)):
-        return form.Map(node.results, axes, lowering.inlined(result, index), nodes=nodes)
+        return form.Map(node.results, axes, lowering.inlined(result, index, group.made), nodes=nodes)
     if isinstance(op, Reduction):
         reduced = tuple(group.axis(place, node.inputs[0].shape[place]) for place in node["axes"])
         reduced = tuple(Axis(axis.extent) if axis in axes else axis for axis in reduced)
-        value = _read(lowering, node.inputs[0], _merge(index, reduced, node["axes"]))
+        value = read(0, _merge(index, reduced, node["axes"]))
         return form.Reduce(node.results, axes, reduced, op.combine, value, nodes=nodes)
     if isinstance(op, Contraction):
         return _contraction(lowering, node, axes, nodes)
     if isinstance(op, AxisScan):
-        value = _read(lowering, node.inputs[0], index)
+        value = read(0, index)
         return form.Scan(node.results, axes, axes[node["axis"]], op.combine, value, nodes=nodes)
     if isinstance(op, IndexedAccumulation):
         where = tuple(Axis(extent) for extent in op.contributions(node))
-        destination, value = op.contribute(
-            node, [of_atom(axis) for axis in where], lambda place, at: _read(lowering, node.inputs[place], at)
-        )
+        destination, value = op.contribute(node, [of_atom(axis) for axis in where], read)
         return form.Accumulate(node.results, axes, where, tuple(destination), value, nodes=nodes)
     if isinstance(op, RowRoutine):
         source = Load(node.inputs[0], index)
         return form.Routine(node.results, axes, op.routine, source, dict(node.attributes), nodes=nodes)
     raise CompileError(f"op {op.name!r} of kind {op.kind!r} reached the scheduler", origin=node.origin)
-
-
-def _read(lowering: Lowering, tensor: Tensor, index: Sequence[Size]) -> Scalar:
-    return lowering.element(tensor, index)
 
 
 def _merge(index: Sequence[Size], reduced: Sequence[Axis], places: Sequence[int]) -> list[Size]:
@@ -356,12 +381,12 @@ def _contraction(lowering: Lowering, node: Node, axes: tuple[Axis, ...], nodes: 
     operands = []
     for labels, tensor in ((left_labels, node.inputs[0]), (right_labels, node.inputs[1])):
         index = [of_atom(by_label[label]) for label in labels]
-        load = _read(lowering, tensor, index)
+        load = lowering.element(tensor, index)
         operands.append(load if isinstance(load, Load) else Load(tensor, index))
     return form.Contract(node.results, axes, reduced, operands[0], operands[1], nodes=nodes)
 
 
-def _inlined_nodes(lowering: Lowering, node: Node) -> tuple[Node, ...]:
+def _inlined_nodes(lowering: Lowering, node: Node, made: Collection[Tensor]) -> tuple[Node, ...]:
     """A root's node and the maps that are inlined into it."""
     found: dict[Node, None] = {}
     stack = [node]
@@ -371,6 +396,6 @@ def _inlined_nodes(lowering: Lowering, node: Node) -> tuple[Node, ...]:
             continue
         found[current] = None
         for tensor in current.inputs:
-            if tensor not in lowering.roots and not isinstance(tensor.node.op, Source):
+            if not isinstance(tensor.node.op, Source) and not lowering.is_loaded(tensor, made):
                 stack.append(tensor.node)
     return tuple(found)

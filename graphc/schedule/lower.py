@@ -7,15 +7,18 @@ Roots are
 * what must lie in memory: outputs of the graph, new values of variables, operands of loops and routines, and
   operands of contractions that are not strided views of something that lies there;
 * maps that would be computed again and again: read by several consumers, or read at the same place many times
-  (broadcasts, gathers), unless computing them costs less than keeping them;
+  (broadcasts, gathers), unless computing them costs less than keeping them: few operations, and no more to read than
+  the result itself (the sum of a residual connection reads two tensors, so it is kept and they are not);
 * maps whose inlined expression has grown too long.
 
 Rooting a map does not put it in memory: if all its readers join its kernel, it stays in a register or in scratch.
+Readers in other kernels compute a root again if it is *repeatable*: made of nothing of its own size, as random numbers
+are, so that computing it moves less memory than reading it. A dropout mask is thus never stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
@@ -27,6 +30,9 @@ from graphc.schedule.kernel import cost
 
 CHEAP = 4
 """Maps of at most this cost (in additions) are computed again rather than kept."""
+
+REPEATABLE = 200
+"""Maps that read nothing of their own size are computed again in each kernel up to this cost, as random numbers are."""
 
 LONGEST = 100
 """No inlined expression reads more than about this many tensors, in all its ops together."""
@@ -55,13 +61,18 @@ class Lowering:
         self.graph = graph
         self.consumers = graph.consumers()
         self.roots: set[Tensor] = set()
+        self.repeatable: set[Tensor] = set()
         self._cost: dict[Tensor, int] = {}
         self._length: dict[Tensor, int] = {}
+        self._reads: dict[Tensor, frozenset[Tensor]] = {}  # what an inlined element reads of the result's size or more
         self._needed = set(graph.outputs)
+        self._viewed = self._viewed_by_contractions()
         for node in graph.nodes:
             if isinstance(node.op, Map):
                 self._weigh(node)
                 if self._is_root(node):
+                    if not self._reads[node.result] and self._cost[node.result] <= REPEATABLE:
+                        self.repeatable.add(node.result)
                     self._take_root(node.result)
             else:
                 for tensor in node.results:
@@ -72,17 +83,35 @@ class Lowering:
             self.roots.add(tensor)
         self._cost[tensor] = 0
         self._length[tensor] = 0
+        self._reads[tensor] = frozenset([tensor])
+
+    def _viewed_by_contractions(self) -> set[Tensor]:
+        """Maps of which contractions read strided views: kept once, they need no copy for each view."""
+        found = set()
+        operands = {t for node in self.graph.nodes if isinstance(node.op, Contraction) for t in node.inputs}
+        for tensor in operands:
+            base = tensor
+            while isinstance(base.node.op, View) and len(base.node.inputs) == 1:
+                base = base.node.inputs[0]
+            if base is not tensor and isinstance(base.node.op, Map):
+                self.roots = {base}
+                if self._lies_in_memory(tensor):
+                    found.add(base)
+        self.roots = set()
+        return found
 
     def _weigh(self, node: Node) -> None:
         inputs = dict.fromkeys(node.inputs)
         own = 0 if isinstance(node.op, View) else own_cost(node)
         self._cost[node.result] = own + sum(self._cost[tensor] for tensor in inputs)
         self._length[node.result] = max(1, len(inputs)) + sum(self._length[tensor] for tensor in inputs)
+        read = frozenset[Tensor]().union(*(self._reads[tensor] for tensor in inputs))
+        self._reads[node.result] = frozenset(tensor for tensor in read if tensor.type.size == node.result.type.size)
 
     def _is_root(self, node: Node) -> bool:
         tensor = node.result
         readers = self.consumers[tensor]
-        if tensor in self._needed or self._length[tensor] > LONGEST:
+        if tensor in self._needed or tensor in self._viewed or self._length[tensor] > LONGEST:
             return True
         for reader in readers:
             if isinstance(reader.op, (Control, RowRoutine)):
@@ -91,8 +120,7 @@ class Lowering:
                 return True
         if len(readers) > 1 and any(isinstance(reader.op, Effect) for reader in readers):
             return True  # a new value that is also used: reading the variable again could come too late
-        cost = self._cost[tensor]
-        if cost <= CHEAP:
+        if self._cost[tensor] <= CHEAP and len(self._reads[tensor]) <= 1:
             return False
         uses = sum(2 if repeats(reader, tensor) else 1 for reader in readers)
         return uses > 1
@@ -101,13 +129,26 @@ class Lowering:
         axes = [Axis(size) for size in tensor.shape]
         return is_strided(self.inlined(tensor, [of_atom(axis) for axis in axes]), axes)
 
-    def element(self, tensor: Tensor, index: Sequence[Size]) -> Scalar:
-        """The element of a tensor: a load if it is a root or source, else its expression."""
-        if tensor in self.roots:
-            return Load(tensor, index)
-        return self.inlined(tensor, index)
+    def element(self, tensor: Tensor, index: Sequence[Size], made: Collection[Tensor] = ()) -> Scalar:
+        """The element of a tensor: a load if it is a root or source, else its expression.
 
-    def inlined(self, tensor: Tensor, index: Sequence[Size], memo: dict[object, Scalar] | None = None) -> Scalar:
+        A repeatable root is loaded only where it is ``made``, in the reader's own kernel.
+        """
+        if self.is_loaded(tensor, made):
+            return Load(tensor, index)
+        return self.inlined(tensor, index, made)
+
+    def is_loaded(self, tensor: Tensor, made: Collection[Tensor]) -> bool:
+        """Whether a kernel that makes some tensors loads another, rather than computing it again."""
+        return tensor in self.roots and (tensor in made or tensor not in self.repeatable)
+
+    def inlined(
+        self,
+        tensor: Tensor,
+        index: Sequence[Size],
+        made: Collection[Tensor] = (),
+        memo: dict[object, Scalar] | None = None,
+    ) -> Scalar:
         """The expression that computes an element of a map or source, whether it is a root or not."""
         node = tensor.node
         if isinstance(node.op, Source):
@@ -115,7 +156,7 @@ class Lowering:
                 return Literal(node["value"].reshape(())[()], tensor.dtype)
             return Load(tensor, index)
         if isinstance(node.op, Effect):  # an update's element is the element of the new value
-            return self.element(node.inputs[1], index)
+            return self.element(node.inputs[1], index, made)
         if not isinstance(node.op, Map):
             return Load(tensor, index)
         known: dict[object, Scalar] = {} if memo is None else memo
@@ -124,9 +165,8 @@ class Lowering:
             source = node.inputs[place]
             key = (source, tuple(at))
             if key not in known:
-                known[key] = (
-                    Load(source, at) if source in self.roots else self.inlined(source, at, known)
-                )
+                loaded = self.is_loaded(source, made)
+                known[key] = Load(source, at) if loaded else self.inlined(source, at, made, known)
             return known[key]
 
         return node.op.scalar(node, index, read)

@@ -163,6 +163,10 @@ class Context:
         """Whether a result is written to memory."""
         return tensor in self._stored
 
+    def is_scratch(self, tensor: Tensor) -> bool:
+        """Whether a result lies in a worker's own memory."""
+        return tensor in self._scratch
+
     def pointer(self, tensor: Tensor) -> str:
         """Name of the pointer to a tensor in memory or scratch."""
         found = self._scratch.get(tensor)

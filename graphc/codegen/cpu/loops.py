@@ -3,6 +3,9 @@
 **Collapsing.** Two adjacent loop axes ``(a, b)`` of extents ``(A, B)`` are one axis of extent ``A*B`` where every
 access moves as far for a step of ``a`` as for ``B`` steps of ``b``: contiguous data, or data that moves with
 neither. A chain of elementwise ops on contiguous tensors of any rank is thus one long loop.
+
+**Splitting** is the reverse, and comes first: an axis of extent ``A*B`` that is read as ``axis // B`` and ``axis % B``,
+as a reshape after a transpose does, becomes two, so that places are linear in each and the inner one is vector code.
 """
 
 from __future__ import annotations
@@ -12,13 +15,25 @@ from contextlib import ExitStack, contextmanager
 
 from graphc.codegen.cpu.expressions import Expressions
 from graphc.codegen.cpu.writer import Known, Writer
-from graphc.ir.symbolic import Atom, Axis, Size, coefficient, of_atom, product, substitute
+from graphc.ir.symbolic import (
+    Atom,
+    Axis,
+    Compound,
+    Size,
+    atoms_of,
+    coefficient,
+    exact_quotient,
+    floordiv,
+    of_atom,
+    product,
+    substitute,
+)
 
 ZERO = Known("0", 0)
 
 
 def collapse(axes: Sequence[Axis], offsets: Iterable[Size]) -> tuple[list[Axis], dict[Axis, Size]]:
-    """Merge adjacent axes where every access allows it.
+    """Split axes that are read by quotient and remainder, and merge adjacent ones where every access allows it.
 
     Parameters
     ----------
@@ -35,7 +50,9 @@ def collapse(axes: Sequence[Axis], offsets: Iterable[Size]) -> tuple[list[Axis],
         What stands for each axis that is gone, in these expressions.
     """
     pending = list(offsets)
-    renamed: dict[Axis, Size] = {axis: 0 for axis in axes if axis.extent == 1}
+    axes, renamed = _split(axes, pending)
+    pending = [replaced(size, renamed) for size in pending]
+    renamed |= {axis: 0 for axis in axes if axis.extent == 1}
     kept: list[Axis] = []
     for axis in axes:
         if axis in renamed:
@@ -49,6 +66,47 @@ def collapse(axes: Sequence[Axis], offsets: Iterable[Size]) -> tuple[list[Axis],
         renamed = {gone: replaced(size, change) for gone, size in renamed.items()} | change
         kept[-1] = merged
     return kept, renamed
+
+
+def _split(axes: Sequence[Axis], offsets: Sequence[Size]) -> tuple[list[Axis], dict[Axis, Size]]:
+    """Axes split where some offset divides them, and what stands for those that are gone."""
+    divisors: dict[Axis, set[int]] = {}
+    for size in offsets:
+        for atom in () if isinstance(size, int) else atoms_of(size):
+            if isinstance(atom, Compound) and atom.kind in ("floordiv", "mod"):
+                _note_divisor(atom, divisors)
+    parts: list[Axis] = []
+    renamed: dict[Axis, Size] = {}
+    for axis in axes:
+        extent, below, pieces = axis.extent, 1, []
+        for divisor in sorted(divisors.get(axis, ())):
+            if divisor % below == 0 and divisor > below and exact_quotient(extent, divisor) not in (None, 1):
+                pieces.append((Axis(divisor // below), below))
+                below = divisor
+        if not pieces:
+            parts.append(axis)
+            continue
+        pieces.append((Axis(floordiv(extent, below)), below))
+        parts += [piece for piece, _ in reversed(pieces)]
+        renamed[axis] = sum((of_atom(piece) * step for piece, step in pieces), start=0)
+    return parts, renamed
+
+
+def _note_divisor(atom: Compound, divisors: dict[Axis, set[int]]) -> None:
+    """The places where ``axis // a``, ``axis % a``, ``(axis // a) % b`` and so on cut an axis."""
+    steps: list[tuple[str, int]] = []
+    inner: Atom = atom
+    while isinstance(inner, Compound) and inner.kind in ("floordiv", "mod") and isinstance(inner.right, int):
+        steps.append((inner.kind, inner.right))
+        left = next((each for each in atoms_of(inner.left) if inner.left == of_atom(each)), None)
+        if left is None:
+            return
+        inner = left
+    if isinstance(inner, Axis):
+        unit = 1
+        for kind, step in reversed(steps):
+            divisors.setdefault(inner, set()).add(unit * step)
+            unit = unit * step if kind == "floordiv" else unit
 
 
 def _moves_as_one(outer: Axis, inner: Axis, offsets: Iterable[Size]) -> bool:

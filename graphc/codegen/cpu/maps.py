@@ -111,6 +111,6 @@ def write_body(context: Context, stages: Sequence[Stage]) -> None:
         values.append((stage, value))
     for stage, value in values:
         (tensor,) = stage.results
-        if context.is_stored(tensor):
+        if context.is_kept(tensor):
             context.writer.nodes = stage.nodes
             context.store(tensor, context.index_of(stage), value)

@@ -79,7 +79,7 @@ def emit(kernel: Kernel) -> KernelSource:
         write_accumulation(context)
     elif isinstance(first, Routine):
         write_routine(context)
-    elif isinstance(first, Contract):
+    elif any(isinstance(stage, Contract) for stage in kernel.stages):
         write_products(context)
     elif all(isinstance(stage, Map) and not stage.axes for stage in kernel.stages):
         write_maps(context)

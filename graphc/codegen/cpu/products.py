@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from graphc.codegen.cpu import formulas, rows
-from graphc.codegen.cpu.context import Context
+from graphc.codegen.cpu.context import Context, operand_tensors
 from graphc.codegen.cpu.loops import ZERO, collapse
 from graphc.codegen.cpu.maps import write_body
 from graphc.codegen.cpu.writer import Known
@@ -30,7 +30,7 @@ from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load, apply
 from graphc.ir.symbolic import Axis, Size, coefficient, floordiv, of_atom, product
 from graphc.ir.types import flat_offset, is_float
-from graphc.schedule.kernel import Contract, Kernel, Map, Reduce
+from graphc.schedule.kernel import Contract, Kernel, Map, Reduce, Stage, walk
 
 BLOCK_ROWS = 84
 """Rows of a block: whole register tiles of 14, 6 and 4 rows."""
@@ -76,15 +76,18 @@ class Plan:
 def with_compiled_products(kernel: Kernel) -> Kernel:
     """The kernel with every contraction that is not to be compiled calls rewritten as a sum of products.
 
-    Only a kernel's first stage calls the compiled contraction, and only on one float dtype and on operands that lie
-    in memory and are linear in every axis. Integers, bools and all others take the general path of reductions, and so
-    do dot products, which have neither rows nor columns to share loads among.
+    The compiled contraction takes one float dtype and operands that lie in memory or scratch and are linear in every
+    axis. Integers, bools and all others take the general path of reductions, and so do dot products, which have
+    neither rows nor columns to share loads among.
     """
-    first, *others = kernel.stages
-    stages = [_as_reduction(stage) if isinstance(stage, Contract) else stage for stage in others]
-    if isinstance(first, Contract) and (not _is_strided(kernel, first) or _is_dot(kernel, first)):
-        first = _as_reduction(first)
-    return replace(kernel, stages=(first, *stages))
+
+    def compiled(stage: Contract) -> bool:
+        return _is_strided(kernel, stage) and not _is_dot(kernel, stage)
+
+    return replace(kernel, stages=tuple(
+        _as_reduction(stage) if isinstance(stage, Contract) and not compiled(stage) else stage
+        for stage in kernel.stages
+    ))  # fmt: skip
 
 
 def _as_reduction(stage: Contract) -> Reduce:
@@ -109,10 +112,9 @@ def _is_dot(kernel: Kernel, stage: Contract) -> bool:
     return not any((coefficient(places[0], axis) == 0) != (coefficient(places[1], axis) == 0) for axis in axes)
 
 
-def _plan(
-    context: Context, stage: Contract, shared: Sequence[Axis], own: Sequence[Axis], reduced: Sequence[Axis]
-) -> Plan:
-    """Choose the axes of the calls."""
+def _plan(context: Context, stage: Contract, shared: Sequence[Axis]) -> Plan:
+    """Choose the axes of the calls among the shared ones and the stage's own, which it collapses."""
+    own, reduced = (_collapsed(context, stage, axes) for axes in (stage.axes, stage.reduced))
     left, right = stage.left, stage.right
     out = _logical(context, stage)
 
@@ -130,11 +132,21 @@ def _plan(
     return Plan(stage, left, right, m, n, k, loops, tuple(reduced[:-1]))
 
 
-class _Blocks:
-    """The blocks of C that workers share out."""
+def _collapsed(context: Context, stage: Contract, axes: Sequence[Axis]) -> list[Axis]:
+    """Some axes of a contraction, merged as far as its operands and its result allow."""
+    kept, renamed = collapse(axes, _places(context, stage, set()))
+    context.expressions.renamed.update(renamed)
+    return kept
 
-    def __init__(self, context: Context, plan: Plan, shared: Sequence[Axis]):
-        self.context, self.plan = context, plan
+
+class _Blocks:
+    """The blocks that workers share out: of C of the kernel's first contraction, as far as its axes are shared."""
+
+    def __init__(self, context: Context, stage: Contract, shared: Sequence[Axis]):
+        self.context = context
+        before = dict(context.expressions.renamed)
+        plan = _plan(context, stage, shared)
+        context.expressions.renamed = before
         tall = plan.n is not None and coefficient(context.flat(plan.right.tensor, plan.right.index), plan.n) != 1
         wide = plan.n is not None and (not isinstance(plan.n.extent, int) or plan.n.extent >= WIDE_FROM)
         self.m = _Cut(plan.m, TALL_BLOCK_ROWS if tall else BLOCK_ROWS) if plan.m in shared else None
@@ -143,15 +155,24 @@ class _Blocks:
         self.points = [axis for axis in shared if axis not in (plan.m, plan.n)]
         self.points += [cut.blocks for cut in self.cuts if cut.blocks.extent != 1]
 
-    def keep_in_scratch(self) -> None:
-        """Give the contraction's result a place that holds one block."""
-        stage = self.plan.stage
-        size = product(axis.extent for axis in stage.axes)
+    def plan_of(self, stage: Contract) -> Plan | None:
+        """How one call computes a block of a contraction; None if the block's cuts are no rows and columns of it."""
+        before = dict(self.context.expressions.renamed)
+        plan = _plan(self.context, stage, [cut.axis for cut in self.cuts])
+        fits = self.m is None or plan.m is self.m.axis
+        if fits and (self.n is None or plan.n is self.n.axis):
+            return plan
+        self.context.expressions.renamed = before
+        return None
+
+    def keep_in_scratch(self, tensor: Tensor, own: Sequence[Axis]) -> None:
+        """Give a result a place that holds one block."""
+        size = product(axis.extent for axis in own)
         steps: list[tuple[Axis, Size]] = []
         for cut in reversed(self.cuts):
             steps.append((cut.local, size))
             size = size * cut.size
-        self.context.keep(stage.result, stage.axes, tuple(steps), size)
+        self.context.keep(tensor, own, tuple(steps), size)
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -163,11 +184,17 @@ class _Blocks:
             yield
 
     @contextmanager
-    def at_start(self) -> Iterator[None]:
+    def at_start(self, plan: Plan) -> Iterator[None]:
         """The axes inside a call at the block's first element."""
         firsts = {cut.axis: cut.start for cut in self.cuts} | {cut.local: ZERO for cut in self.cuts}
-        inner = (self.plan.m, self.plan.n, self.plan.k)
-        with self.context.expressions.bound({axis: ZERO for axis in inner if axis is not None} | firsts):
+        with self.inside(plan), self.context.expressions.bound(firsts):
+            yield
+
+    @contextmanager
+    def inside(self, plan: Plan) -> Iterator[None]:
+        """The axes inside a call at their first places."""
+        inner = (plan.m, plan.n, plan.k)
+        with self.context.expressions.bound({axis: ZERO for axis in inner if axis is not None}):
             yield
 
     @contextmanager
@@ -215,53 +242,112 @@ class _Cut:
 
 
 def write_products(context: Context) -> None:
-    """Print a kernel whose first stage is a contraction that the compiled one can do."""
-    first, *others = context.kernel.stages
-    assert isinstance(first, Contract)
+    """Print a kernel with contractions that the compiled one can do."""
+    stages = context.kernel.stages
+    segments = _segments(stages)
+    crossing = _crossing(context, segments)
+    groups = {}
+    for segment in segments:
+        if not isinstance(segment[0], Contract):
+            groups[segment[0]] = rows.group_stages(context, segment)
+            rows.keep_results(context, groups[segment[0]], apart=crossing)
     expressions = context.expressions
-    groups = rows.group_stages(context, others)
-    rows.keep_results(context, groups)
-    shared, renamed = collapse(context.kernel.axes, context.accesses(others) + _places(context, first))
+    offsets = context.accesses([stage for stage in stages if not isinstance(stage, Contract)])
+    offsets += [place for stage in stages for place in _places(context, stage, crossing)]
+    shared, renamed = collapse(context.kernel.axes, offsets)
     expressions.renamed.update(renamed)
-    before = dict(expressions.renamed)
-    own, renamed = collapse(first.axes, _places(context, first))
-    expressions.renamed.update(renamed)
-    reduced, renamed = collapse(first.reduced, _places(context, first))
-    expressions.renamed.update(renamed)
-    plan = _plan(context, first, shared, own, reduced)
-    blocks = _Blocks(context, plan, shared)
-    if not context.is_stored(first.result):
-        blocks.keep_in_scratch()
+    blocks = _Blocks(context, next(stage for stage in stages if isinstance(stage, Contract)), shared)
+    for stage in stages:
+        for tensor in stage.results:
+            if tensor in crossing:
+                blocks.keep_in_scratch(tensor, stage.axes)
     with blocks.opened():
-        context.writer.nodes = first.nodes
-        context.writer.comment(formulas.stage_formula(context, first))
-        with context.loops.over(plan.loops), blocks.at_start():
+        for segment in segments:
+            before = dict(context.registers)
+            if isinstance(segment[0], Contract):
+                _write_contraction(context, segment[0], blocks)
+            else:
+                _write_others(context, segment, groups[segment[0]], blocks)
+            context.registers = before
+
+
+def _segments(stages: Sequence[Stage]) -> list[list[Stage]]:
+    """Contractions, each by itself, and what lies between them: parts that follow each other on a whole block."""
+    segments: list[list[Stage]] = []
+    for stage in stages:
+        if isinstance(stage, Contract) or not segments or isinstance(segments[-1][0], Contract):
+            segments.append([stage])
+        else:
+            segments[-1].append(stage)
+    return segments
+
+
+def _crossing(context: Context, segments: Sequence[Sequence[Stage]]) -> set[Tensor]:
+    """Results that are not stored and that another segment reads: a block of each is kept in scratch."""
+    maker = {t: place for place, segment in enumerate(segments) for stage in segment for t in stage.results}
+    read = {
+        tensor
+        for place, segment in enumerate(segments)
+        for stage in segment
+        for tensor in operand_tensors(stage.scalars())
+        if maker.get(tensor, place) != place
+    }
+    return {tensor for tensor in read if not context.is_stored(tensor)}
+
+
+def _write_contraction(context: Context, stage: Contract, blocks: _Blocks) -> None:
+    """A contraction of a whole block by one call; if the block's rows are not its rows, a call for each of them."""
+    before = dict(context.expressions.renamed)
+    context.writer.nodes = stage.nodes
+    context.writer.comment(formulas.stage_formula(context, stage))
+    plan = blocks.plan_of(stage)
+    if plan is not None:
+        with context.loops.over(plan.loops), blocks.at_start(plan):
             _write_call(context, plan, blocks)
-        expressions.renamed = before
-        if others:
-            maps_alone = all(isinstance(stage, Map) and not stage.axes for stage in others)
-            with blocks.over_elements(maps_alone):
-                if maps_alone:
-                    write_body(context, others)
-                else:
-                    for group in groups:
-                        rows.write_group(context, group)
+    else:
+        with blocks.over_elements(False):
+            plan = _plan(context, stage, ())
+            with context.loops.over(plan.loops), blocks.inside(plan):
+                _write_call(context, plan, None)
+    context.expressions.renamed = before
 
 
-def _places(context: Context, stage: Contract) -> list[Size]:
-    """Offsets in the operands and in the result, the latter as if it were stored."""
-    operands = [context.flat(load.tensor, load.index) for load in (stage.left, stage.right)]
-    return [*operands, _logical(context, stage)]
+def _write_others(
+    context: Context, stages: Sequence[Stage], groups: Sequence[Sequence[Stage]], blocks: _Blocks
+) -> None:
+    """Maps, reductions and scans on each element of a block."""
+    maps_alone = all(isinstance(stage, Map) and not stage.axes for stage in stages)
+    with blocks.over_elements(maps_alone):
+        if maps_alone:
+            write_body(context, stages)
+        else:
+            for group in groups:
+                rows.write_group(context, group)
 
 
-def _logical(context: Context, stage: Contract) -> Size:
+def _places(context: Context, stage: Stage, crossing: set[Tensor]) -> list[Size]:
+    """Offsets, as if all lay in memory row-major, of what has no place yet, and of all that contractions touch."""
+    found: list[Size] = []
+    for part in walk(*stage.scalars()):
+        if isinstance(part, Load) and (isinstance(stage, Contract) or part.tensor in crossing):
+            found.append(context.expressions.rename(flat_offset(part.tensor.shape, part.index)))
+    if isinstance(stage, Contract) or any(tensor in crossing for tensor in stage.results):
+        found.append(_logical(context, stage))
+    return found
+
+
+def _logical(context: Context, stage: Stage) -> Size:
     """Offset in the result as a row-major array."""
     return context.expressions.rename(flat_offset(stage.result.shape, context.index_of(stage)))
 
 
-def _write_call(context: Context, plan: Plan, blocks: _Blocks) -> None:
-    """The call that computes a block, in a loop where there are several reduced axes."""
+def _write_call(context: Context, plan: Plan, blocks: _Blocks | None) -> None:
+    """The call that computes a block, in a loop where there are several reduced axes.
+
+    Without ``blocks`` no axis of the call is cut.
+    """
     expressions, writer, stage = context.expressions, context.writer, plan.stage
+    cuts = {cut.axis: cut for cut in blocks.cuts} if blocks else {}
     with ExitStack() as stack:
         again, depth = "0", expressions.named(plan.k.extent).text if plan.k else "1"
         for axis in plan.sums:  # one round even over nothing, with depth 0, to write the zeros
@@ -274,28 +360,37 @@ def _write_call(context: Context, plan: Plan, blocks: _Blocks) -> None:
             again = variable if again == "0" else f"{again} + {variable}"
         left, right = (context.flat(load.tensor, load.index) for load in (plan.left, plan.right))
         out = context.flat(stage.result, context.index_of(stage))
-        row = blocks.m.local if blocks.m and not context.is_stored(stage.result) else plan.m
         dtype = stage.result.dtype.name
         operands = [
-            f"{dtype}_product", *_matrix(context, plan.left.tensor, left, (plan.m, plan.k)),
-            *_matrix(context, plan.right.tensor, right, (plan.k, plan.n)),
-            *_matrix(context, stage.result, out, (row,)),
-            _length(context, plan.m, blocks.m), _length(context, plan.n, blocks.n), depth, again,
+            f"{dtype}_product", *_matrix(context, plan.left.tensor, left, (plan.m, plan.k), cuts),
+            *_matrix(context, plan.right.tensor, right, (plan.k, plan.n), cuts),
+            *_matrix(context, stage.result, out, (plan.m,), cuts),
+            _length(context, plan.m, cuts), _length(context, plan.n, cuts), depth, again,
         ]  # fmt: skip
         context.micro_kernel(dtype)
         writer.line(f"contract({', '.join(operands)})")
 
 
-def _matrix(context: Context, tensor: Tensor, place: Size, axes: Sequence[Axis | None]) -> list[str]:
-    """A matrix as arguments of the call: pointer to its first element, then the strides of some axes."""
+def _matrix(
+    context: Context, tensor: Tensor, place: Size, axes: Sequence[Axis | None], cuts: dict[Axis, _Cut]
+) -> list[str]:
+    """A matrix as arguments of the call: pointer to its first element, then the strides of some axes.
+
+    What lies in scratch holds one block, and moves with the places in the block instead of the cut axes.
+    """
     first = context.expressions.size(place).text
-    strides = [coefficient(place, axis) if axis is not None else 1 for axis in axes]
-    texts = [context.expressions.size(1 if stride is None else stride).text for stride in strides]
+    strides: list[Size] = []
+    for axis in axes:
+        if axis in cuts and context.is_scratch(tensor):
+            axis = cuts[axis].local
+        stride = coefficient(place, axis) if axis is not None else 1
+        strides.append(1 if stride is None else stride)
     pointer = context.pointer(tensor)
+    texts = [context.expressions.size(stride).text for stride in strides]
     return [pointer if first == "0" else f"offset({pointer}, {first})", *texts]
 
 
-def _length(context: Context, axis: Axis | None, cut: _Cut | None) -> str:
-    if cut is not None:
-        return cut.length.text
+def _length(context: Context, axis: Axis | None, cuts: dict[Axis, _Cut]) -> str:
+    if axis in cuts:
+        return cuts[axis].length.text
     return context.expressions.named(axis.extent).text if axis is not None else "1"

@@ -14,7 +14,7 @@ Values without axes of their own are registers. A result that only its own loop 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from graphc.codegen.cpu import columns, formulas
@@ -91,8 +91,8 @@ def _joins(context: Context, stage: Stage, group: Sequence[Stage]) -> bool:
     return True
 
 
-def keep_results(context: Context, groups: Sequence[Sequence[Stage]]) -> None:
-    """Give scratch to results with axes that another group reads."""
+def keep_results(context: Context, groups: Sequence[Sequence[Stage]], apart: Collection[Tensor] = ()) -> None:
+    """Give scratch to results with axes that another group reads, except those that are kept ``apart``."""
     readers: dict[Tensor, set[int]] = {}
     for place, group in enumerate(groups):
         for stage in group:
@@ -101,7 +101,7 @@ def keep_results(context: Context, groups: Sequence[Sequence[Stage]]) -> None:
     for place, group in enumerate(groups):
         for stage in group:
             for tensor in stage.results:
-                if stage.axes and readers.get(tensor, set()) - {place}:
+                if stage.axes and tensor not in apart and readers.get(tensor, set()) - {place}:
                     context.keep(tensor, stage.axes)
 
 
