@@ -8,7 +8,7 @@ Roots are visited in topological order, and kernels are kept in a list that is a
    element it reads of what that kernel makes lies *at the same point* of the first ``p`` axes (the read's index
    begins with just these loop variables). The kernel's shared axes shrink to ``p``.
 3. Otherwise it may join the latest kernel from ``h`` on that runs over the same domain (a sibling: the updates of
-   an optimizer's state, say).
+   an optimizer's state, say), if that is small enough for what will follow the root there.
 4. Otherwise it starts a kernel.
 
 Scalars that depend on sources alone (a learning rate, one over the batch size) gather in a *prelude*, the first
@@ -56,6 +56,10 @@ SMALL_WORK = 4096
 
 MOST_NODES = 100
 """Graph nodes a kernel may hold; compile time grows with statements."""
+
+MOST_SIBLINGS = 50
+"""Nodes a kernel may hold when a root joins that reads nothing of it: room is left for what will read that root, so
+that an optimizer's update is not cut in two."""
 
 WIDEST_ROW = 1024
 """A contraction's own columns, when row-wise stages follow it, must fit scratch."""
@@ -224,7 +228,8 @@ class _Fuser:
 
     def _shared(self, group: Group, stage: Stage, shape: tuple[Size, ...]) -> int | None:
         """How many leading axes the group and a new stage can share; None if they should stay apart."""
-        if group.size + len(stage.nodes) > MOST_NODES:
+        related = any(load.tensor in group.made for load in _loads(stage))
+        if group.size + len(stage.nodes) > (MOST_NODES if related else MOST_SIBLINGS):
             return None
         shared = 0
         while shared < min(len(group.extents), len(shape)) and group.extents[shared] == shape[shared]:

@@ -34,6 +34,9 @@ CHEAP = 4
 REPEATABLE = 200
 """Maps that read nothing of their own size are computed again in each kernel up to this cost, as random numbers are."""
 
+STATE_WORDS = 2
+"""Elements of a random state, which every random number is made of."""
+
 LONGEST = 100
 """No inlined expression reads more than about this many tensors, in all its ops together."""
 
@@ -64,7 +67,7 @@ class Lowering:
         self.repeatable: set[Tensor] = set()
         self._cost: dict[Tensor, int] = {}
         self._length: dict[Tensor, int] = {}
-        self._reads: dict[Tensor, frozenset[Tensor]] = {}  # what an inlined element reads of the result's size or more
+        self._reads: dict[Tensor, frozenset[Tensor]] = {}  # what inlined elements read, each element of it about once
         self._needed = set(graph.outputs)
         self._viewed = self._viewed_by_contractions()
         for node in graph.nodes:
@@ -105,8 +108,8 @@ class Lowering:
         own = 0 if isinstance(node.op, View) else own_cost(node)
         self._cost[node.result] = own + sum(self._cost[tensor] for tensor in inputs)
         self._length[node.result] = max(1, len(inputs)) + sum(self._length[tensor] for tensor in inputs)
-        read = frozenset[Tensor]().union(*(self._reads[tensor] for tensor in inputs))
-        self._reads[node.result] = frozenset(tensor for tensor in read if tensor.type.size == node.result.type.size)
+        spread = [self._reads[tensor] for tensor in inputs if reads_once(node, tensor)]
+        self._reads[node.result] = frozenset[Tensor]().union(*spread)
 
     def _is_root(self, node: Node) -> bool:
         tensor = node.result
@@ -178,6 +181,14 @@ def own_cost(node: Node) -> int:
     assert isinstance(node.op, Map)
     dummies = node.op.scalar(node, axes, lambda place, at: Load(node.inputs[place], at))
     return max(0, cost(dummies) - len(node.inputs))
+
+
+def reads_once(reader: Node, tensor: Tensor) -> bool:
+    """Whether a map moves each element of an input to about one place; a broadcast moves it to many."""
+    if reader.op.name == "concat":
+        return True
+    shared_by_all = tensor.type.size == STATE_WORDS and reader.result.type.size != STATE_WORDS
+    return not shared_by_all and not repeats(reader, tensor)
 
 
 def repeats(reader: Node, tensor: Tensor) -> bool:
