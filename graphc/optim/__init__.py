@@ -177,7 +177,8 @@ class Adam(Optimizer):
         m = self.beta1 * first + (1 - self.beta1) * gradient
         v = self.beta2 * second + (1 - self.beta2) * gradient * gradient
         exponent = ops.cast(count, variable.dtype)
-        m_hat = m / (1 - self.beta1**exponent)
-        v_hat = v / (1 - self.beta2**exponent)
-        step = self.rate(variable, count) * m_hat / (ops.sqrt(v_hat) + self.eps)
+        # The corrections are scalars: as factors they cost a multiplication an element, not a division.
+        rate = self.rate(variable, count) / (1 - self.beta1**exponent)
+        v_hat = v * (1 / (1 - self.beta2**exponent))
+        step = rate * m / (ops.sqrt(v_hat) + self.eps)
         return [ops.assign(first, m), ops.assign(second, v), ops.assign(variable, variable - step)]

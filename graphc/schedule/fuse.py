@@ -41,7 +41,7 @@ from graphc.ir.op import (
 from graphc.ir.scalar import Load, Scalar
 from graphc.ir.symbolic import Axis, Size, atoms_of, of_atom, product
 from graphc.schedule import kernel as form
-from graphc.schedule.kernel import Kernel, Stage, walk
+from graphc.schedule.kernel import Kernel, Stage
 from graphc.schedule.loops import layout_of
 from graphc.schedule.lower import Lowering
 
@@ -68,25 +68,31 @@ LARGEST_TILE = 16384
 """Elements of a result at one point of the shared axes, where contractions follow each other on tiles in scratch."""
 
 
+class Pool:
+    """Loop variables, one for each place of results' shapes and extent: all stages of all kernels take theirs here."""
+
+    def __init__(self) -> None:
+        self._axes: dict[tuple[int, Size], Axis] = {}
+
+    def axis(self, place: int, extent: Size) -> Axis:
+        """The loop variable for a place of results' shapes."""
+        return self._axes.setdefault((place, extent), Axis(extent))
+
+    def axes(self, shape: Sequence[Size]) -> tuple[Axis, ...]:
+        """Loop variables over a shape."""
+        return tuple(self.axis(place, extent) for place, extent in enumerate(shape))
+
+
 @dataclass
 class Group:
     """A kernel that is still growing."""
 
     extents: tuple[Size, ...]
-    pool: dict[tuple[int, Size], Axis] = field(default_factory=dict)
     stages: list[tuple[Stage, tuple[Axis, ...]]] = field(default_factory=list)
     made: dict[Tensor, Stage] = field(default_factory=dict)
     size: int = 0
     closed: bool = False
     batched: bool = False  # has a second contraction: it is one of many small kernels, each on a tile
-
-    def axis(self, place: int, extent: Size) -> Axis:
-        """The loop variable for a place of results' shapes, the same for all stages."""
-        return self.pool.setdefault((place, extent), Axis(extent))
-
-    def axes(self, shape: Sequence[Size]) -> tuple[Axis, ...]:
-        """Loop variables over a shape."""
-        return tuple(self.axis(place, extent) for place, extent in enumerate(shape))
 
     @property
     def has_contraction(self) -> bool:
@@ -139,6 +145,7 @@ class _Fuser:
         self.graph = graph
         self.lowering = Lowering(graph)
         self.outputs = set(graph.outputs)
+        self.pool = Pool()
         self.groups: list[Group | Loop] = [Group(())]  # the prelude
         self.home: dict[Tensor, int] = {}
         self.domains: dict[tuple[Size, ...], int] = {}
@@ -170,29 +177,27 @@ class _Fuser:
 
     def _place(self, node: Node) -> None:
         shape = node.results[0].shape
-        fresh = Group(shape)
-        stage = build_stage(self.lowering, node, fresh)
-        latest = max((self.home.get(load.tensor, -1) for load in _loads(stage)), default=-1)
+        alone = build_stage(self.lowering, node, self.pool)
+        latest = max((self.home.get(load.tensor, -1) for load in alone.loads), default=-1)
         for candidate in self._candidates(node, shape, latest):
             group = self.groups[candidate]
             assert isinstance(group, Group)
-            stage = build_stage(self.lowering, node, group)
+            stage = alone
+            if not self.lowering.repeatable.isdisjoint(group.made):
+                stage = build_stage(self.lowering, node, self.pool, group.made)
             shared = self._shared(group, stage, shape)
             if shared is not None:
                 group.extents = group.extents[:shared]
-                self._add(candidate, stage, group.axes(shape))
+                self._add(candidate, stage, shape)
                 return
+        group = Group(shape)
         if isinstance(node.op, (IndexedAccumulation, RowRoutine)):
-            fresh.closed = True
-            if isinstance(node.op, IndexedAccumulation):
-                fresh.extents = ()
-            else:
-                fresh.extents = shape[:-1]
+            group.closed = True
+            group.extents = () if isinstance(node.op, IndexedAccumulation) else shape[:-1]
         elif isinstance(node.op, AxisScan):
-            fresh.extents = shape[: node["axis"]]
-        self.groups.append(fresh)
-        stage = build_stage(self.lowering, node, fresh)
-        self._add(len(self.groups) - 1, stage, fresh.axes(shape))
+            group.extents = shape[: node["axis"]]
+        self.groups.append(group)
+        self._add(len(self.groups) - 1, alone, shape)
 
     def _candidates(self, node: Node, shape: tuple[Size, ...], latest: int) -> list[int]:
         if isinstance(node.op, (IndexedAccumulation, RowRoutine)):
@@ -214,10 +219,10 @@ class _Fuser:
         group = self.groups[max(places)] if places else None
         return max(places) if isinstance(group, Group) and not group.closed else None
 
-    def _add(self, place: int, stage: Stage, axes: tuple[Axis, ...]) -> None:
+    def _add(self, place: int, stage: Stage, shape: tuple[Size, ...]) -> None:
         group = self.groups[place]
         assert isinstance(group, Group)
-        group.stages.append((stage, axes))
+        group.stages.append((stage, self.pool.axes(shape)))
         group.size += len(stage.nodes)
         group.batched |= isinstance(stage, form.Contract) and len(group.stages) > 1
         for tensor in stage.results:
@@ -228,7 +233,7 @@ class _Fuser:
 
     def _shared(self, group: Group, stage: Stage, shape: tuple[Size, ...]) -> int | None:
         """How many leading axes the group and a new stage can share; None if they should stay apart."""
-        related = any(load.tensor in group.made for load in _loads(stage))
+        related = any(load.tensor in group.made for load in stage.loads)
         if group.size + len(stage.nodes) > (MOST_NODES if related else MOST_SIBLINGS):
             return None
         shared = 0
@@ -236,11 +241,11 @@ class _Fuser:
             shared += 1
         if isinstance(stage, form.Scan):
             shared = min(shared, stage.axes.index(stage.scanned))
-        for load in _loads(stage):
+        for load in stage.loads:
             if load.tensor in group.made:
                 aligned = 0
                 for place, extent in enumerate(shape[:shared]):
-                    if load.index[place] != of_atom(group.axis(place, extent)):
+                    if load.index[place] != of_atom(self.pool.axis(place, extent)):
                         break
                     aligned += 1
                 shared = min(shared, aligned)
@@ -256,7 +261,7 @@ class _Fuser:
         if shared == 0 and not small:
             return False
         if isinstance(stage, form.Contract):
-            return _is_batched(group, stage, shape[:shared]) and self._fits(group, shape, shared, LARGEST_TILE)
+            return _is_batched(stage, self.pool.axes(shape[:shared])) and self._fits(group, shape, shared, LARGEST_TILE)
         if group.has_contraction:
             limit = LARGEST_TILE if group.batched else WIDEST_ROW
             return shared >= 1 and self._fits(group, shape, shared, limit)
@@ -276,7 +281,7 @@ class _Fuser:
                     found.setdefault(tensor, set()).add(place)
             else:
                 for stage, _ in group.stages:
-                    for load in _loads(stage):
+                    for load in stage.loads:
                         found.setdefault(load.tensor, set()).add(place)
         return found
 
@@ -294,18 +299,14 @@ class _Fuser:
             if read.isdisjoint(stage.results):
                 continue  # an empty tensor, say, that a concatenation does not read
             stages.insert(0, replace(stage, axes=axes[shared:]))
-            read.update(load.tensor for load in _loads(stage))
+            read.update(load.tensor for load in stage.loads)
         stored = tuple(
             tensor
             for stage in stages
             for tensor in stage.results
             if tensor in needed or isinstance(stage, (form.Accumulate, form.Routine))
         )
-        return Kernel(group.axes(group.extents), tuple(stages), stored)
-
-
-def _loads(stage: Stage) -> list[Load]:
-    return [part for part in walk(*stage.scalars()) if isinstance(part, Load)]
+        return Kernel(self.pool.axes(group.extents), tuple(stages), stored)
 
 
 def _small(group: Group, stage: Stage) -> bool:
@@ -317,13 +318,12 @@ def _small(group: Group, stage: Stage) -> bool:
     return isinstance(total, int) and total <= SMALL_WORK
 
 
-def _is_batched(group: Group, stage: form.Contract, shared: Sequence[Size]) -> bool:
+def _is_batched(stage: form.Contract, shared: Sequence[Axis]) -> bool:
     """Whether a contraction is one of many small ones: both its operands move with a shared axis.
 
     A contraction that all points share one operand of needs its own cut into blocks to be fast.
     """
-    axes = group.axes(shared)
-    return any(all(uses(load, axis) for load in (stage.left, stage.right)) for axis in axes)
+    return any(all(uses(load, axis) for load in (stage.left, stage.right)) for axis in shared)
 
 
 def uses(load: Load, axis: Axis) -> bool:
@@ -331,24 +331,24 @@ def uses(load: Load, axis: Axis) -> bool:
     return any(axis in atoms_of(size) for size in load.index if not isinstance(size, int))
 
 
-def build_stage(lowering: Lowering, node: Node, group: Group) -> Stage:
-    """The stage that computes a root's node, over the group's loop variables.
+def build_stage(lowering: Lowering, node: Node, pool: Pool, made: Collection[Tensor] = ()) -> Stage:
+    """The stage that computes a root's node, in a kernel that makes some tensors already.
 
     Its ``axes`` are all axes of the result; those that the kernel comes to share are cut off at the end.
     """
     result = node.results[0]
-    axes = group.axes(result.shape)
+    axes = pool.axes(result.shape)
     index = [of_atom(axis) for axis in axes]
     op = node.op
-    nodes = _inlined_nodes(lowering, node, group.made)
+    nodes = _inlined_nodes(lowering, node, made)
 
     def read(place: int, at: Sequence[Size]) -> Scalar:
-        return lowering.element(node.inputs[place], at, group.made)
+        return lowering.element(node.inputs[place], at, made)
 
     if isinstance(op, (Map, Effect)):
-        return form.Map(node.results, axes, lowering.inlined(result, index, group.made), nodes=nodes)
+        return form.Map(node.results, axes, lowering.inlined(result, index, made), nodes=nodes)
     if isinstance(op, Reduction):
-        reduced = tuple(group.axis(place, node.inputs[0].shape[place]) for place in node["axes"])
+        reduced = tuple(pool.axis(place, node.inputs[0].shape[place]) for place in node["axes"])
         reduced = tuple(Axis(axis.extent) if axis in axes else axis for axis in reduced)
         value = read(0, _merge(index, reduced, node["axes"]))
         return form.Reduce(node.results, axes, reduced, op.combine, value, nodes=nodes)

@@ -55,6 +55,11 @@ class Stage:
         """The expressions that the stage evaluates."""
         raise NotImplementedError
 
+    @cached_property
+    def loads(self) -> tuple[Load, ...]:
+        """What the stage reads, those parts of its expressions that are loads, each once."""
+        return tuple(part for part in walk(*self.scalars()) if isinstance(part, Load))
+
     def loop_axes(self) -> tuple[Axis, ...]:
         """All axes the stage loops over beyond the shared ones."""
         return self.axes
