@@ -2,6 +2,7 @@
 """Set graphc up in ``.venv`` and run it; needs nothing but Python 3.11 or newer.
 
     python3 run.py                        train the handwritten-digits example
+    python3 run.py profile [OPTIONS]      show where the time of a training step of that example goes
     python3 run.py test [PYTEST OPTIONS]  lint, check types and layers, run the tests (what CI runs)
 
 The environment is made once and made again when it is broken.  The package is installed in it, editable, whenever
@@ -93,16 +94,20 @@ def main(arguments: list[str]) -> int:
     """Set up what the command needs, run it, return its exit status."""
     if sys.version_info < (3, 11):
         sys.exit(f"run.py: graphc needs Python 3.11 or newer; this is {sys.version.split()[0]} ({sys.executable})")
-    if arguments and arguments[0] != "test":
+    command = arguments[0] if arguments else "train"
+    if arguments and command not in ("profile", "test"):
         print(__doc__)
-        return 0 if arguments[0] in ("-h", "--help") else 2
-    testing = bool(arguments)
+        return 0 if command in ("-h", "--help") else 2
     ensure_environment()
-    ensure_installed(TEST_EXTRAS if testing else RUN_EXTRAS)
-    if testing:
+    ensure_installed(TEST_EXTRAS if command == "test" else RUN_EXTRAS)
+    if command == "test":
         return test(arguments[1:])
-    say("training the example examples/digits_mlp.py")
-    return run(str(Path("examples") / "digits_mlp.py"))
+    example = str(Path("examples") / "digits_mlp.py")
+    if command == "profile":
+        say(f"profiling a training step of the example {example}")
+        return run(example, "--profile", *arguments[1:])
+    say(f"training the example {example}")
+    return run(example)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ op by op in NumPy), with nothing else of the session's running meanwhile.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from graphc.runtime.executable import Executable
 from graphc.schedule.memory import MemoryPlan
 
 if TYPE_CHECKING:
+    from graphc.profile.report import Profile
     from graphc.session import Session
 
 Array = NDArray[Any]
@@ -122,7 +124,21 @@ class Program:
     def _run(self, feeds: Mapping[Tensor, Any]) -> list[Any]:
         return self._step([feeds[tensor] for tensor in self.inputs])
 
-    def _step(self, values: Sequence[Any]) -> list[Any]:
+    def _run_profiled(self, feeds: Mapping[Tensor, Any]) -> tuple[list[Any], Profile]:
+        """A step whose kernels are timed, and what they took."""
+        from graphc.profile.report import profile_of
+
+        if self.source is None:
+            raise SessionError(
+                "profile: expected a session of backend 'compiled', got 'reference', which has no kernels",
+                hint="open the session without backend=",
+            )
+        with self.session._lock:  # nothing may run between the step and the reading of its times
+            start = time.perf_counter_ns()
+            values = self._step([feeds[tensor] for tensor in self.inputs], timed=True)
+            return values, profile_of(self._executable, time.perf_counter_ns() - start)
+
+    def _step(self, values: Sequence[Any], timed: bool = False) -> list[Any]:
         session = self.session
         arrays, sizes = self._feeder(values)
         for node, size in self._never_empty:
@@ -138,8 +154,8 @@ class Program:
                 if self._expanded is not None:
                     return self._run_reference(arrays, sizes)
                 if session.check_numerics:
-                    return self._run_checked(arrays, sizes)
-                return self._executable.run(arrays, sizes)
+                    return self._run_checked(arrays, sizes, timed)
+                return self._executable.run(arrays, sizes, timed)
             finally:
                 session._in_step = False
 
@@ -192,11 +208,11 @@ class Program:
                 found[node.result] = self.session._random_state.copy()
         return found
 
-    def _run_checked(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:
+    def _run_checked(self, arrays: Sequence[Array], sizes: Mapping[str, int], timed: bool) -> list[Any]:
         """Run, look for NaN and infinity, and if there is one restore the variables and find its first node."""
         session = self.session
         restore = self._snapshot()
-        outputs = self._executable.run(arrays, sizes)
+        outputs = self._executable.run(arrays, sizes, timed)
         written = [session._variables[node.inputs[0]] for node in self.graph.effects]
         shown = [value for value in outputs if value is not None] + written
         if all(np.isfinite(value).all() for value in shown if value.dtype.kind == "f"):

@@ -21,12 +21,13 @@ from graphc.codegen.cpu import contraction, jit
 from graphc.codegen.emit import Source
 from graphc.codegen.source import KernelId, MicroKernel, Scratch, Status
 from graphc.errors import GraphcError
-from graphc.ir.node import Tensor
+from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
 from graphc.ir.symbolic import evaluate, names_of
 from graphc.runtime.failures import index_error
 from graphc.runtime.memory import Arena, aligned_words
 from graphc.runtime.table import Call, Cell, Commit, Copy, EndLoop, Entry, Loop, Patch, Table
+from graphc.runtime.timing import Timer
 from graphc.runtime.workers import Workers
 from graphc.schedule.fuse import Loop as LoopStep
 from graphc.schedule.fuse import Step
@@ -74,6 +75,7 @@ class Bound:
     feeds: dict[Tensor, tuple[NDArray[np.int64], NDArray[np.int64]]]
     outputs: list[NDArray[np.generic] | None]
     arena: Arena
+    timer: Timer | None = None
 
 
 class Executable:
@@ -117,6 +119,7 @@ class Executable:
         self._body_leaves(random_state)
         self._addresses, self._micro_kernels = self._load(on_event)
         self._bound: dict[tuple[int, ...], Bound] = {}
+        self._timed: tuple[tuple[int, ...], Bound] | None = None
         self._names = sorted({name for tensor in self.feeds for size in tensor.shape for name in names_of(size)})
         self._plan: MemoryPlan | None = None
         self._room: Mapping[str, int] = {}
@@ -151,7 +154,9 @@ class Executable:
         )
         return addresses, {micro: contraction.address(micro.dtype, on_event) for micro in needed}
 
-    def run(self, arrays: Sequence[NDArray[np.generic]], sizes: Mapping[str, int]) -> list[NDArray[np.generic] | None]:
+    def run(
+        self, arrays: Sequence[NDArray[np.generic]], sizes: Mapping[str, int], timed: bool = False
+    ) -> list[NDArray[np.generic] | None]:
         """One step.
 
         Parameters
@@ -160,6 +165,8 @@ class Executable:
             A C-contiguous array a feed, of its dtype and shape.
         sizes : mapping of str to int
             Values of the named dims.
+        timed : bool
+            Walk a table with stamps; :attr:`timer` then tells what its entries took.
 
         Returns
         -------
@@ -172,7 +179,7 @@ class Executable:
             If a kernel failed; every variable is as it was.
         """
         key = tuple(sizes[name] for name in self._names)
-        bound = self._bound.get(key)
+        bound = self._bound.get(key) if not timed else self._with_timer(key, sizes)
         if bound is None:
             bound = self._bind(sizes)
             if len(self._bound) >= MOST_BOUND:
@@ -194,12 +201,37 @@ class Executable:
         """The plan in force; None before the first run."""
         return self._plan
 
-    def _bind(self, sizes: Mapping[str, int]) -> Bound:
+    @property
+    def timer(self) -> Timer:
+        """Of the last timed run.
+
+        Raises
+        ------
+        GraphcError
+            If there was none since memory was last laid out anew.
+        """
+        if self._timed is None or self._timed[1].timer is None:
+            raise GraphcError("no step of this program has been timed")
+        return self._timed[1].timer
+
+    @property
+    def timed_sizes(self) -> dict[str, int]:
+        """Values of the named dims in the last timed run."""
+        return {} if self._timed is None else dict(zip(self._names, self._timed[0], strict=True))
+
+    def _with_timer(self, key: tuple[int, ...], sizes: Mapping[str, int]) -> Bound:
+        """The table with stamps for some sizes, cleared; kept until other sizes are timed."""
+        if self._timed is None or self._timed[0] != key:
+            self._timed = (key, self._bind(sizes, timed=True))
+        self.timer.clear()
+        return self._timed[1]
+
+    def _bind(self, sizes: Mapping[str, int], timed: bool = False) -> Bound:
         exact = self._make_plan(sizes)
         if self._plan is None or not self._plan.serves(exact):
             self._replan(exact, sizes)
         assert self._plan is not None
-        return _Binder(self, self._plan, self._arena, sizes).bind()
+        return _Binder(self, self._plan, self._arena, sizes).bind(timed)
 
     def _replan(self, exact: MemoryPlan, sizes: Mapping[str, int]) -> None:
         """Get another arena, with headroom if that can be had; the first is exact."""
@@ -209,6 +241,7 @@ class Executable:
             rooms = [{n: wider[n] if size > self._room[n] else self._room[n] for n, size in sizes.items()}, wider]
         # what is at stake is forgotten first: an error or interrupt from here on leaves no plan without its arena
         self._bound.clear()
+        self._timed = None
         self._plan, self._arena = None, Arena(0)
         for room in rooms:
             candidate = self._make_plan(room)
@@ -263,25 +296,35 @@ class _Binder:
         self.moving: dict[Tensor, Moving] = {}
         self.fixed: dict[Tensor, int] = {t: array.ctypes.data for t, array in executable._fixed.items()}
         self.traffic = _Traffic()
+        self.purposes: dict[Entry, Kernel | Node] = {}  # what calls and copies are for
         for node in self.schedule.graph.effects:
             if node.result in self.schedule.in_place:
                 self.fixed[node.result] = self.fixed[node.inputs[0]]
 
-    def bind(self) -> Bound:
+    def bind(self, timed: bool = False) -> Bound:
         entries = self._entries(self.schedule.steps, committing=True)
         late = [node for node in self.schedule.graph.effects if node.result not in self.schedule.in_place]
         if self.schedule.graph.effects and not any(isinstance(entry, Commit) for entry in entries):
             entries.append(Commit())
         for node in late:
             to, source = self._cell(node.inputs[0]), self._cell(node.result)
-            entries.append(Copy(to, source, evaluate(node.result.type.bytes, self.sizes)))
-        table = Table(entries, counter=self.executable._counter, status=self.status)
+            entries.append(self._copy(node, to, source, evaluate(node.result.type.bytes, self.sizes)))
+        timer = Timer(entries, self.purposes, self.executable.workers.count) if timed else None
+        walked = entries if timer is None else timer.entries
+        table = Table(walked, counter=self.executable._counter, status=self.status)
         feeds = {
             tensor: (np.array([w for w, _ in cells], np.int64), np.array([o for _, o in cells], np.int64))
             for tensor, cells in self.feed_cells.items()
             if cells
         }
-        return Bound(table, self.words, feeds, [self._view(t) for t in self.schedule.graph.outputs], self.arena)
+        outputs = [self._view(tensor) for tensor in self.schedule.graph.outputs]
+        return Bound(table, self.words, feeds, outputs, self.arena, timer)
+
+    def _copy(self, node: Node, to: Cell, source: Cell, nbytes: int) -> Copy:
+        """A copy that belongs to a node: an assign, or a scan."""
+        entry = Copy(to, source, nbytes)
+        self.purposes[entry] = node
+        return entry
 
     def _count_words(self, steps: Sequence[Step], depth: int = 0) -> int:
         """Words that buffers and sizes take; in loops, a cell that moves takes one more for its base, a loop out."""
@@ -358,13 +401,15 @@ class _Binder:
             number = self.executable._numbers[kernel]
             self.words[word] = number if isinstance(size, KernelId) else evaluate(size, self.sizes)
         everyone = evaluate(kernel.work, self.sizes) >= PARALLEL_WORK and self.executable.workers.count > 1
-        return Call(
+        entry = Call(
             self.executable._addresses[source.text],
             self.words[first : first + len(source.arguments)],
             self.words[dims : dims + max(1, len(source.sizes))],
             everyone=everyone,
             barrier=self._needs_barrier(kernel, everyone),
         )
+        self.purposes[entry] = kernel
+        return entry
 
     def _place(self, tensor: Tensor) -> _Bytes:
         """Bytes that a tensor takes, for finding out who waits for whom."""
@@ -414,9 +459,9 @@ class _Binder:
                 self._move_at(carry.before, patches, home, step, parity=True)
                 self._move_at(carry.after, patches, home + step, -step, parity=True)
                 start, stop = self._literal(home), self._literal(home + (length % 2) * step)
-            entries.append(Copy(start, self._cell(carry.initial), size))
+            entries.append(self._copy(loop.node, start, self._cell(carry.initial), size))
             if carry.final in stored:
-                finals.append(Copy(self._cell(carry.final), stop, size))
+                finals.append(self._copy(loop.node, self._cell(carry.final), stop, size))
         for formal, outer in layout.slices:
             size = evaluate(formal.type.bytes, self.sizes)
             self._move(formal, patches, outer, size, reverse=layout.reverse)

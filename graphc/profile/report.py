@@ -1,0 +1,373 @@
+"""Profiles: for each kernel of a step its time, bytes, operations, share of the limit, and the user's lines.
+
+The *limit* of a kernel is the time below which this machine cannot do its work (the roofline model): the larger of its
+operations at the peak rate of multiply-adds and its bytes at the streaming rate, both as measured by
+:mod:`graphc.profile.limits` for as many workers as the kernel had, and counted by :mod:`graphc.profile.costs`. Its
+share of the limit is that time over the time it took.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import median as middle
+from typing import Any
+
+from graphc.errors import GraphcError
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node, Tensor
+from graphc.ir.op import View
+from graphc.ir.symbolic import evaluate
+from graphc.ir.types import format_shape
+from graphc.profile.costs import Cost, cost_of, stage_cost
+from graphc.profile.limits import Limits, limits
+from graphc.profile.table import format_profile
+from graphc.runtime.executable import Executable
+from graphc.runtime.table import Copy
+from graphc.runtime.timing import Event, Interval, stamp_ns
+from graphc.schedule.fuse import Loop, Step
+from graphc.schedule.kernel import Kernel
+from graphc.schedule.report import format_kernel, tensor_names, user_lines
+
+
+@dataclass(frozen=True)
+class KernelProfile:
+    """What one kernel, or one copy, did in a step; sums over all its calls where it stands in a loop.
+
+    Attributes
+    ----------
+    number : int or None
+        Its number in the schedule's text and in dumps; None for a copy.
+    name : str
+        The ops it computes.
+    formulas : tuple of str
+        What it computes, as in the schedule's text.
+    stored : tuple of str
+        Types of what it stores, with the sizes of the run: ``float32[64, 256]``.
+    lines : tuple of str
+        The user's lines that it comes from, the first few.
+    line_shares : dict of str to float
+        Every such line's part of the time; the stages share by their operations, the lines of a stage evenly.
+    calls : int
+    workers : int
+        1, or all of the session's if it is shared.
+    time_us : float
+        Microseconds of all calls, from the first worker's start to the last one's end.
+    busy_us : tuple of float
+        Microseconds that each worker spent in the kernel.
+    operations, read_bytes, written_bytes : int
+        What it must do at least; see :mod:`graphc.profile.costs`.
+    arithmetic_us, memory_us : float
+        Microseconds that the operations and the bytes take at the machine's limits.
+    """
+
+    number: int | None
+    name: str
+    formulas: tuple[str, ...]
+    stored: tuple[str, ...]
+    lines: tuple[str, ...]
+    line_shares: dict[str, float]
+    calls: int
+    workers: int
+    time_us: float
+    busy_us: tuple[float, ...]
+    operations: int
+    read_bytes: int
+    written_bytes: int
+    arithmetic_us: float
+    memory_us: float
+
+    @property
+    def bytes(self) -> int:
+        """Bytes read and written."""
+        return self.read_bytes + self.written_bytes
+
+    @property
+    def limit_us(self) -> float:
+        """Microseconds that the machine needs at least."""
+        return max(self.arithmetic_us, self.memory_us)
+
+    @property
+    def bound(self) -> str:
+        """Which limit is the nearer: ``"arithmetic"`` or ``"memory"``."""
+        return "arithmetic" if self.arithmetic_us > self.memory_us else "memory"
+
+    @property
+    def share_of_limit(self) -> float:
+        """The least time over the time taken; 0 for what is too short to be timed."""
+        return self.limit_us / self.time_us if self.time_us else 0.0
+
+    @property
+    def balance(self) -> float:
+        """What part of the time its workers were busy, all together; the rest is waking and waiting."""
+        return sum(self.busy_us) / (self.workers * self.time_us) if self.time_us else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, and what follows from them, in types that JSON knows."""
+        derived = ("bytes", "limit_us", "bound", "share_of_limit", "balance")
+        return asdict(self) | {name: getattr(self, name) for name in derived}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of a step went; made by ``session.run(..., profile=True)``. Print it for a table.
+
+    Attributes
+    ----------
+    kernels : tuple of KernelProfile
+        In order of execution, copies of variables and of loops' carries among them.
+    step_us : float
+        Microseconds of the whole call: feeds, kernels, control, outputs.
+    steps : int
+        1; or of how many profiles this one is the median.
+    sizes : dict of str to int
+        Values of the named dims.
+    workers : int
+        Workers of the session.
+    timer_ns : int
+        What the clock itself takes in an interval; it is subtracted from all times.
+    limits : tuple of Limits
+        What the machine can do with one worker, and with all.
+    events : tuple of Event
+        The calls one by one; of very long steps the first.
+    """
+
+    kernels: tuple[KernelProfile, ...]
+    step_us: float
+    steps: int
+    sizes: dict[str, int]
+    workers: int
+    timer_ns: int
+    limits: tuple[Limits, ...]
+    events: tuple[Event, ...] = field(default=(), repr=False)
+
+    @property
+    def kernels_us(self) -> float:
+        """Microseconds of all kernels and copies."""
+        return sum(kernel.time_us for kernel in self.kernels)
+
+    @property
+    def limit_us(self) -> float:
+        """Microseconds that the machine needs at least for all kernels, one after another."""
+        return sum(kernel.limit_us for kernel in self.kernels)
+
+    @property
+    def operations(self) -> int:
+        """Operations of the step."""
+        return sum(kernel.operations for kernel in self.kernels)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that all kernels read and write."""
+        return sum(kernel.bytes for kernel in self.kernels)
+
+    def by_line(self) -> dict[str, float]:
+        """Microseconds by the user's line, the most first; ``""`` for kernels that come from none."""
+        found: dict[str, float] = {}
+        for kernel in self.kernels:
+            for line, share in (kernel.line_shares or {"": 1.0}).items():
+                found[line] = found.get(line, 0.0) + share * kernel.time_us
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def table(self, most: int | None = None) -> str:
+        """The profile as text: kernels by time, the slowest first, then the user's lines.
+
+        Parameters
+        ----------
+        most : int, optional
+            Kernels and lines to show; all if not given.
+        """
+        return format_profile(self, most)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the events, in types that JSON knows."""
+        return {
+            "step_us": self.step_us,
+            "kernels_us": self.kernels_us,
+            "limit_us": self.limit_us,
+            "steps": self.steps,
+            "sizes": self.sizes,
+            "workers": self.workers,
+            "timer_ns": self.timer_ns,
+            "limits": [asdict(known) for known in self.limits],
+            "kernels": [kernel.to_json() for kernel in self.kernels],
+            "by_line": self.by_line(),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write a trace for Perfetto or ``chrome://tracing``, with :meth:`to_json` in its ``otherData``.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        GraphcError
+            If it can't be written.
+        """
+        begin = self.events[0].begin if self.events else 0
+        trace = [
+            {
+                "name": self.kernels[event.number].name,
+                "ph": "X",
+                "ts": (event.begin - begin) / 1e3,
+                "dur": (event.end - event.begin) / 1e3,
+                "pid": 0,
+                "tid": 0,
+                "args": {"lines": self.kernels[event.number].lines, "stored": self.kernels[event.number].stored},
+            }
+            for event in self.events
+        ]
+        path = Path(path)
+        try:
+            path.write_text(json.dumps({"traceEvents": trace, "otherData": self.to_json()}), encoding="utf-8")
+        except OSError as error:
+            raise GraphcError(f"profile: {str(path)!r} can't be written: {error.strerror or error}") from error
+        return path
+
+
+def median(profiles: Sequence[Profile]) -> Profile:
+    """One profile of several steps: each time is the median over the steps; the events are the last step's.
+
+    Parameters
+    ----------
+    profiles : sequence of Profile
+        Of the same program at the same sizes.
+
+    Raises
+    ------
+    GraphcError
+        If there are none, or they are of different programs or sizes.
+    """
+    if not profiles:
+        raise GraphcError("profile: expected at least one profile to take the median of, got none")
+    last = profiles[-1]
+    work = [[(k.number, k.name, k.operations, k.bytes, k.workers) for k in profile.kernels] for profile in profiles]
+    if any(other != work[-1] for other in work) or any(profile.sizes != last.sizes for profile in profiles):
+        raise GraphcError("profile: expected profiles of one program at the same sizes, got different ones")
+    kernels = []
+    for same in zip(*(profile.kernels for profile in profiles), strict=True):
+        busy = tuple(middle(times) for times in zip(*(kernel.busy_us for kernel in same), strict=True))
+        kernels.append(replace(same[-1], time_us=middle(kernel.time_us for kernel in same), busy_us=busy))
+    step_us = middle(profile.step_us for profile in profiles)
+    return replace(last, kernels=tuple(kernels), step_us=step_us, steps=sum(profile.steps for profile in profiles))
+
+
+def profile_of(executable: Executable, step_ns: int) -> Profile:
+    """The profile of the last timed step.
+
+    Parameters
+    ----------
+    executable : Executable
+        Whose last run was timed; no other may be under way.
+    step_ns : int
+        What the whole step took.
+    """
+    workers, sizes = executable.workers, executable.timed_sizes
+    known = {count: limits(workers, count) for count in (1, workers.count)}
+    reporter = _Reporter(executable, sizes, known)
+    return Profile(
+        kernels=tuple(reporter.report(interval) for interval in executable.timer.intervals()),
+        step_us=step_ns / 1e3,
+        steps=1,
+        sizes=dict(sizes),
+        workers=workers.count,
+        timer_ns=stamp_ns(),
+        limits=tuple(known.values()),
+        events=tuple(executable.timer.events()),
+    )
+
+
+class _Reporter:
+    """Makes records of intervals."""
+
+    def __init__(self, executable: Executable, sizes: dict[str, int], known: dict[int, Limits]):
+        self.executable, self.sizes, self.known = executable, sizes, known
+        self.numbers = {kernel: number for number, kernel in enumerate(executable.kernels)}
+        self.names = _names(executable.schedule.graph, executable.schedule.steps)
+
+    def report(self, interval: Interval) -> KernelProfile:
+        """The record of one kernel or copy."""
+        if isinstance(interval.entry, Copy):
+            return self._record(interval, self._copy_cost(interval.entry), **self._copy_words(interval.what))
+        return self._record(interval, cost_of(interval.what, self.sizes), **self._kernel_words(interval.what))
+
+    def _record(self, interval: Interval, cost: Cost, **words: Any) -> KernelProfile:
+        workers = len(interval.worker_ns)
+        known = self.known[workers]
+        calls = interval.calls
+        return KernelProfile(
+            **words,
+            calls=calls,
+            workers=workers,
+            time_us=interval.ns / 1e3,
+            busy_us=tuple(ns / 1e3 for ns in interval.worker_ns),
+            operations=calls * cost.operations,
+            read_bytes=calls * cost.read_bytes,
+            written_bytes=calls * cost.written_bytes,
+            arithmetic_us=calls * known.arithmetic_s(cost) * 1e6,
+            memory_us=calls * known.memory_s(cost.bytes) * 1e6,
+        )
+
+    def _kernel_words(self, kernel: Kernel) -> dict[str, Any]:
+        return {
+            "number": self.numbers[kernel],
+            "name": _name(kernel),
+            "formulas": tuple(format_kernel(kernel, self.names, self.executable.schedule)),
+            "stored": tuple(self._type(tensor) for tensor in kernel.stored),
+            "lines": tuple(user_lines(node.origin for node in kernel.nodes)),
+            "line_shares": self._line_shares(kernel),
+        }
+
+    def _copy_words(self, node: Node) -> dict[str, Any]:
+        lines = tuple(user_lines([node.origin]))
+        stored = tuple(self._type(tensor) for tensor in node.results[:1] if node.op.name == "assign")
+        return {
+            "number": None,
+            "name": f"copy ({node.op.name})",
+            "formulas": (),
+            "stored": stored,
+            "lines": lines,
+            "line_shares": dict.fromkeys([str(replace(node.origin, derived=""))] if lines else [], 1.0),
+        }
+
+    @staticmethod
+    def _copy_cost(entry: Copy) -> Cost:
+        nbytes = entry.nbytes if isinstance(entry.nbytes, int) else entry.nbytes.value
+        return Cost(read_bytes=nbytes, written_bytes=nbytes)
+
+    def _type(self, tensor: Tensor) -> str:
+        shape = tuple(evaluate(size, self.sizes) for size in tensor.shape)
+        return f"{tensor.dtype.name}{format_shape(shape)}"
+
+    def _line_shares(self, kernel: Kernel) -> dict[str, float]:
+        weights: dict[str, float] = {}
+        for stage in kernel.stages:
+            lines = {str(replace(n.origin, derived="")) for n in stage.nodes if n.origin.filename}
+            weight = max(1, stage_cost(kernel, stage, self.sizes).operations)
+            for line in sorted(lines):
+                weights[line] = weights.get(line, 0.0) + weight / len(lines)
+        total = sum(weights.values())
+        return {line: weight / total for line, weight in weights.items()}
+
+
+def _name(kernel: Kernel) -> str:
+    """Names of the ops, those that only say where elements lie left out where there are others."""
+    computing = [node for node in kernel.nodes if not isinstance(node.op, View)]
+    return " ".join(dict.fromkeys(node.op.name for node in computing or kernel.nodes))
+
+
+def _names(graph: Graph, steps: Sequence[Step]) -> dict[Tensor, str]:
+    """Names of all tensors, those of loops' bodies as in the schedule's text."""
+    found = tensor_names(graph)
+    for step in steps:
+        if isinstance(step, Loop):
+            found |= {tensor: f"body.{name}" for tensor, name in _names(step.body, step.steps).items()}
+    return found
