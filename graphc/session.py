@@ -183,9 +183,12 @@ class Session:
         flat, rebuild = flatten(fetches)
         if not isinstance(feeds, Mapping):
             raise FeedError(f"feeds: expected a mapping from placeholders to arrays, got {type(feeds).__name__}")
-        if profile:
-            values, found = self._program(flat, feeds)._run_profiled(feeds)
-            return rebuild(values), found
+        if profile is not False:
+            if not isinstance(profile, (bool, np.bool_)):
+                raise SessionError(f"run: expected profile=True or False, got {profile!r}")
+            if profile:
+                values, found = self._program(flat, feeds)._run_profiled(feeds)
+                return rebuild(values), found
         return rebuild(self._program(flat, feeds)._run(feeds))
 
     def prepare(self, fetches: Any, feeds: Iterable[Tensor] = ()) -> Program:

@@ -108,6 +108,7 @@ def _peak(workers: Workers, everyone: bool, dtype: str) -> float:
 
 def _streams(workers: Workers, count: int) -> list[tuple[int, float]]:
     largest = min(LARGEST, 4 * _last_cache(), (available_bytes() or LARGEST) // 4)
+    largest = max(largest, STEP * SMALLEST * count)  # two footprints at least, where memory is next to none
     memory = aligned_words(largest // at.WORD)
     memory[:] = 0  # so that every page is there
     sizes = [SMALLEST * count]

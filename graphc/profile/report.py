@@ -9,6 +9,7 @@ share of the limit is that time over the time it took.
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,13 +21,12 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import View
 from graphc.ir.symbolic import evaluate
-from graphc.ir.types import format_shape
 from graphc.profile.costs import Cost, cost_of, stage_cost
 from graphc.profile.limits import Limits, limits
 from graphc.profile.table import format_profile
 from graphc.runtime.executable import Executable
-from graphc.runtime.table import Copy
-from graphc.runtime.timing import Event, Interval, stamp_ns
+from graphc.runtime.table import Call, Copy
+from graphc.runtime.timing import Event, Interval, Timer, stamp_ns
 from graphc.schedule.fuse import Loop, Step
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.report import format_kernel, tensor_names, user_lines
@@ -270,50 +270,72 @@ def profile_of(executable: Executable, step_ns: int) -> Profile:
     step_ns : int
         What the whole step took.
     """
-    workers, sizes = executable.workers, executable.timed_sizes
+    workers, timer = executable.workers, executable.timer
     known = {count: limits(workers, count) for count in (1, workers.count)}
-    reporter = _Reporter(executable, sizes, known)
+    intervals = timer.intervals()
+    if timer not in _descriptions:
+        describe = _Describer(executable, known)
+        _descriptions[timer] = tuple(describe(interval) for interval in intervals)
+    described = zip(_descriptions[timer], intervals, strict=True)
     return Profile(
-        kernels=tuple(reporter.report(interval) for interval in executable.timer.intervals()),
+        kernels=tuple(_measured(one_call, interval) for one_call, interval in described),
         step_us=step_ns / 1e3,
         steps=1,
-        sizes=dict(sizes),
+        sizes=executable.timed_sizes,
         workers=workers.count,
         timer_ns=stamp_ns(),
         limits=tuple(known.values()),
-        events=tuple(executable.timer.events()),
+        events=tuple(timer.events()),
     )
 
 
-class _Reporter:
-    """Makes records of intervals."""
+_descriptions: weakref.WeakKeyDictionary[Timer, tuple[KernelProfile, ...]] = weakref.WeakKeyDictionary()
+"""What the entries of a timed table do in one call, without times: the same for all its steps, and slow to make."""
 
-    def __init__(self, executable: Executable, sizes: dict[str, int], known: dict[int, Limits]):
-        self.executable, self.sizes, self.known = executable, sizes, known
+
+def _measured(one_call: KernelProfile, interval: Interval) -> KernelProfile:
+    """The record of a kernel's calls in one step."""
+    calls = interval.calls
+    return replace(
+        one_call,
+        calls=calls,
+        time_us=interval.ns / 1e3,
+        busy_us=tuple(ns / 1e3 for ns in interval.worker_ns),
+        operations=calls * one_call.operations,
+        read_bytes=calls * one_call.read_bytes,
+        written_bytes=calls * one_call.written_bytes,
+        arithmetic_us=calls * one_call.arithmetic_us,
+        memory_us=calls * one_call.memory_us,
+    )
+
+
+class _Describer:
+    """Makes the records of one call each, in which times are 0."""
+
+    def __init__(self, executable: Executable, known: dict[int, Limits]):
+        self.executable, self.sizes, self.known = executable, executable.timed_sizes, known
         self.numbers = {kernel: number for number, kernel in enumerate(executable.kernels)}
         self.names = _names(executable.schedule.graph, executable.schedule.steps)
 
-    def report(self, interval: Interval) -> KernelProfile:
+    def __call__(self, interval: Interval) -> KernelProfile:
         """The record of one kernel or copy."""
-        if isinstance(interval.entry, Copy):
-            return self._record(interval, self._copy_cost(interval.entry), **self._copy_words(interval.what))
-        return self._record(interval, cost_of(interval.what, self.sizes), **self._kernel_words(interval.what))
-
-    def _record(self, interval: Interval, cost: Cost, **words: Any) -> KernelProfile:
-        workers = len(interval.worker_ns)
-        known = self.known[workers]
-        calls = interval.calls
+        entry, what = interval.entry, interval.what
+        if isinstance(entry, Copy):
+            cost, words = self._copy_cost(entry), self._copy_words(what)
+        else:
+            cost, words = cost_of(what, self.sizes), self._kernel_words(what)
+        workers = self.executable.workers.count if isinstance(entry, Call) and entry.everyone else 1
         return KernelProfile(
             **words,
-            calls=calls,
+            calls=1,
             workers=workers,
-            time_us=interval.ns / 1e3,
-            busy_us=tuple(ns / 1e3 for ns in interval.worker_ns),
-            operations=calls * cost.operations,
-            read_bytes=calls * cost.read_bytes,
-            written_bytes=calls * cost.written_bytes,
-            arithmetic_us=calls * known.arithmetic_s(cost) * 1e6,
-            memory_us=calls * known.memory_s(cost.bytes) * 1e6,
+            time_us=0.0,
+            busy_us=(),
+            operations=cost.operations,
+            read_bytes=cost.read_bytes,
+            written_bytes=cost.written_bytes,
+            arithmetic_us=self.known[workers].arithmetic_s(cost) * 1e6,
+            memory_us=self.known[workers].memory_s(cost.bytes) * 1e6,
         )
 
     def _kernel_words(self, kernel: Kernel) -> dict[str, Any]:
@@ -344,8 +366,7 @@ class _Reporter:
         return Cost(read_bytes=nbytes, written_bytes=nbytes)
 
     def _type(self, tensor: Tensor) -> str:
-        shape = tuple(evaluate(size, self.sizes) for size in tensor.shape)
-        return f"{tensor.dtype.name}{format_shape(shape)}"
+        return f"{tensor.dtype.name}[{', '.join(str(evaluate(size, self.sizes)) for size in tensor.shape)}]"
 
     def _line_shares(self, kernel: Kernel) -> dict[str, float]:
         weights: dict[str, float] = {}

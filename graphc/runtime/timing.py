@@ -148,7 +148,7 @@ class Timer:
         lines = self._records.reshape(-1, self._lines, at.RECORD_WORDS)
         for entry, record in zip(self._timed, lines[: len(self._timed)], strict=True):
             calls = int(record[0, at.RECORD_COUNT])
-            shared = bool(record[1:, at.RECORD_COUNT].any())
+            shared = isinstance(entry, Call) and entry.everyone
             own = calls * stamp_ns()
             ns = max(0, int(record[0, at.RECORD_TOTAL]) - own * (2 if shared else 1))
             each = tuple(max(0, int(line[at.RECORD_TOTAL]) - own) for line in record[1:]) if shared else (ns,)
