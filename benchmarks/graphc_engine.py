@@ -4,8 +4,8 @@
     python benchmarks/graphc_engine.py WORKLOAD [--threads N] [--seconds S]
 
 The same work (forward, backward, Adam, softmax cross-entropy, float32, inputs in memory), the same windows and the same
-JSON line as peers.py; `first_s` is building the graph, compiling and the first step, without imports.  The batch is a
-named dim, as in any user's program, so the compiler does not know its size.
+JSON line as peers.py; `first_s` is building the graph, compiling and the first step, without imports.  The graphs are
+those of workloads.py.
 """
 
 from __future__ import annotations
@@ -17,24 +17,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from workloads import WORKLOADS
 
 import graphc
-from graphc import nn, optim
-
-BATCH = {"tiny": 32, "mlp": 64, "mlp-large": 512}
-SIZES = {"tiny": [2, 16, 16, 2], "mlp": [784, 256, 128, 10], "mlp-large": [784, 1024, 1024, 10]}
-
-
-def mlp(workload: str) -> tuple[graphc.Tensor, graphc.Tensor, graphc.Tensor]:
-    """Declare the network; return its input, its labels and the loss."""
-    first, *widths = SIZES[workload]
-    activation = graphc.tanh if workload == "tiny" else graphc.relu
-    layers: list = []
-    for width in widths:
-        layers += [nn.Dense(width), activation]
-    x = graphc.placeholder("x", ("batch", first), "float32")
-    labels = graphc.placeholder("labels", ("batch",), "int64")
-    return x, labels, nn.softmax_cross_entropy(nn.Sequential(*layers[:-1])(x), labels).mean()
+from graphc import optim
 
 
 def measure(step: Callable[[], object], seconds: float) -> tuple[float, float]:
@@ -57,24 +43,22 @@ def measure(step: Callable[[], object], seconds: float) -> tuple[float, float]:
 def main() -> None:
     processors = os.cpu_count() or 1
     parser = argparse.ArgumentParser(description="Time one training step of graphc.")
-    parser.add_argument("workload", choices=list(SIZES))
+    parser.add_argument("workload", choices=list(WORKLOADS))
     parser.add_argument("--threads", type=int, default=processors)
     parser.add_argument("--seconds", type=float, default=2.0)
     args = parser.parse_args()
     if args.threads < processors:
         os.sched_setaffinity(0, range(args.threads))
 
-    rng = np.random.default_rng(0)
-    sizes = SIZES[args.workload]
-    images = rng.normal(size=(BATCH[args.workload], sizes[0])).astype("float32")
-    targets = rng.integers(0, sizes[-1], BATCH[args.workload])
+    workload = WORKLOADS[args.workload]
+    inputs, targets = workload.batch(np.random.default_rng(0), "float32")
 
     start = time.perf_counter()
-    x, labels, loss = mlp(args.workload)
+    x, labels, loss = workload.declare("float32")
     fetches = [loss, optim.Adam(1e-3).minimize(loss)]
     with graphc.Session(threads=args.threads, seed=0) as session:
         built = time.perf_counter() - start
-        feeds = {x: images, labels: targets}
+        feeds = {x: inputs, labels: targets}
         first, best = measure(lambda: session.run(fetches, feeds), args.seconds)
     row = {
         "engine": "graphc",

@@ -1,7 +1,10 @@
 """Layers, activations, losses and initializers for neural networks."""
 
 from graphc.nn import initializers
-from graphc.nn.layers import Dense, Dropout, Layer, Sequential
+from graphc.nn.attention import MultiHeadAttention, TransformerBlock, scaled_dot_product_attention
+from graphc.nn.embedding import Embedding, PositionEmbedding
+from graphc.nn.layers import Dense, Dropout, Layer, Sequential, dropout
+from graphc.nn.normalization import LayerNorm, layer_norm
 from graphc.ops.composite import (
     gelu,
     leaky_relu,
@@ -15,7 +18,8 @@ from graphc.ops.composite import (
 from graphc.ops.elementwise import relu, sigmoid, softplus, tanh
 
 __all__ = [
-    "Dense", "Dropout", "Layer", "Sequential", "gelu", "initializers", "leaky_relu", "log_softmax",
-    "mean_squared_error", "relu", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy",
-    "softplus", "tanh",
+    "Dense", "Dropout", "Embedding", "Layer", "LayerNorm", "MultiHeadAttention", "PositionEmbedding", "Sequential",
+    "TransformerBlock", "dropout", "gelu", "initializers", "layer_norm", "leaky_relu", "log_softmax",
+    "mean_squared_error", "relu", "scaled_dot_product_attention", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax",
+    "softmax_cross_entropy", "softplus", "tanh",
 ]  # fmt: skip

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphc import ops
 from graphc import random as graphc_random
 from graphc.errors import DTypeError, GraphError, ShapeError
@@ -51,7 +53,7 @@ class Layer:
                     found += part.variables
         return list(dict.fromkeys(found))
 
-    def __call__(self, x: Any, *, training: bool = False) -> Tensor:
+    def __call__(self, x: Any, *, training: bool = False, **options: Any) -> Tensor:
         """Build the layer's graph on a tensor.
 
         Parameters
@@ -59,6 +61,8 @@ class Layer:
         x : Tensor
         training : bool
             Whether this graph is for training.
+        **options
+            What ``forward`` takes besides, such as the ``mask`` of an attention.
         """
         if "_built" not in vars(self):
             raise GraphError(f"{type(self).__name__}: expected its __init__ to call super().__init__()")
@@ -66,7 +70,7 @@ class Layer:
         if not self._built:
             self.build(x)
             self._built = True
-        return self.forward(x, training)
+        return self.forward(x, training, **options)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r}: {len(self.variables)} variables>"
@@ -84,6 +88,63 @@ class Layer:
         made = ops.variable(initializer, name=label, shape=tuple(shape), dtype=dtype, _auto=not self.named)
         self._own.append(made)
         return made
+
+    def name_part(self, part: str, layer: Layer) -> None:
+        """Put this layer's path before that of a layer it is made of, unless that has variables or a name already."""
+        if not layer._built and not layer.named:
+            layer.path = f"{self.path}/{part}"
+            layer.named = self.named
+
+
+def static_sizes(name: str, x: Tensor, count: int) -> tuple[int, ...]:
+    """The last ``count`` sizes of a layer's input, which its variables take their shapes from.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        If one is a named dim or there are fewer axes; if the input is no float.
+    """
+    sizes = tuple(size for size in x.shape[max(0, x.ndim - count) :] if not isinstance(size, Dim))
+    if len(sizes) < count:
+        wanted = "a static last axis" if count == 1 else f"{count} static last axes"
+        raise ShapeError(f"{name}: expected {wanted}, got shape {format_shape(x.shape)}", operands=(x,))
+    if not is_float(x.dtype):
+        raise DTypeError(f"{name}: expected float32 or float64, got {x.type}", operands=(x,))
+    return sizes
+
+
+def require_count(name: str, what: str, value: Any) -> int:
+    """A whole number of at least 1, or a GraphError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise GraphError(f"{name}: expected a positive {what}, got {value!r}")
+    return int(value)
+
+
+def require_rate(name: str, rate: Any) -> float:
+    """A probability of dropping below 1, or a GraphError."""
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate < 1:
+        raise GraphError(f"{name}: expected 0 <= rate < 1, got {rate!r}")
+    return float(rate)  # NumPy's float64 is not weak and would widen float32
+
+
+def dropout(x: Any, rate: float) -> Tensor:
+    """Each element 0 with probability ``rate``, else divided by ``1 - rate``; :class:`Dropout` without the switch.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+    rate : float
+        ``0 <= rate < 1``.
+
+    Returns
+    -------
+    Tensor
+    """
+    x, rate = as_tensor(x), require_rate("dropout", rate)
+    if rate == 0:
+        return x
+    kept = graphc_random.bernoulli(1 - rate, x.shape)
+    return ops.where(kept, x * (1 / (1 - rate)), 0.0)
 
 
 class Dense(Layer):
@@ -115,22 +176,18 @@ class Dense(Layer):
         name: str | None = None,
     ):
         super().__init__(name)
-        if isinstance(units, bool) or not isinstance(units, int) or units < 1:
-            raise GraphError(f"Dense: expected a positive number of units, got {units!r}")
+        require_count("Dense", "number of units", units)
         if activation is not None and not callable(activation):
             raise GraphError(
                 f"Dense: expected a function as activation, got {activation!r}",
                 hint="only the units of the result are given; those of the input are known at the first call",
             )
-        self.units, self.activation, self.use_bias = units, activation, use_bias
+        self.units, self.activation, self.use_bias = int(units), activation, use_bias
         self.kernel_initializer, self.bias_initializer = kernel_initializer, bias_initializer
 
     def build(self, x: Tensor) -> None:
-        if x.ndim == 0 or isinstance(x.shape[-1], Dim):
-            raise ShapeError(f"Dense: expected a static last axis, got shape {format_shape(x.shape)}", operands=(x,))
-        if not is_float(x.dtype):
-            raise DTypeError(f"Dense: expected float32 or float64, got {x.type}", operands=(x,))
-        self.kernel = self.variable("kernel", self.kernel_initializer, (x.shape[-1], self.units), x.dtype)
+        (features,) = static_sizes("Dense", x, 1)
+        self.kernel = self.variable("kernel", self.kernel_initializer, (features, self.units), x.dtype)
         self.bias = self.variable("bias", self.bias_initializer, (self.units,), x.dtype) if self.use_bias else None
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
@@ -158,15 +215,10 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, name: str | None = None):
         super().__init__(name)
-        if not 0 <= rate < 1:
-            raise GraphError(f"Dropout: expected 0 <= rate < 1, got {rate!r}")
-        self.rate = float(rate)
+        self.rate = require_rate("Dropout", rate)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
-        if not training or self.rate == 0:
-            return x
-        kept = graphc_random.bernoulli(1 - self.rate, x.shape)
-        return ops.where(kept, x * (1 / (1 - self.rate)), 0.0)
+        return dropout(x, self.rate) if training else x
 
 
 class Sequential(Layer):
@@ -189,9 +241,8 @@ class Sequential(Layer):
 
     def build(self, x: Tensor) -> None:
         for place, layer in enumerate(self.layers):
-            if isinstance(layer, Layer) and not layer._built and not layer.named:
-                layer.path = f"{self.path}/{place}_{layer.path}"
-                layer.named = self.named
+            if isinstance(layer, Layer):
+                self.name_part(f"{place}_{layer.path}", layer)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         for layer in self.layers:
