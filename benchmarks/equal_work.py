@@ -8,7 +8,7 @@
 What is compared
     Weights and data of each workload are drawn in float64 by NumPy from a fixed seed and given to both sides; there is
     no dropout.  In float64 the losses of 20 steps of Adam must agree to a relative 1e-9; in float32 the first loss and
-    its gradients by all weights to 1e-5, a gradient's error being taken relative to its norm.
+    its gradients by all weights to 1e-5, relative to a gradient's largest element (to its norm, for what is on record).
 
 equal_work.json
     For each workload the float64 losses, and of each first gradient its norm and its sums under fixed random signs: a
@@ -55,7 +55,7 @@ def weights_of(loss: graphc.Tensor) -> dict[str, Array]:
     for v in optim.trainable_variables(loss):
         noise = rng.normal(size=v.shape)
         part = v.name.rpartition("/")[2]
-        spread = {"kernel": v.shape[0] ** -0.5, "table": 0.5, "bias": 0.1, "scale": 0.1}[part]
+        spread = {"kernel": noise.shape[0] ** -0.5, "table": 0.5, "bias": 0.1, "scale": 0.1}[part]
         values[v.name] = noise * spread + (part == "scale")
     return values
 
