@@ -7,6 +7,7 @@ what only training does, such as dropout.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,6 +67,9 @@ class Layer:
         """
         if "_built" not in vars(self):
             raise GraphError(f"{type(self).__name__}: expected its __init__ to call super().__init__()")
+        for option in options:
+            if option not in inspect.signature(self.forward).parameters:
+                raise GraphError(f"{type(self).__name__}: takes no {option}=")
         x = as_tensor(x)
         if not self._built:
             self.build(x)

@@ -440,3 +440,4 @@ def test_masks_that_do_not_fit() -> None:
     refused(DTypeError, lambda: attend(q, q, q, floats(3, 3)), "expected a mask of bool, got float32[3, 3]", "mask > 0")
     layer = nn.MultiHeadAttention(2)
     refused(ShapeError, lambda: layer(q, mask=floats("b", 3, dtype="bool")), "mask (b, 3)", "scores (b, 2, 3, 3)")
+    refused(GraphError, lambda: nn.Dense(4)(q, mask=floats("b", 3, dtype="bool")), "Dense: takes no mask=")
