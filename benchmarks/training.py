@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time training steps of graphc and its peers side by side.
 
-    python benchmarks/training.py --workloads tiny,mlp,mlp-large --engines graphc,torch,jax,pytensor --json out.json
+    python benchmarks/training.py --workloads tiny,mlp,mlp-large,transformer --engines graphc,torch,jax,pytensor --json out.json
 
 How it measures
     The engines run alternately, each in a process of its own (``graphc_engine.py``, ``peers.py``), `--rounds` times.
@@ -233,7 +233,7 @@ def parse_arguments() -> argparse.Namespace:
 
     engines = tuple(IMPORTS)
     parser = argparse.ArgumentParser(description="Time training steps of graphc and its peers side by side.")
-    parser.add_argument("--workloads", type=names(WORKLOADS), default="tiny,mlp,mlp-large")
+    parser.add_argument("--workloads", type=names(WORKLOADS), default="tiny,mlp,mlp-large,transformer")
     parser.add_argument("--engines", type=names(engines), default="graphc,torch,jax,pytensor")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))))
