@@ -29,7 +29,7 @@ import graphc
 from graphc import nn, optim
 
 LENGTH, WIDTH, HEADS, BLOCKS, BATCH = 64, 128, 4, 4, 16
-RATE, WARMUP, DROPOUT = 2e-3, 100, 0.1
+RATE, WARMUP, DROPOUT = 3e-3, 100, 0.05
 ORDER = 5
 CONTEXT = LENGTH // 2  # characters that precede each one that is scored
 
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         nn.Dense(len(alphabet), kernel_initializer=nn.initializers.xavier_uniform),
     )
     loss = nn.softmax_cross_entropy(model(x, training=True), targets).mean() / math.log(2)
-    train = optim.Adam(schedule(arguments.steps)).minimize(loss)
+    train = optim.Adam(schedule(arguments.steps), beta2=0.99).minimize(loss)  # small batches: a shorter memory
     scores = model(x)  # the inference graph over the same variables
     bits = nn.softmax_cross_entropy(scores, targets)[:, CONTEXT:].mean() / math.log(2)
 
