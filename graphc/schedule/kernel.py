@@ -188,15 +188,20 @@ class Kernel:
         return tuple(tensor for stage in self.stages for tensor in stage.results)
 
     @cached_property
+    def loads(self) -> dict[Tensor, list[tuple[int, Load]]]:
+        """Where each tensor is read: places of the stages, and the loads; in order of first use."""
+        found: dict[Tensor, list[tuple[int, Load]]] = {}
+        for place, stage in enumerate(self.stages):
+            for part in walk(*stage.scalars()):
+                if isinstance(part, Load):
+                    found.setdefault(part.tensor, []).append((place, part))
+        return found
+
+    @cached_property
     def inputs(self) -> tuple[Tensor, ...]:
         """Tensors read from memory that no stage of this kernel makes, in order of first use."""
         own = set(self.made)
-        found: dict[Tensor, None] = {}
-        for stage in self.stages:
-            for part in walk(*stage.scalars()):
-                if isinstance(part, Load) and part.tensor not in own:
-                    found[part.tensor] = None
-        return tuple(found)
+        return tuple(tensor for tensor in self.loads if tensor not in own)
 
     @cached_property
     def can_fail(self) -> bool:

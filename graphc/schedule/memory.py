@@ -17,6 +17,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import evaluate, product
@@ -24,7 +25,9 @@ from graphc.schedule.fuse import Loop, Step
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.loops import layout_of
 from graphc.schedule.order import overwrites
-from graphc.schedule.schedule import Schedule
+
+if TYPE_CHECKING:
+    from graphc.schedule.schedule import Schedule
 
 ALIGNMENT = 64
 """Bytes: no two tensors share a cache line."""
@@ -121,6 +124,21 @@ def plan(
     return _Planner(sizes, scratch, workers, reuse).plan(schedule.steps, schedule.kept, schedule.in_place)
 
 
+def live_bytes(schedule: Schedule, sizes: Mapping[str, int]) -> tuple[int, int]:
+    """What the order alone decides, scratch not counted.
+
+    Returns
+    -------
+    peak : int
+        The largest sum of bytes alive at one step.
+    area : int
+        The sum over all steps of the bytes alive, which is small where values are read soon after they are made.
+    """
+    planner = _Planner(sizes, {}, 1, True)
+    blocks = planner.blocks(schedule.steps, schedule.kept, schedule.in_place)
+    return _lower_bound(blocks), sum(block.bytes * (block.last - block.first + 1) for block in blocks)
+
+
 def _extra_row(tensor: Tensor, step: Step, sizes: Mapping[str, int]) -> int:
     """Bytes of the row that a loop's history takes more, for the carry after the last iteration; else 0."""
     if isinstance(step, Loop) and tensor in {carry.history for carry in layout_of(step.node).carries}:
@@ -134,7 +152,7 @@ class _Planner:
 
     def plan(self, steps: Sequence[Step], kept: Collection[Tensor], elsewhere: Collection[Tensor]) -> MemoryPlan:
         """A plan for some steps; ``kept`` is needed after the last of them, ``elsewhere`` lies in other memory."""
-        blocks = self._blocks(steps, kept, elsewhere)
+        blocks = self.blocks(steps, kept, elsewhere)
         return self._settle(blocks)
 
     def _settle(self, blocks: list[Block]) -> MemoryPlan:
@@ -157,7 +175,7 @@ class _Planner:
                     result.scratch[kernel] = offset + place, size
         return result
 
-    def _blocks(self, steps: Sequence[Step], kept: Collection[Tensor], elsewhere: Collection[Tensor]) -> list[Block]:
+    def blocks(self, steps: Sequence[Step], kept: Collection[Tensor], elsewhere: Collection[Tensor]) -> list[Block]:
         """Blocks in order of first use."""
         last = {tensor: place for place, step in enumerate(steps) for tensor in step.inputs}
         blocks: list[Block] = []
@@ -200,7 +218,7 @@ class _Planner:
         """The plan of a loop's body, with two alternating buffers for each carry; its outputs lie in these or in the
         loop's results."""
         outputs = set(loop.body.outputs)
-        blocks = self._blocks(loop.steps, (), outputs)
+        blocks = self.blocks(loop.steps, (), outputs)
         for carry in layout_of(loop.node).carries:
             size = 2 * block_bytes(evaluate(carry.before.type.bytes, self.sizes))
             blocks.append(Block(size, 0, len(loop.steps), [carry.before]))

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
 from graphc.ir.op import Effect
+from graphc.ir.symbolic import names_of
 from graphc.schedule.fuse import Loop, Step, fuse
 from graphc.schedule.kernel import Kernel
-from graphc.schedule.order import in_place_updates, order
+from graphc.schedule.memory import live_bytes
+from graphc.schedule.order import in_place_updates, orders
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +56,16 @@ class Schedule:
         return format_schedule(self)
 
 
+NOMINAL_SIZE = 64
+"""Size assumed for a named dim where an order is chosen: it has to serve all sizes, and a batch is about so large."""
+
+
 def schedule(graph: Graph, in_place: bool = True) -> Schedule:
     """Fuse a graph into kernels and order them.
+
+    Of the orders that :func:`graphc.schedule.order.orders` offers, the one with the lowest peak of live bytes is
+    taken; among equals the one that keeps the fewest bytes waiting for their readers, since these are then still in
+    a cache; then the first.
 
     Parameters
     ----------
@@ -64,5 +74,20 @@ def schedule(graph: Graph, in_place: bool = True) -> Schedule:
     in_place : bool
         False writes every update beside its variable (for debugging).
     """
-    steps = order(fuse(graph))
-    return Schedule(graph, tuple(steps), in_place_updates(steps) if in_place else frozenset())
+    sizes = dict.fromkeys(dims_of(graph), NOMINAL_SIZE)
+    found = [
+        Schedule(graph, tuple(steps), in_place_updates(steps) if in_place else frozenset())
+        for steps in orders(fuse(graph), sizes)
+    ]
+    return found[0] if len(found) == 1 else min(found, key=lambda candidate: live_bytes(candidate, sizes))
+
+
+def dims_of(graph: Graph) -> list[str]:
+    """The named dims of a graph's tensors, those of bodies included, sorted."""
+    found: set[str] = set()
+    stack = [graph]
+    while stack:
+        for node in stack.pop().nodes:
+            stack += node.bodies
+            found.update(name for tensor in node.results for size in tensor.shape for name in names_of(size))
+    return sorted(found)

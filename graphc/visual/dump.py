@@ -31,11 +31,11 @@ from graphc.compiler import OBSERVERS
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph
 from graphc.ir.printer import format_bytes, format_graph
-from graphc.ir.symbolic import evaluate, names_of
+from graphc.ir.symbolic import evaluate
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.memory import MemoryPlan, plan
 from graphc.schedule.report import format_schedule, tensor_names, user_lines
-from graphc.schedule.schedule import Schedule
+from graphc.schedule.schedule import NOMINAL_SIZE, Schedule, dims_of
 from graphc.visual.dot import printable
 from graphc.visual.graphs import draw_graph
 from graphc.visual.memory import block_name, draw_memory
@@ -44,9 +44,6 @@ from graphc.visual.schedules import draw_schedule
 
 MOST_DRAWN = 250
 """Graphs of more nodes get a note instead of a picture."""
-
-NOMINAL_SIZE = 64
-"""What named dims count as in the memory plan, since no feed has given them a size yet."""
 
 CODE_WIDTH, COMMENT_WIDTH = 96, 240
 """Characters of a kernel's source before the user's lines beside it, and of these."""
@@ -171,13 +168,6 @@ class _Program:
         except GraphcError as error:
             head += f"\n# no picture: {error.message}"
         self._write("memory.txt", f"{head}\n\n{format_memory(made, source.schedule)}\n")
-
-
-def dims_of(graph: Graph) -> list[str]:
-    """The named dims of a graph's tensors, sorted."""
-    return sorted(
-        {name for node in graph.nodes for tensor in node.results for size in tensor.shape for name in names_of(size)}
-    )
 
 
 def scratch_bytes(source: Source, sizes: Mapping[str, int]) -> dict[Kernel, int]:

@@ -11,9 +11,8 @@ from graphc.errors import GraphcError, GraphcWarning
 from graphc.ir import Graph
 from graphc.schedule.memory import plan
 from graphc.schedule.report import format_schedule
-from graphc.schedule.schedule import Schedule
+from graphc.schedule.schedule import Schedule, dims_of
 from graphc.visual import Dump, draw_memory, draw_schedule, install_from_config, render
-from graphc.visual.dump import dims_of
 
 
 def training_step():
