@@ -419,8 +419,8 @@ def show_runs(page: Page, model: dict[str, Any]) -> None:
         first = program.compilations
         assert program.source is not None and program.memory is not None
         page.add(MEMORY.format(small=SMALL))
-        page.block(format_memory(program.memory, program.source.schedule))
-        page.picture("memory", draw_memory(program.memory, program.source.schedule), "buffers over the steps")
+        page.block(format_memory(program.memory.plan, program.source.schedule))
+        page.picture("memory", draw_memory(program.memory), "buffers over the steps")
         page.add(TABLE.format(small=SMALL))
         page.block(describe_table(program))
         session.run([loss, step], {x: many, labels: many.argmax(axis=1)})

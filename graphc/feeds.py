@@ -14,6 +14,7 @@ from graphc.ir.node import Tensor
 from graphc.ir.origin import stack_level
 from graphc.ir.symbolic import Dim, Size, evaluate, exact_quotient, names_of, terms_of
 from graphc.ir.types import format_shape
+from graphc.runtime.memory import require
 
 MOST_KNOWN_SHAPES = 256
 """Combinations of fed shapes whose named dims are remembered."""
@@ -28,6 +29,11 @@ class Feeder:
         What is fed, in order.
     tell_rounding : bool
         Warn when float64 is rounded to float32, once.
+
+    Attributes
+    ----------
+    copies : dict of Tensor to int
+        Bytes of the copies made of feeds that had to be converted, at the last time that each had to be.
     """
 
     def __init__(self, placeholders: Sequence[Tensor], tell_rounding: bool = True):
@@ -35,6 +41,7 @@ class Feeder:
         self._warned = not tell_rounding
         self._plan = [(p, p.dtype) for p in self.placeholders]
         self._known: dict[tuple[tuple[int, ...], ...], dict[str, int]] = {}
+        self.copies: dict[Tensor, int] = {}
 
     def __call__(self, values: Sequence[Any]) -> tuple[list[NDArray[Any]], dict[str, int]]:
         """Arrays and the values of the named dims.
@@ -108,10 +115,31 @@ class Feeder:
                 f"feed {tensor.name!r}: expected {tensor.dtype.name}, got an array of dtype {array.dtype}",
                 origin=tensor.node.origin,
             )
+        self._check_room(tensor, array)
         if array.dtype != tensor.dtype:
             array = self._cast(tensor, array, weak=not isinstance(value, (np.ndarray, np.generic)))
         # ascontiguousarray makes rank 0 into rank 1, so the shape is given back
-        return np.require(array, requirements=["C", "ALIGNED"]).reshape(array.shape)
+        made = np.require(array, requirements=["C", "ALIGNED"]).reshape(array.shape)
+        self.copies[tensor] = 0 if made.base is not None and np.may_share_memory(made, value) else made.nbytes
+        return made
+
+    def _check_room(self, tensor: Tensor, array: NDArray[Any]) -> None:
+        """Whether memory suffices to convert an array, which may be much larger than what it was made from."""
+        casting = array.dtype != tensor.dtype
+        if not casting and array.flags.c_contiguous and array.flags.aligned:
+            return
+        if array.ndim != tensor.ndim or any(
+            isinstance(size, int) and size != got for size, got in zip(tensor.shape, array.shape, strict=True)
+        ):
+            self._refuse(tensor, array)
+        masks = array.itemsize + 3  # what casting compares: a copy cast back, and truth values
+        require(
+            array.size * (tensor.dtype.itemsize + casting * masks),
+            f"feed {tensor.name!r}: a contiguous copy of {tensor.dtype.name}{format_shape(array.shape)}",
+            origin=tensor.node.origin,
+            hint=f"feed a C-contiguous array of {tensor.dtype.name}, which is used in place, or a smaller one",
+            error=FeedError,
+        )
 
     def _cast(self, tensor: Tensor, array: NDArray[Any], weak: bool) -> NDArray[Any]:
         """Cast within a kind: floats may round, everything else must keep every value."""

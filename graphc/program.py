@@ -6,6 +6,7 @@ op by op in NumPy), with nothing else of the session's running meanwhile.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,20 +20,24 @@ from graphc.errors import ExecutionError, FeedError, GraphError, IndexOutOfRange
 from graphc.feeds import Feeder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import Effect, Reduction
+from graphc.ir.op import Effect, Reduction, View
 from graphc.ir.symbolic import Dim, evaluate, names_of
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
 from graphc.passes.streams import number_streams
 from graphc.runtime import reference
 from graphc.runtime.executable import Executable
-from graphc.schedule.memory import MemoryPlan
+from graphc.runtime.memory import require
+from graphc.schedule.footprint import MemoryReport
 
 if TYPE_CHECKING:
     from graphc.profile.report import Profile
     from graphc.session import Session
 
 Array = NDArray[Any]
+
+LARGEST = 2**63 - 1
+"""Bytes: sizes and positions are signed 64-bit words."""
 
 
 class Program:
@@ -100,9 +105,13 @@ class Program:
         return len(self.source.kernels) if self.source else 0
 
     @property
-    def memory(self) -> MemoryPlan | None:
-        """The memory plan in force: peak, lower bound, blocks; None before the first run."""
-        return self._executable.memory if self.source else None
+    def memory(self) -> MemoryReport | None:
+        """What a step's memory is made of, and what the backward pass keeps alive; None before the first run."""
+        made = self._executable.memory if self.source else None
+        if made is None:
+            return None
+        executable = self._executable
+        return MemoryReport(made, executable.schedule, executable.room, sum(self._feeder.copies.values()))
 
     def __call__(self, *arrays: Any) -> Any:
         """Run a step.
@@ -163,6 +172,11 @@ class Program:
         """Op by op in NumPy; updates take effect at the end."""
         assert self._expanded is not None
         session, graph = self.session, self._expanded
+        made = [t for node in graph.nodes if node.inputs and not isinstance(node.op, View) for t in node.results]
+        if made:
+            sizes_of_made = [evaluate(tensor.type.bytes, sizes) for tensor in made]
+            largest = max(range(len(made)), key=sizes_of_made.__getitem__)
+            require(sizes_of_made[largest], f"the value of {made[largest].described}")
         values = dict(zip(self.inputs, arrays, strict=True)) | self._leaves(graph)
         try:
             results = reference.evaluate([*graph.outputs, *(node.result for node in graph.effects)], values)
@@ -249,7 +263,8 @@ def _sizes_that_are_never_zero(graph: Graph) -> list[tuple[Node, Dim]]:
 
 
 def _check_leaves(graph: Graph) -> None:
-    """Nothing hangs in the air: no parameter of a body, no named dim that no feed determines."""
+    """Nothing hangs in the air: no parameter of a body, no named dim that no feed determines; nothing is so large that
+    its elements have no number."""
     known = {name for tensor in graph.inputs for size in tensor.shape for name in names_of(size)}
     for node in graph.nodes:
         if node.op.name == "parameter":
@@ -259,6 +274,12 @@ def _check_leaves(graph: Graph) -> None:
                 hint="return it from the body",
             )
         for tensor in node.results:
+            static = math.prod(size for size in tensor.shape if isinstance(size, int))
+            if static * tensor.dtype.itemsize > LARGEST and 0 not in tensor.shape:
+                raise ShapeError(
+                    f"{node.op.name}: {tensor.type} has more bytes than a 64-bit address can tell apart",
+                    origin=node.origin,
+                )
             for size in tensor.shape:
                 for name in names_of(size):
                     if name not in known:

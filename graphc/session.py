@@ -27,7 +27,7 @@ from graphc.ir.symbolic import evaluate
 from graphc.ir.types import format_shape
 from graphc.ops.sources import Updates
 from graphc.program import Program
-from graphc.runtime.memory import CHUNK_BYTES, Slots, require
+from graphc.runtime.memory import Slots, require
 from graphc.runtime.workers import Workers
 
 Array = NDArray[Any]
@@ -297,9 +297,15 @@ class Session:
                     origin=variable.node.origin,
                 )
             labels.append(label)
-        total = sum(evaluate(variable.type.bytes, {}) for variable in variables)
-        if total >= CHUNK_BYTES:  # smaller ones are not worth asking the system about
-            require(2 * total, "making the initial values of variables, and a place for them,")
+        if variables:
+            sizes = [evaluate(variable.type.bytes, {}) for variable in variables]
+            largest = max(range(len(sizes)), key=sizes.__getitem__)
+            require(
+                2 * sum(sizes),
+                "making the initial values of variables, and a place for them,",
+                remark=f"the largest is {labels[largest]!r}: {variables[largest].type}, {sizes[largest]:,} bytes",
+                origin=variables[largest].node.origin,
+            )
         values = [self._initial(variable, label) for variable, label in zip(variables, labels, strict=True)]
         requests = [(label, v.shape, v.dtype) for label, v in zip(labels, variables, strict=True)]
         slots = self._slots.add(requests)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ import numpy as np
 from graphc.errors import DTypeError, GraphcError, GraphError, ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Map, Read
+from graphc.ir.printer import format_bytes
 from graphc.ir.scalar import Scalar, from_text
 from graphc.ir.symbolic import Dim, Size
 from graphc.ir.types import (
@@ -64,6 +65,27 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
     if dtype is None:
         dtype = as_dtype(array.dtype)
     return REGISTRY["constant"](array, as_dtype(dtype))
+
+
+def own_copy(array: np.ndarray[Any, Any], dtype: np.dtype[Any], label: str) -> np.ndarray[Any, Any]:
+    """A contiguous copy that nobody can write.
+
+    Raises
+    ------
+    GraphError
+        If there is no memory for it; names the bytes.
+    """
+    try:
+        copy = np.array(array, dtype=dtype, order="C")
+    except MemoryError:
+        nbytes = array.size * dtype.itemsize
+        raise GraphError(
+            f"{label}: a copy of {dtype.name}{format_shape(array.shape)} needs {nbytes:,} bytes "
+            f"({format_bytes(nbytes)}), which the system refuses",
+            hint="declare a scalar and broadcast it: graphc.broadcast_to, or full, or an initializer",
+        ) from None
+    copy.setflags(write=False)
+    return copy
 
 
 def common_dtype(name: str, values: Sequence[Any]) -> np.dtype[Any]:

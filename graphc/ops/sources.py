@@ -12,7 +12,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect, Sample, Source, op
 from graphc.ir.symbolic import Dim
 from graphc.ir.types import DEFAULT_FLOAT, DEFAULT_INT, DTYPES, TensorType, as_dtype, as_shape, format_shape
-from graphc.ops.base import Elementwise, as_tensor
+from graphc.ops.base import Elementwise, as_tensor, own_copy
 
 Initializer = Callable[[tuple[int, ...], np.dtype[Any], np.random.Generator], np.ndarray[Any, Any]]
 """``initializer(shape, dtype, generator)`` makes a variable's first value."""
@@ -115,8 +115,7 @@ class variable(Source):
             if dtype is None and not isinstance(value, (np.ndarray, np.generic)):
                 dtype = {"f": DEFAULT_FLOAT, "i": DEFAULT_INT}.get(array.dtype.kind)
             dtype = as_dtype(dtype or array.dtype)
-            kept = np.array(array, dtype=dtype)
-            kept.setflags(write=False)
+            kept = own_copy(array, dtype, label)
             if shape is not None and as_shape(shape, label) != kept.shape:
                 raise ShapeError(
                     f"{label}: expected shape {format_shape(as_shape(shape))}, got {format_shape(kept.shape)}"
@@ -149,8 +148,7 @@ class constant(Source):
         if source.dtype.kind not in "biuf":
             raise DTypeError(f"constant: expected numbers, got dtype {source.dtype}")
         with np.errstate(all="ignore"):
-            array = np.array(source, dtype=as_dtype(dtype), order="C")
-        array.setflags(write=False)
+            array = own_copy(source, as_dtype(dtype), "constant")
         return self.make(value=array)
 
     def infer(self, *, value: np.ndarray[Any, Any]) -> TensorType:

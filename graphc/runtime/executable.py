@@ -25,10 +25,11 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
 from graphc.ir.symbolic import evaluate, names_of
 from graphc.runtime.failures import index_error
-from graphc.runtime.memory import Arena, aligned_words
+from graphc.runtime.memory import Arena, aligned_words, require_step
 from graphc.runtime.table import Call, Cell, Commit, Copy, EndLoop, Entry, Loop, Patch, Table
 from graphc.runtime.timing import Timer
 from graphc.runtime.workers import Workers
+from graphc.schedule.footprint import MemoryReport
 from graphc.schedule.fuse import Loop as LoopStep
 from graphc.schedule.fuse import Step
 from graphc.schedule.kernel import Kernel
@@ -202,6 +203,11 @@ class Executable:
         return self._plan
 
     @property
+    def room(self) -> Mapping[str, int]:
+        """Values of the named dims that the plan in force was made for."""
+        return self._room
+
+    @property
     def timer(self) -> Timer:
         """Of the last timed run.
 
@@ -253,6 +259,7 @@ class Executable:
                 continue
             self._plan, self._arena, self._room = candidate, arena, room
             return
+        require_step(MemoryReport(exact, self.schedule, sizes))
         arena = Arena(exact.peak)
         self._plan, self._arena, self._room = exact, arena, sizes
 

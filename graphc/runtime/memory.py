@@ -21,7 +21,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from graphc.errors import GraphcError
+from graphc.ir.op import Effect
 from graphc.ir.printer import format_bytes
+from graphc.ir.symbolic import evaluate
+from graphc.schedule.footprint import MemoryReport
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector register."""
@@ -64,11 +67,22 @@ def _group_room(group: Path) -> int | None:
     return max(0, limit - used + (_field(group / "memory.stat", "inactive_file", 1) or 0))
 
 
+def _address_space(root: Path) -> int | None:
+    """Bytes of address space that the process may still take; None without a limit."""
+    try:
+        lines = (root / "proc/self/limits").read_text().splitlines()
+    except OSError:
+        return None
+    soft = next((line.split()[3] for line in lines if line.startswith("Max address space")), "")
+    used = _field(root / "proc/self/status", "VmSize:", 1024)
+    return max(0, int(soft) - used) if soft.isdigit() and used is not None else None
+
+
 def available_bytes(root: Path = Path("/")) -> int | None:
     """Bytes that this process can still get without being killed for it.
 
-    The least of the machine's ``MemAvailable`` and the room in the process's control group (version 2) and each
-    group above it.
+    The least of the machine's ``MemAvailable``, the room in the process's control group (version 2) and each group
+    above it, and what is left of the address space that the process may have (``ulimit -v``).
 
     Parameters
     ----------
@@ -80,7 +94,7 @@ def available_bytes(root: Path = Path("/")) -> int | None:
     int or None
         None when the system tells nothing.
     """
-    rooms = [_field(root / "proc/meminfo", "MemAvailable:", 1024)]
+    rooms = [_field(root / "proc/meminfo", "MemAvailable:", 1024), _address_space(root)]
     top = root / "sys/fs/cgroup"
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -97,7 +111,15 @@ def _readable(nbytes: int) -> str:
     return f"{nbytes:,} bytes ({format_bytes(nbytes)})"
 
 
-def require(nbytes: int, purpose: str) -> None:
+def require(
+    nbytes: int,
+    purpose: str,
+    *,
+    remark: str = "",
+    origin: object = None,
+    hint: str = "use a smaller batch, or smaller layers",
+    error: type[GraphcError] = GraphcError,
+) -> None:
     """Refuse a request that cannot be met.
 
     Parameters
@@ -106,18 +128,49 @@ def require(nbytes: int, purpose: str) -> None:
         Bytes asked for.
     purpose : str
         What they are for; the error begins with it.
+    remark : str
+        What else to say of them.
+    origin : object
+        The user's line that is to blame most.
+    hint : str
+        What to try.
+    error : type
+        What to raise.
 
     Raises
     ------
     GraphcError
         If `nbytes` are more than are available.
     """
+    if nbytes < CHUNK_BYTES:  # smaller ones are not worth asking the system about
+        return
     room = available_bytes()
     if room is not None and nbytes > room:
-        raise GraphcError(
-            f"{purpose} needs {_readable(nbytes)}, but only {_readable(room)} are available",
-            hint="use a smaller batch, or a memory budget so that values are recomputed instead of kept",
-        )
+        message = f"{purpose} needs {_readable(nbytes)}, but only {_readable(room)} are available"
+        raise error(f"{message}; {remark}" if remark else message, origin=origin, hint=hint)
+
+
+def require_step(report: MemoryReport) -> None:
+    """Refuse a step that memory does not suffice for, before any of it is taken.
+
+    Raises
+    ------
+    GraphcError
+        Names the bytes, the largest tensor among them, and the line that declared it.
+    """
+    outputs = [tensor for tensor in report.schedule.graph.outputs if not isinstance(tensor.node.op, Effect)]
+    sizes = {tensor: evaluate(tensor.type.bytes, report.sizes) for tensor in outputs} | report.plan.capacity
+    if not sizes:
+        return
+    largest = max(sizes, key=lambda tensor: sizes[tensor])
+    named = ", ".join(f"{name} = {size}" for name, size in report.sizes.items())
+    require(
+        report.step_bytes,
+        "a step of this program" + (f" for {named}" if named else ""),
+        remark=f"{report.peak:,} for the arena, {report.outputs:,} for copies of outputs; the largest tensor is "
+        f"{largest.node.attributes.get('name') or largest.node.op.name}: {largest.type}, {_readable(sizes[largest])}",
+        origin=largest.node.origin,
+    )
 
 
 def aligned_bytes(nbytes: int, purpose: str = "a buffer") -> NDArray[np.uint8]:
@@ -140,8 +193,7 @@ def aligned_bytes(nbytes: int, purpose: str = "a buffer") -> NDArray[np.uint8]:
     GraphcError
         If the memory cannot be had.
     """
-    if nbytes >= CHUNK_BYTES:  # smaller ones are not worth asking the system about
-        require(nbytes, purpose)
+    require(nbytes, purpose)
     try:
         raw = np.zeros(nbytes + ALIGNMENT, np.uint8)
     except (MemoryError, ValueError) as error:

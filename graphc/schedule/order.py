@@ -149,7 +149,9 @@ class _DepthFirst(_Ranking):
         for sources in hard:  # the given order is valid, so sources come first
             depth.append(1 + max((depth[source] for source in sources), default=0))
         needed = {source for sources in hard for source in sources}
-        ends = sorted((place for place in range(len(hard)) if place not in needed), key=lambda place: -depth[place])
+        ends = sorted(
+            (place for place in range(len(hard)) if place not in needed), key=lambda place: (-depth[place], -place)
+        )
         self.rank: dict[int, int] = {}
         stack = [(place, False) for place in ends]
         while stack:

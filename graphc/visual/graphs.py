@@ -21,9 +21,9 @@ from graphc.ir.op import Effect
 from graphc.ir.types import is_float
 from graphc.ops.derivatives import gradients
 from graphc.ops.gradient import differentiable_sources
+from graphc.passes.parts import PARTS, differentiated, trainable
 from graphc.program import Program
 from graphc.schedule.schedule import Schedule
-from graphc.visual.parts import PARTS, differentiated, trainable
 from graphc.visual.picture import Picture
 from graphc.visual.render import Drawing
 from graphc.visual.theme import Theme, theme_of

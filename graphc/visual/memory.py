@@ -11,6 +11,7 @@ from pathlib import Path
 from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
 from graphc.ir.printer import format_bytes
+from graphc.schedule.footprint import MemoryReport
 from graphc.schedule.memory import Block, MemoryPlan
 from graphc.schedule.report import tensor_names
 from graphc.schedule.schedule import Schedule
@@ -57,14 +58,17 @@ class SvgDrawing:
         return self._svg
 
 
-def draw_memory(plan: MemoryPlan, schedule: Schedule | None = None, *, theme: str | Theme = "light") -> SvgDrawing:
+def draw_memory(
+    plan: MemoryPlan | MemoryReport, schedule: Schedule | None = None, *, theme: str | Theme = "light"
+) -> SvgDrawing:
     """Draw a memory plan: buffers over the steps of a program.
 
     Parameters
     ----------
-    plan : MemoryPlan
+    plan : MemoryPlan or MemoryReport
+        Such as ``program.memory``.
     schedule : Schedule, optional
-        The plan's; its tensors are then called as in the schedule's text.
+        The plan's; its tensors are then called as in the schedule's text. A report knows its own.
     theme : str or Theme
 
     Returns
@@ -77,6 +81,8 @@ def draw_memory(plan: MemoryPlan, schedule: Schedule | None = None, *, theme: st
     GraphcError
         If the plan has more than 5,000 buffers.
     """
+    if isinstance(plan, MemoryReport):
+        schedule, plan = plan.schedule, plan.plan
     if len(plan.blocks) > MOST_BLOCKS:
         raise GraphcError(f"draw_memory: the plan has {len(plan.blocks)} buffers; pictures show at most {MOST_BLOCKS}")
     style = theme_of(theme)

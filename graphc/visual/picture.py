@@ -16,10 +16,10 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect, Map, Source, View
 from graphc.ir.types import is_float
+from graphc.passes.parts import BACKWARD, DERIVATIVES, FORWARD, PARTS, UPDATE, parts_of
 from graphc.schedule.schedule import Schedule
 from graphc.visual.dot import Dot
 from graphc.visual.labels import COMMUTATIVE, LETTERS, kind_of, label_of, operand_letter, scalar_text, title_of
-from graphc.visual.parts import BACKWARD, DERIVATIVES, FORWARD, PARTS, UPDATE, parts_of
 from graphc.visual.theme import FONT, MEANINGS, Attributes, Theme
 
 Path = tuple[str, ...]

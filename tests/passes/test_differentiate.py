@@ -35,9 +35,9 @@ from graphc.ops.reductions import sum_
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
 from graphc.passes.explain import explain_gradient
+from graphc.passes.parts import is_derived
 from graphc.passes.simplify import simplify
 from graphc.runtime.reference import evaluate
-from graphc.visual.parts import is_derived
 
 
 def compiled(*tensors: Tensor) -> tuple[Tensor, ...]:

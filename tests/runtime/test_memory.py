@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from graphc.errors import GraphcError
+import graphc
+from graphc.errors import FeedError, GraphcError
 from graphc.runtime import memory
 
 
@@ -51,10 +53,85 @@ def test_what_is_available(tmp_path):
         (folder / "memory.current").write_text("1500\n")
         (folder / "memory.stat").write_text("anon 1000\ninactive_file 500\n")
     assert memory.available_bytes(tmp_path) == 3000
+    (tmp_path / "proc/self/limits").write_text(
+        "Limit              Soft Limit  Hard Limit  Units\nMax address space  12000       unlimited   bytes\n"
+    )
+    (tmp_path / "proc/self/status").write_text("Name: python\nVmSize:       10 kB\n")
+    assert memory.available_bytes(tmp_path) == 12000 - 10 * 1024
 
 
 def test_too_large_requests_name_their_bytes():
-    with pytest.raises(
-        GraphcError, match=r"the arena of this program needs 1,125,899,906,842,624 bytes \(1024 TiB\)"
-    ):
+    with pytest.raises(GraphcError, match=r"the arena of this program needs 1,125,899,906,842,624 bytes \(1024 TiB\)"):
         memory.Arena(1 << 50)
+
+
+MILLION = 10**6
+HUGE = np.broadcast_to(np.float32(1), (MILLION, MILLION))  # 4 bytes
+
+
+def run(fetches, feeds=None, **options):
+    with graphc.Session(threads=1, **options) as session:
+        return session.run(fetches, feeds)
+
+
+def test_a_product_too_large_for_memory_names_its_bytes_and_line():
+    x = graphc.placeholder("x", (MILLION, 1))
+    with pytest.raises(GraphcError) as caught:
+        run(x @ x.mT, {x: np.ones((MILLION, 1), np.float32)})
+    text = str(caught.value)
+    assert "needs 8,000,000,000,000 bytes (7.276 TiB)" in text  # the arena, and the copy that the caller gets
+    assert "the largest tensor is contract: float32[1000000, 1000000], 4,000,000,000,000 bytes (3.638 TiB)" in text
+    assert "declared at test_memory.py" in text and "are available" in text
+
+
+def test_named_dims_that_make_a_step_too_large_are_named():
+    x = graphc.placeholder("x", ("n",))
+    y = graphc.sort(graphc.outer(x, x))
+    with graphc.Session(threads=1) as session:
+        assert session.run(y, {x: np.ones(3, np.float32)}).shape == (3, 3)
+        with pytest.raises(GraphcError, match=r"for n = 1000000 needs 20,000,0\d\d,000,000 bytes"):
+            session.run(y, {x: np.ones(MILLION, np.float32)})
+        assert session.run(y, {x: np.ones(4, np.float32)}).shape == (4, 4)  # and goes on
+
+
+@pytest.mark.parametrize("shape", [(MILLION, MILLION), ("n", "m"), (MILLION, "m")])
+def test_a_feed_whose_copy_is_too_large(shape):
+    x = graphc.placeholder("x", shape)
+    with pytest.raises(FeedError, match=r"feed 'x': a contiguous copy of float32.* needs 4,000,000,000,000 bytes"):
+        run(x.sum(), {x: HUGE})
+
+
+def test_a_feed_that_does_not_fit_is_not_copied_to_find_that_out():
+    x = graphc.placeholder("x", ("n", 3))
+    with pytest.raises(FeedError, match=r"expected shape \(n, 3\), got \(1000000, 1000000\)"):
+        run(x + 1, {x: HUGE})
+
+
+def test_a_cast_counts_what_it_compares():
+    x = graphc.placeholder("x", ("n", "m"))
+    # float32 (4), cast back to float64 (8), and three truth values: 15 bytes an element
+    with pytest.raises(FeedError, match="needs 15,000,000,000,000 bytes"):
+        run(x + 1, {x: np.broadcast_to(np.float64(1), (MILLION, MILLION))})
+
+
+def test_variables_and_constants_too_large_for_memory():
+    v = graphc.variable(lambda shape, dtype, generator: np.zeros(shape, dtype), shape=(MILLION, MILLION), name="v")
+    with pytest.raises(
+        GraphcError, match=r"needs 8,000,000,000,000 bytes .*; the largest is 'v': float32\[1000000, 1000000\]"
+    ):
+        run(v.sum())
+    for declare in (graphc.variable, graphc.constant, lambda array: graphc.constant(np.float32(1)) + array):
+        with pytest.raises(GraphcError, match=r"needs 4,000,000,000,000 bytes \(3.638 TiB\), which the system refuses"):
+            declare(HUGE)
+
+
+def test_the_reference_backend_refuses_too():
+    x = graphc.placeholder("x", ("n",))
+    with pytest.raises(GraphcError, match="needs 4,000,000,000,000 bytes"):
+        run(graphc.outer(x, x), {x: np.ones(MILLION, np.float32)}, backend="reference")
+
+
+def test_a_tensor_of_more_bytes_than_addresses():
+    x = graphc.placeholder("x", ("n", 1, 1))
+    with pytest.raises(GraphcError, match="64-bit"):
+        run(graphc.broadcast_to(x, ("n", 10**10, 10**10)).sum(), {x: np.ones((1, 1, 1), np.float32)})

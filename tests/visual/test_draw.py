@@ -8,8 +8,8 @@ import pytest
 from graphc import ops
 from graphc.errors import GraphcError, GraphcWarning
 from graphc.ir import Graph
+from graphc.passes.parts import BACKWARD, FORWARD, UPDATE, parts_of
 from graphc.visual import draw, draw_graph, render
-from graphc.visual.parts import BACKWARD, FORWARD, UPDATE, parts_of
 
 HOSTILE = [
     '"]; evil [label="x',
