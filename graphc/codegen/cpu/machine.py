@@ -40,6 +40,11 @@ class Machine:
     vector_bytes: int
     vector_registers: int
 
+    @property
+    def scales(self) -> bool:
+        """Whether one instruction multiplies a vector by powers of two."""
+        return "+avx512f" in self.features.split(",")
+
     def lanes(self, dtype: str) -> int:
         """Elements of `dtype` (``"float32"`` or ``"float64"``) in one vector register."""
         return self.vector_bytes // {"float32": 4, "float64": 8}[dtype]

@@ -43,10 +43,12 @@ _MODULES = {
     "graphc.codegen.cpu.division": ("floor_divide_float", "remainder_float"),
     "graphc.codegen.cpu.independence": ("independent",),
     "graphc.codegen.cpu.indexing": ("checked_index", "divide_index", "rest_index", "share"),
-    "graphc.codegen.cpu.lanes": ("fill", "fold_add", "fold_multiply", "lost_by_sum", "settle"),
+    "graphc.codegen.cpu.lanes": (
+        "fill", "fold_add", "fold_maximum", "fold_minimum", "fold_multiply", "lost_by_sum", "settle",
+    ),
     "graphc.codegen.cpu.sorting": ("sort_row",),
     "graphc.codegen.cpu.tiles": ("contract",),
-}
+}  # fmt: skip
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 LONGEST_LINE = 120
 _BUILTIN = {"range", "kernel"}

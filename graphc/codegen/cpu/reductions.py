@@ -1,9 +1,9 @@
 """How values are combined: one accumulator, or many side by side, in an order that only extents decide.
 
 ==========  ==========================================================================================
-serial      one register; for everything whose order does not matter (integers, maximum, minimum), which LLVM
-            turns into vector code itself, and where there are few values
-lanes       ``n`` partial results, element ``j`` into lane ``j % n``, combined at the end; sums in halves
+serial      one register; for bools, and where there are few values
+lanes       ``n`` partial results, element ``j`` into lane ``j % n``, combined in halves at the end. Where order does
+            not matter LLVM could find lanes itself, but a loop of few iterations it unrolls into one chain instead
 block       one accumulator for each of a block of columns, where the columns are the contiguous axis
 ==========  ==========================================================================================
 
@@ -192,7 +192,7 @@ def lanes_for(stage: Reduce, extent: Size) -> int:
     dtype = stage.value.dtype
     if stage.combine in ("argmax", "argmin"):
         lanes = POSITION_LANES
-    elif stage.combine in ("add", "multiply") and dtype.kind == "f":
+    elif dtype.kind != "b":
         lanes = LANE_BYTES // dtype.itemsize
     else:
         return 1

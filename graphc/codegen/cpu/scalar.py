@@ -215,6 +215,16 @@ def fma(a: Scalar, b: Scalar | float, c: Scalar | float) -> Scalar:
     return _intrinsic("fma", a, b, c)
 
 
+def ldexp(x: Scalar, n: Scalar) -> Scalar:
+    """``x * 2**n`` rounded once, n an int32; a call of the C library where the machine has no instruction for it."""
+    kind, builder = KINDS[x.kind], x.builder
+    name = f"llvm.ldexp.f{kind.bits}.i32"
+    function = builder.module.globals.get(name)
+    if function is None:
+        function = ir.Function(builder.module, ir.FunctionType(kind.llvm, [kind.llvm, ir.IntType(32)]), name)
+    return Scalar(builder, builder.call(function, [x.value, n.value]), x.kind)
+
+
 def rint(x: Scalar) -> Scalar:
     """Nearest whole number, halves to even."""
     return _intrinsic("rint", x)

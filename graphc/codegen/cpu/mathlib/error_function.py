@@ -1,7 +1,8 @@
 """erf.
 
-Near 0, erf(x) = x + x P(x**2). From 1 on it is 1 less a small remainder, and the remainder's logarithm is
-smooth: erf(x) = 1 - e**-T(x). An error in T counts only with the weight of the remainder, at most 0.16.
+Near 0, erf(x) = x + x P(x**2). From 1 on it is 1 less a small remainder, and an error in that counts only with its
+weight, at most 0.16. For float32 the remainder is T(x)**4 (its fourth root bends little, and squaring twice is
+cheap); for float64, where that would take a polynomial of too high a degree, it is e**-T(x).
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ def erf(x: Scalar) -> Scalar:
     form = FORMATS[x.kind]
     size = fabs(x)
     near = fma(x, polynomial(x * x, form.erf), x)
-    n, less_one = reduce_exponent(-polynomial(clamp(size, form.erf_split, form.erf_high), form.erf_tail))
-    power = two_to(n)
-    far = copysign(1.0 - fma(power, less_one, power), x)
-    return select(size < form.erf_split, near, far)
+    tail = polynomial(clamp(size, 0.0, form.erf_high), form.erf_tail)
+    if form.erf_root == 4:
+        square = tail * tail
+        remainder_less_one = fma(square, square, -1.0)
+    else:
+        n, less_one = reduce_exponent(-tail)
+        power = two_to(n)
+        remainder_less_one = fma(power, less_one, power) - 1.0
+    return select(size < form.erf_split, near, copysign(remainder_less_one, x))

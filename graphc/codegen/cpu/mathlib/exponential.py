@@ -16,13 +16,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from graphc.codegen.cpu import machine
 from graphc.codegen.cpu.mathlib.formats import FORMATS
-from graphc.codegen.cpu.scalar import Scalar, bits, convert, copysign, fabs, fma, from_bits, polynomial, select
+from graphc.codegen.cpu.scalar import Scalar, bits, convert, copysign, fabs, fma, from_bits, ldexp, polynomial, select
 
 
 def clamp(x: Scalar, low: float, high: float) -> Scalar:
     """x held between two bounds; a NaN passes, since every comparison with it is false."""
-    return select(x > high, high, select(x < low, low, x))
+    least = select(x < low, low, x)
+    return select(least > high, high, least)  # both in the operand order of machines' minimum and maximum
 
 
 def two_to(n: Scalar) -> Scalar:
@@ -31,17 +33,22 @@ def two_to(n: Scalar) -> Scalar:
     return from_bits((n + form.bias) << form.mantissa)
 
 
-def reduce_exponent(x: Scalar, low: Scalar | None = None, coefficients: Sequence[float] = ()) -> tuple[Scalar, Scalar]:
-    """(n, e**r - 1) with x + low = n ln 2 + r; n is an integer of x's width, and anything for a NaN.
+def split_exponent(x: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+    """(n, n, h): x is about n ln 2, n an integer of x's width and a float; h is x less n times ln 2 rounded, exactly.
 
     Adding ``shifter`` rounds to a whole number and leaves it in the low bits of the sum: unlike a conversion to
-    int, that is defined for NaN.
+    int, that is defined for NaN, for which n is anything.
     """
     form = FORMATS[x.kind]
     shifted = fma(x, 1.0 / math.log(2.0), form.shifter)
-    n = bits(shifted) - form.shifter_bits
     whole = shifted - form.shifter
-    high = fma(whole, -form.log2_high, x)
+    return bits(shifted) - form.shifter_bits, whole, fma(whole, -form.log2_high, x)
+
+
+def reduce_exponent(x: Scalar, low: Scalar | None = None, coefficients: Sequence[float] = ()) -> tuple[Scalar, Scalar]:
+    """(n, e**r - 1) with x + low = n ln 2 + r; n is an integer of x's width, and anything for a NaN."""
+    form = FORMATS[x.kind]
+    n, whole, high = split_exponent(x)
     small = whole * -form.log2_low
     if low is not None:
         small = small + low
@@ -51,16 +58,25 @@ def reduce_exponent(x: Scalar, low: Scalar | None = None, coefficients: Sequence
 
 
 def scale(x: Scalar, n: Scalar) -> Scalar:
-    """x * 2**n in two exact steps, so that n may leave the normal exponents and the result may be subnormal."""
+    """x * 2**n rounded once, where n may leave the normal exponents and the result may be subnormal.
+
+    One instruction where the machine has it; else two steps, of which the first is exact.
+    """
+    if machine.host().scales:
+        return ldexp(x, convert(n, "int32"))
     half = n >> 1
     return x * two_to(half) * two_to(n - half)
 
 
 def exp(x: Scalar) -> Scalar:
-    """e**x."""
+    """e**x.
+
+    Near 1 nothing cancels, so r is rounded, and Horner's rule goes through to the end: 1 + r (1 + r q(r)).
+    """
     form = FORMATS[x.kind]
-    n, less_one = reduce_exponent(clamp(x, form.exp_low, form.exp_high))
-    return scale(less_one + 1.0, n)
+    n, whole, high = split_exponent(clamp(x, form.exp_low, form.exp_high))
+    r = fma(whole, -form.log2_low, high)
+    return scale(polynomial(r, (1.0, 1.0, *form.exp)), n)
 
 
 def expm1(x: Scalar) -> Scalar:

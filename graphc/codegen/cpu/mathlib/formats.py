@@ -34,6 +34,8 @@ class Format:
         From here on tanh is 1.
     erf_split, erf_high : float
         Where erf changes its formula; where it has become 1.
+    erf_root : int
+        ``erf_tail`` gives this root of 1 - erf, or with 0 the negative of its logarithm.
     exp, log, sine, cosine, erf, erf_tail : tuple of float
         Polynomials, lowest power first.
     """
@@ -55,6 +57,7 @@ class Format:
     sine: tuple[float, ...]
     cosine: tuple[float, ...]
     erf: tuple[float, ...]
+    erf_root: int
     erf_tail: tuple[float, ...]
 
     @property
@@ -104,10 +107,11 @@ FLOAT32 = Format(
         0.12837916612625122, -0.3761262595653534, 0.11283600330352783, -0.026854446157813072,
         0.005189536605030298, -0.0008020845707505941, 7.889119297033176e-05,
     ),
-    # -log(1 - erf(z)) on 1 <= z <= 4, weighted by 1 - erf(z); 2**-29.9
+    # (1 - erf(z))**(1/4) on 1 <= z <= 4, weighted so that the error of 1 - erf(z) is even: 2**-26.8, absolute
+    erf_root=4,
     erf_tail=(
-        0.00035374026629142463, 1.127039909362793, 0.638225793838501, 0.10303724557161331,
-        -0.021805260330438614, 0.0029395930469036102, -0.0001855725859059021,
+        1.0021893, -0.29364446, -0.0931874, -0.017676609, 0.04396, -0.012819849, 0.0007957954, 0.00017480706,
+        -2.2057426e-05,
     ),
 )  # fmt: skip
 
@@ -151,7 +155,8 @@ FLOAT64 = Format(
         -0.0008548326981425542, 0.0001205533113295582, -1.4925595772180906e-05, 1.64610084778027e-06,
         -1.6350396222864617e-07, 1.466032872274226e-08, -1.137495573607015e-09, 5.960685338520971e-11,
     ),
-    # on 1 <= z <= 6: 2**-62.4
+    # -log(1 - erf(z)) on 1 <= z <= 6, weighted by 1 - erf(z): 2**-62.4
+    erf_root=0,
     erf_tail=(
         2.9430180800554073e-08, 1.1283788990438819, 0.6366208140632061, 0.10277057797992034, -0.019127551886868016,
         -0.00020306069558343907, 0.0016758546943339509, -0.0005531817736609394, -2.1404731142738926e-05,
