@@ -69,18 +69,29 @@ class _Phase:
         return [*self.reductions, *self.maps]
 
 
-def _phases(stages: Sequence[Stage]) -> list[_Phase]:
+def _phases(context: Context, stages: Sequence[Stage]) -> list[_Phase]:
+    """Stages in an order of execution that goes through memory as few times as it can.
+
+    A reduction joins the first phase that sums over equal extents and comes after all it reads, even past maps that
+    were asked for before it: what is read is never what a kernel has written, and a reduction that only later
+    stages read writes nothing itself.
+    """
     phases = [_Phase()]
     for stage in stages:
-        phase = phases[-1]
         if isinstance(stage, Map):
-            phase.maps.append(stage)
+            phases[-1].maps.append(stage)
             continue
         assert isinstance(stage, Reduce)
-        made = {member.result for member in phase.stages}
+        read = operand_tensors(stage.scalars())
+        made_in = [any(member.result in read for member in phase.stages) for phase in phases]
+        earliest = max((place + 1 for place, made in enumerate(made_in) if made), default=0)
+        if context.is_stored(stage.result):
+            earliest = max(earliest, len(phases) - (not phases[-1].maps))
         extents = [axis.extent for axis in stage.reduced]
-        unlike = any([axis.extent for axis in member.reduced] != extents for member in phase.reductions)
-        if phase.maps or unlike or made & operand_tensors(stage.scalars()):
+        for phase in phases[earliest:]:
+            if all([axis.extent for axis in member.reduced] == extents for member in phase.reductions):
+                break
+        else:
             phases.append(phase := _Phase())
         phase.reductions.append(stage)
     return phases
@@ -107,7 +118,7 @@ class _Block:
 
     def write(self, stages: Sequence[Stage]) -> None:
         """All phases of some stages."""
-        phases = _phases(stages)
+        phases = _phases(self.context, stages)
         for place, phase in enumerate(phases):
             scalars = [part for other in phases[place + 1 :] for stage in other.stages for part in stage.scalars()]
             self._write_phase(phase, operand_tensors(scalars))

@@ -11,6 +11,9 @@ are many to compare. The kernel's text says what it knows in a line behind the l
 It becomes metadata: every access of the loop joins an *access group*, and the jump back to the loop's head says that
 accesses of this group do not depend on each other across iterations (``llvm.loop.parallel_accesses``). Within one
 iteration their order stays as written.
+
+LLVM unrolls loops of few iterations before it looks for vectors, and then finds none: ten columns became ten times the
+scalar code. So the metadata also keeps these loops whole until they have been vectorised.
 """
 
 from __future__ import annotations
@@ -61,11 +64,20 @@ def _annotate(function: Any, after: Any) -> None:
         for instruction in block.instructions:
             if isinstance(instruction, _MEMORY):
                 instruction.set_metadata("llvm.access.group", group)
-    name = ir.MetaDataString(module, "llvm.loop.parallel_accesses")
-    marks = _distinct(module, [module.add_metadata([name, group])])
+    marks = _distinct(module, [_property(module, "parallel_accesses", group), *_vectors_first(module)])
     for block in loop:
         if head in _targets(block):
             block.terminator.set_metadata("llvm.loop", marks)
+
+
+def _property(module: Any, name: str, *values: Any) -> Any:
+    return module.add_metadata([ir.MetaDataString(module, f"llvm.loop.{name}"), *values])
+
+
+def _vectors_first(module: Any) -> list[Any]:
+    """Not to be unrolled before the vectoriser has seen the loop; what that makes of it may be."""
+    done = _property(module, "isvectorized", ir.Constant(ir.IntType(32), 1))
+    return [_property(module, "unroll.disable"), _property(module, "vectorize.followup_all", done)]
 
 
 class _Distinct(ir.values.MDValue):
