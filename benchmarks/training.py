@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time training steps of graphc and its peers side by side.
 
-    python benchmarks/training.py --workloads tiny,mlp,mlp-large,transformer --engines graphc,torch,jax,pytensor --json out.json
+    python benchmarks/training.py --workloads tiny,transformer --engines graphc,torch,jax,pytensor --json out.json
 
 How it measures
     The engines run alternately, each in a process of its own (``graphc_engine.py``, ``peers.py``), `--rounds` times.
