@@ -24,6 +24,7 @@ from graphc.passes.outputs import materialize_outputs
 from graphc.passes.simplify import simplify
 from graphc.passes.split_wide import split_wide
 from graphc.passes.streams import number_streams
+from graphc.schedule.recompute import recompute
 from graphc.schedule.schedule import schedule
 
 PIPELINE: list[tuple[str, Callable[[Any], Any]]] = [
@@ -33,6 +34,7 @@ PIPELINE: list[tuple[str, Callable[[Any], Any]]] = [
     ("decompose", decompose),  # ops defined by other ops
     ("simplify_all", simplify),  # both graphs together
     ("split_wide", split_wide),  # no node reads more tensors than a kernel should
+    ("recompute", recompute),  # cheap values are computed again in the backward graph, not kept
     ("materialize_outputs", materialize_outputs),  # every output gets memory of its own
     ("schedule", schedule),  # nodes become kernels, kernels get an order
     ("emit", emit),  # kernels become source text

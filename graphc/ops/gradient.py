@@ -117,6 +117,30 @@ class pin(_Identity):
 
 
 @op
+class again(View):
+    """The first input with an identity of its own, in a kernel no earlier than the one that makes the second.
+
+    What is made of it is computed again, later, rather than kept; see :mod:`graphc.schedule.recompute`.
+    """
+
+    public = False
+    dtypes = DTYPES
+    samples = [Sample(_normal(2, 3), _normal(2), differentiable=False)]
+
+    def infer(self, x: Tensor, after: Tensor) -> TensorType:
+        return x.type
+
+    def compute(self, node: Node, *inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return inputs[0]
+
+    def source(self, node: Node, index: Sequence[Size]) -> tuple[Size, ...]:
+        return tuple(index)
+
+    def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        return (cotangents[0], None)
+
+
+@op
 class path_sum(Elementwise):
     """Sum of the contributions to one derivative, one for each path (the multi-path chain rule).
 

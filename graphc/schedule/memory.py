@@ -19,8 +19,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
-from graphc.ir.symbolic import evaluate, product
+from graphc.ir.symbolic import evaluate, names_of, product
 from graphc.schedule.fuse import Loop, Step
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.loops import layout_of
@@ -28,6 +29,9 @@ from graphc.schedule.order import overwrites
 
 if TYPE_CHECKING:
     from graphc.schedule.schedule import Schedule
+
+NOMINAL_SIZE = 64
+"""Size assumed for a named dim where an order is chosen: it has to serve all sizes, and a batch is about so large."""
 
 ALIGNMENT = 64
 """Bytes: no two tensors share a cache line."""
@@ -122,6 +126,17 @@ def plan(
     MemoryPlan
     """
     return _Planner(sizes, scratch, workers, reuse).plan(schedule.steps, schedule.kept, schedule.in_place)
+
+
+def dims_of(graph: Graph) -> list[str]:
+    """The named dims of a graph's tensors, those of bodies included, sorted."""
+    found: set[str] = set()
+    stack = [graph]
+    while stack:
+        for node in stack.pop().nodes:
+            stack += node.bodies
+            found.update(name for tensor in node.results for size in tensor.shape for name in names_of(size))
+    return sorted(found)
 
 
 def live_bytes(schedule: Schedule, sizes: Mapping[str, int]) -> tuple[int, int]:

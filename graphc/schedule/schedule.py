@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
 from graphc.ir.op import Effect
-from graphc.ir.symbolic import names_of
 from graphc.schedule.fuse import Loop, Step, fuse
 from graphc.schedule.kernel import Kernel
-from graphc.schedule.memory import live_bytes
+from graphc.schedule.memory import NOMINAL_SIZE, dims_of, live_bytes
 from graphc.schedule.order import in_place_updates, orders
 
 
@@ -56,10 +55,6 @@ class Schedule:
         return format_schedule(self)
 
 
-NOMINAL_SIZE = 64
-"""Size assumed for a named dim where an order is chosen: it has to serve all sizes, and a batch is about so large."""
-
-
 def schedule(graph: Graph, in_place: bool = True) -> Schedule:
     """Fuse a graph into kernels and order them.
 
@@ -80,14 +75,3 @@ def schedule(graph: Graph, in_place: bool = True) -> Schedule:
         for steps in orders(fuse(graph), sizes)
     ]
     return found[0] if len(found) == 1 else min(found, key=lambda candidate: live_bytes(candidate, sizes))
-
-
-def dims_of(graph: Graph) -> list[str]:
-    """The named dims of a graph's tensors, those of bodies included, sorted."""
-    found: set[str] = set()
-    stack = [graph]
-    while stack:
-        for node in stack.pop().nodes:
-            stack += node.bodies
-            found.update(name for tensor in node.results for size in tensor.shape for name in names_of(size))
-    return sorted(found)

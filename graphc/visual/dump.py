@@ -33,9 +33,9 @@ from graphc.ir.graph import Graph
 from graphc.ir.printer import format_bytes, format_graph
 from graphc.ir.symbolic import evaluate
 from graphc.schedule.kernel import Kernel
-from graphc.schedule.memory import MemoryPlan, plan
+from graphc.schedule.memory import NOMINAL_SIZE, MemoryPlan, dims_of, plan
 from graphc.schedule.report import format_schedule, tensor_names, user_lines
-from graphc.schedule.schedule import NOMINAL_SIZE, Schedule, dims_of
+from graphc.schedule.schedule import Schedule
 from graphc.visual.dot import printable
 from graphc.visual.graphs import draw_graph
 from graphc.visual.memory import block_name, draw_memory

@@ -9,9 +9,9 @@ import pytest
 from graphc import compiler, config, ops
 from graphc.errors import GraphcError, GraphcWarning
 from graphc.ir import Graph
-from graphc.schedule.memory import plan
+from graphc.schedule.memory import dims_of, plan
 from graphc.schedule.report import format_schedule
-from graphc.schedule.schedule import Schedule, dims_of
+from graphc.schedule.schedule import Schedule
 from graphc.visual import Dump, draw_memory, draw_schedule, install_from_config, render
 
 
