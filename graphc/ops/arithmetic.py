@@ -217,13 +217,16 @@ class square(Unary):
 
 @op
 class relu(Unary):
-    """``max(x, 0)``; NaN of NaN. The derivative is 1 where ``x > 0``, else 0."""
+    """``max(x, 0)``; NaN of NaN. The derivative is 1 where ``x > 0``, else 0.
+
+    It is taken from the result, so that the argument need not be kept: ``relu(x) > 0`` where ``x > 0``.
+    """
 
     reference = staticmethod(lambda x: np.maximum(x, 0))
     expression = "maximum(x, 0)"
 
     def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
-        return (where(greater(node.inputs[0], 0), cotangents[0], 0),)
+        return (where(greater(node.result, 0), cotangents[0], 0),)
 
 
 class Rounding(Unary):
