@@ -124,6 +124,7 @@ class again(View):
     """
 
     public = False
+    differentiable = False  # it is made after differentiation
     dtypes = DTYPES
     samples = [Sample(_normal(2, 3), _normal(2), differentiable=False)]
 
