@@ -64,7 +64,7 @@ def _positive(name: str, default: int) -> int:
     text = os.environ.get(name, "").strip()
     if not text:
         return default
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise GraphcError(f"{name}: expected a whole number of at least 1, got {text!r}")
     return int(text)
 

@@ -62,7 +62,7 @@ class Feeder:
             array = value
             if (
                 type(array) is not np.ndarray
-                or array.dtype != dtype
+                or array.dtype is not dtype
                 or not array.flags.c_contiguous
                 or not array.flags.aligned
             ):
@@ -118,10 +118,10 @@ class Feeder:
         self._check_room(tensor, array)
         if array.dtype != tensor.dtype:
             array = self._cast(tensor, array, weak=not isinstance(value, (np.ndarray, np.generic)))
-        # ascontiguousarray makes rank 0 into rank 1, so the shape is given back
+        # ascontiguousarray makes rank 0 into rank 1, so the shape is given back; equal dtypes may be several objects
         made = np.require(array, requirements=["C", "ALIGNED"]).reshape(array.shape)
         self.copies[tensor] = 0 if made.base is not None and np.may_share_memory(made, value) else made.nbytes
-        return made
+        return made.view(tensor.dtype)
 
     def _check_room(self, tensor: Tensor, array: NDArray[Any]) -> None:
         """Whether memory suffices to convert an array, which may be much larger than what it was made from."""

@@ -7,11 +7,13 @@ end. A step that fails, or is interrupted, leaves every variable as it was.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -31,9 +33,17 @@ from graphc.runtime.memory import Slots, require
 from graphc.runtime.workers import Workers
 
 Array = NDArray[Any]
+_Request = tuple[Program, Callable[[Mapping[Tensor, Any]], Sequence[Any]], Callable[[list[Any]], Any]]
+"""Program, what takes its feeds out of a mapping, and what nests the values of its outputs."""
+
+MOST_THREADS = 1024
+"""More than the processors of any one machine of today; starting a hundred thousand threads takes minutes."""
 
 MOST_PROGRAMS_OF_A_LINE = 10
 """More programs than this from one line of the user's are worth a warning: each is compiled anew."""
+
+MOST_REQUESTS = 256
+"""Combinations of fetches and feeds whose programs are found without looking into the fetches."""
 
 
 class Session:
@@ -57,7 +67,7 @@ class Session:
     Raises
     ------
     SessionError
-        For an unknown device or backend, or fewer than one thread.
+        For an unknown device or backend, fewer than one thread, or more than :data:`MOST_THREADS`.
 
     Examples
     --------
@@ -85,6 +95,11 @@ class Session:
         threads = config.current().threads if threads is None else threads
         if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
             raise SessionError(f"session: expected at least 1 thread, got {threads!r}")
+        if threads > MOST_THREADS:
+            raise SessionError(
+                f"session: expected at most {MOST_THREADS} threads, got {threads}",
+                hint=f"this process may use {config.available_processors()} processors; more threads only wait",
+            )
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise SessionError(f"session: expected an integer seed, got {seed!r}")
         self.device, self.backend, self.seed = device, backend, int(seed)
@@ -96,6 +111,7 @@ class Session:
         self._variables: dict[Tensor, Array] = {}
         self._labels: dict[str, Tensor] = {}
         self._programs: dict[Any, Program] = {}
+        self._requests: dict[Any, _Request] = {}
         self._programs_of_outputs: dict[tuple[Tensor, ...], Program] = {}
         self._programs_of_line: dict[Any, int] = {}
         self._lock = threading.RLock()  # re-entrant only to recognise calls from a signal handler within a step
@@ -180,16 +196,38 @@ class Session:
             If the session is closed, or a profile is asked of the reference backend.
         """
         feeds = {} if feeds is None else feeds
+        if profile is not False:
+            return self._run_profiled(fetches, feeds, profile)
+        kind = type(fetches)
+        try:  # the short way: the same tensors were fetched and fed before
+            asked = kind, tuple(fetches) if kind is list else fetches, type(feeds), tuple(feeds)
+            program, pick, rebuild = self._requests[asked]
+        except (KeyError, TypeError):  # a new request, or one with something that has no hash, such as a nested list
+            program, pick, rebuild = self._new_request(fetches, feeds)
+        return rebuild(program._step(pick(feeds)))
+
+    def _run_profiled(self, fetches: Any, feeds: Any, profile: Any) -> Any:
+        if not isinstance(profile, (bool, np.bool_)):
+            raise SessionError(f"run: expected profile=True or False, got {profile!r}")
+        if not profile:
+            return self.run(fetches, feeds)
+        program, _, rebuild = self._new_request(fetches, feeds)
+        values, found = program._run_profiled(feeds)
+        return rebuild(values), found
+
+    def _new_request(self, fetches: Any, feeds: Any) -> _Request:
         flat, rebuild = flatten(fetches)
         if not isinstance(feeds, Mapping):
             raise FeedError(f"feeds: expected a mapping from placeholders to arrays, got {type(feeds).__name__}")
-        if profile is not False:
-            if not isinstance(profile, (bool, np.bool_)):
-                raise SessionError(f"run: expected profile=True or False, got {profile!r}")
-            if profile:
-                values, found = self._program(flat, feeds)._run_profiled(feeds)
-                return rebuild(values), found
-        return rebuild(self._program(flat, feeds)._run(feeds))
+        program = self._program(flat, feeds)
+        request = program, _picker(program.inputs), rebuild
+        kind = type(fetches)
+        all_flat = kind in (list, tuple) and all(isinstance(part, (Tensor, Updates)) for part in fetches)
+        if all_flat or kind in (Tensor, Updates):
+            if len(self._requests) >= MOST_REQUESTS:
+                self._requests.clear()
+            self._requests[kind, tuple(fetches) if kind is list else fetches, type(feeds), tuple(feeds)] = request
+        return request
 
     def prepare(self, fetches: Any, feeds: Iterable[Tensor] = ()) -> Program:
         """The program that :meth:`run` would use for these fetches and fed placeholders; compiled if it is new.
@@ -379,6 +417,13 @@ def compile(inputs: Sequence[Tensor], outputs: Any, *, device: str = "cpu", sess
     return program
 
 
+def _picker(inputs: tuple[Tensor, ...]) -> Callable[[Mapping[Tensor, Any]], Sequence[Any]]:
+    """A function that takes the values of some placeholders out of a mapping."""
+    if len(inputs) > 1:
+        return itemgetter(*inputs)
+    return lambda feeds: [feeds[tensor] for tensor in inputs]
+
+
 def flatten(fetches: Any) -> tuple[list[Tensor], Callable[[list[Any]], Any]]:
     """Tensors of a nested fetch, and how to nest their values alike.
 
@@ -399,10 +444,15 @@ def flatten(fetches: Any) -> tuple[list[Tensor], Callable[[list[Any]], Any]]:
         raise GraphError(
             f"fetches: expected a tensor or a nested list, tuple or dict of tensors, got {type(fetches).__name__}"
         )
+    kind = list if isinstance(fetches, list) else tuple
     if keys is None and all(isinstance(entry, Tensor) for entry in entries):
-        return entries, list if isinstance(fetches, list) else tuple
+        return entries, tuple if kind is tuple else lambda values: values
     parts = [flatten(entry) for entry in entries]
     flat = [tensor for tensors, _ in parts for tensor in tensors]
+    sizes = [len(tensors) for tensors, _ in parts]
+    if keys is None and len(parts) > 1 and all(sizes) and all(isinstance(e, (Tensor, Updates)) for e in entries):
+        first = itemgetter(*itertools.accumulate(sizes[:-1], initial=0))  # an update's first value is None, as all are
+        return flat, lambda values: kind(first(values))
 
     def rebuild(values: list[Any]) -> Any:
         nested, first = [], 0
@@ -411,7 +461,7 @@ def flatten(fetches: Any) -> tuple[list[Tensor], Callable[[list[Any]], Any]]:
             first += len(tensors)
         if keys is not None:
             return dict(zip(keys, nested, strict=True))
-        return nested if isinstance(fetches, list) else tuple(nested)
+        return kind(nested)
 
     return flat, rebuild
 

@@ -321,7 +321,10 @@ def test_a_closed_session() -> None:
 
 def test_sessions_that_make_no_sense() -> None:
     refused(SessionError, lambda: graphc.Session(device="tpu"), "tpu")
-    refused(SessionError, lambda: graphc.Session(threads=0), "at least 1 thread")
+    for threads in (0, -1, 1.5, "2", True, [2]):
+        refused(SessionError, lambda count=threads: graphc.Session(threads=count), "at least 1 thread", repr(threads))
+    for threads in (1025, 2**40, 2**70, np.int64(100_000)):
+        refused(SessionError, lambda count=threads: graphc.Session(threads=count), "at most 1024", "processors")
     refused(SessionError, lambda: graphc.Session(backend="magic"), "magic")
     refused(SessionError, lambda: graphc.Session(seed="x"), "integer seed")  # type: ignore[arg-type]
 

@@ -143,8 +143,7 @@ class Tensor:
         label = self.label if self.node.attributes.get("name") else self.node.op.name
         return f"{label}: {self.type}" + (f", from {self.node.origin}" if str(self.node.origin) else "")
 
-    def __hash__(self) -> int:
-        return object.__hash__(self)
+    __hash__ = object.__hash__
 
     def _no_value(self, what: str, hint: str) -> NoReturn:
         raise GraphError(

@@ -233,7 +233,15 @@ class copy(Elementwise):
 
 
 class Updates(tuple[Tensor, ...]):
-    """Several updates that are fetched as one; a session returns None for it."""
+    """Several updates that are fetched as one; a session returns None for it.
+
+    Its own identity, as its tensors are: their ``==`` builds graph, and to hash hundreds at each step would cost more
+    than the step.
+    """
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
 
     def __repr__(self) -> str:
         return f"<{len(self)} updates>"

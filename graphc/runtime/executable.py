@@ -6,13 +6,14 @@ workers share a kernel, where a barrier is needed) are filled once and kept for 
 memory plan is shared by all sizes that fit into it; a larger one is made, with headroom, when a size outgrows it.
 Nothing is compiled here.
 
-A step then is: write the feeds' addresses into their cells, walk the table, copy the outputs out.
+A step then is: enter the table with the fed arrays (``entry.py``), which walks it, and copy the outputs out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,9 @@ from graphc.errors import GraphcError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
 from graphc.ir.symbolic import evaluate, names_of
+from graphc.runtime.entry import Enter, Feed
 from graphc.runtime.failures import index_error
+from graphc.runtime.layout import FINISHED, MISFIT
 from graphc.runtime.memory import Arena, aligned_words, require_step
 from graphc.runtime.table import Call, Cell, Commit, Copy, EndLoop, Entry, Loop, Patch, Table
 from graphc.runtime.timing import Timer
@@ -69,12 +72,26 @@ class Moving:
 
 @dataclass(eq=False)
 class Bound:
-    """A table for one set of sizes."""
+    """A table for one set of sizes.
+
+    Attributes
+    ----------
+    table : Table
+    enter : callable
+        Starts a step of it.
+    sizes : mapping of str to int
+    outputs : list of (int, ndarray)
+        Place among the program's outputs, and where the step leaves its value.
+    nothing : list of None
+        One a program's output, for updates have no value.
+    arena : Arena
+    """
 
     table: Table
-    words: NDArray[np.int64]
-    feeds: dict[Tensor, tuple[NDArray[np.int64], NDArray[np.int64]]]
-    outputs: list[NDArray[np.generic] | None]
+    enter: Enter
+    sizes: Mapping[str, int]
+    outputs: list[tuple[int, NDArray[np.generic]]]
+    nothing: list[NDArray[np.generic] | None]
     arena: Arena
     timer: Timer | None = None
 
@@ -121,6 +138,7 @@ class Executable:
         self._addresses, self._micro_kernels = self._load(on_event)
         self._bound: dict[tuple[int, ...], Bound] = {}
         self._timed: tuple[tuple[int, ...], Bound] | None = None
+        self._latest: Bound | None = None
         self._names = sorted({name for tensor in self.feeds for size in tensor.shape for name in names_of(size)})
         self._plan: MemoryPlan | None = None
         self._room: Mapping[str, int] = {}
@@ -186,16 +204,41 @@ class Executable:
             if len(self._bound) >= MOST_BOUND:
                 del self._bound[next(iter(self._bound))]
             self._bound[key] = bound
-        words = bound.words
-        for tensor, array in zip(self.feeds, arrays, strict=True):
-            cells = bound.feeds.get(tensor)
-            if cells is not None:
-                words[cells[0]] = cells[1] + array.ctypes.data
-        outcome = self.workers.run(bound.table)
-        if outcome.failure is not None:
-            _, number, extent, index = outcome.failure
-            raise index_error(self.kernels[number], sizes, extent, index)
-        return [None if view is None else view.copy() for view in bound.outputs]
+        if not timed:
+            self._latest = bound
+        outputs = self._step(bound, arrays)
+        if outputs is None:
+            raise GraphcError(f"the fed arrays do not fit the table that was bound for them: {sizes}")
+        return outputs
+
+    def run_again(self, arrays: Sequence[Any]) -> list[NDArray[np.generic] | None] | None:
+        """One step like the one before, if that is what these feeds ask for.
+
+        Parameters
+        ----------
+        arrays : sequence
+            Whatever is fed, unchecked.
+
+        Returns
+        -------
+        list of ndarray or None, or None
+            As :meth:`run`; None, with nothing done, if an array is not one that kernels can read where it is, of the
+            shape of the step before.
+        """
+        return None if self._latest is None else self._step(self._latest, arrays)
+
+    def _step(self, bound: Bound, arrays: Sequence[Any]) -> list[NDArray[np.generic] | None] | None:
+        """One walk of a table; None, with nothing done, if the arrays do not fit it."""
+        said = self.workers.step(bound.table, bound.enter, arrays)
+        if said == FINISHED:
+            outputs = bound.nothing.copy()
+            for place, view in bound.outputs:
+                outputs[place] = view.copy()
+            return outputs
+        if said == MISFIT:
+            return None
+        _, number, extent, index = (int(word) for word in bound.table.status)
+        raise index_error(self.kernels[number], bound.sizes, extent, index)
 
     @property
     def memory(self) -> MemoryPlan | None:
@@ -248,6 +291,7 @@ class Executable:
         # what is at stake is forgotten first: an error or interrupt from here on leaves no plan without its arena
         self._bound.clear()
         self._timed = None
+        self._latest = None
         self._plan, self._arena = None, Arena(0)
         for room in rooms:
             candidate = self._make_plan(room)
@@ -319,13 +363,18 @@ class _Binder:
         timer = Timer(entries, self.purposes, self.executable.workers.count) if timed else None
         walked = entries if timer is None else timer.entries
         table = Table(walked, counter=self.executable._counter, status=self.status)
-        feeds = {
-            tensor: (np.array([w for w, _ in cells], np.int64), np.array([o for _, o in cells], np.int64))
-            for tensor, cells in self.feed_cells.items()
-            if cells
-        }
-        outputs = [self._view(tensor) for tensor in self.schedule.graph.outputs]
-        return Bound(table, self.words, feeds, outputs, self.arena, timer)
+        feeds = [
+            Feed(
+                tensor.dtype,
+                tuple(evaluate(size, self.sizes) for size in tensor.shape),
+                [(Cell(self.words, word), offset) for word, offset in self.feed_cells[tensor]],
+            )
+            for tensor in self.executable.feeds
+        ]
+        enter = self.executable.workers.entry(table, feeds)
+        places = enumerate(self.schedule.graph.outputs)
+        outputs = [(place, self._view(tensor)) for place, tensor in places if not isinstance(tensor.node.op, Effect)]
+        return Bound(table, enter, self.sizes, outputs, [None] * len(self.schedule.graph.outputs), self.arena, timer)
 
     def _copy(self, node: Node, to: Cell, source: Cell, nbytes: int) -> Copy:
         """A copy that belongs to a node: an assign, or a scan."""
@@ -345,9 +394,7 @@ class _Binder:
                 total += len(source.arguments) * (depth + 1) + max(1, len(source.sizes))
         return total
 
-    def _view(self, tensor: Tensor) -> NDArray[np.generic] | None:
-        if isinstance(tensor.node.op, Effect):
-            return None
+    def _view(self, tensor: Tensor) -> NDArray[np.generic]:
         shape = tuple(evaluate(size, self.sizes) for size in tensor.shape)
         return self.arena.view(self.memory.offsets[tensor], shape, tensor.dtype)
 

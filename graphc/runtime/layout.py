@@ -50,8 +50,8 @@ FOLLOWER_PARKED, FOLLOWER_SEMAPHORE = 0, 2  # a POSIX semaphore takes 32 bytes o
 FOLLOWER_PROCESSORS, PROCESSORS_WORDS = 8, 16  # room for a set of processors, one bit each
 
 # --- what a walk says when it returns ------------------------------------------------------------------------------
-FINISHED, PAUSED, FAILED = 0, 1, 2
-"""The step ran to its end; a slice of time is over; a kernel failed before the commit."""
+FINISHED, PAUSED, FAILED, MISFIT = 0, 1, 2, 3
+"""The step ran to its end; a slice of time is over; a kernel failed before the commit; feeds do not fit the gate."""
 
 SLICE_NS = 100_000_000
 """Nanoseconds after which a walk that has not committed returns to Python, so that Ctrl-C is served."""
@@ -62,3 +62,16 @@ RECORD_START, RECORD_TOTAL, RECORD_COUNT, RECORD_LEAST = 0, 1, 2, 3  # nanosecon
 LOG_USED, LOG_CAPACITY, LOG_EVENTS, EVENT_WORDS = 0, 1, 2, 3  # an event: number, begin, end
 STAMP_ENDS, STAMP_BY_WORKER, STAMP_NUMBER = 0, 1, 2  # words of a stamp's dims
 PROBE_CHAINS = 12  # independent multiply-adds: latency times rate on known cores, in the registers of every target
+
+# --- the plan of a gate: what it hands to whom, then a record for each fed array -----------------------------------
+GATE_COUNT, GATE_RUN, GATE_CREW, GATE_WALK = 0, 1, 2, 3  # feeds; run block; two words (shared block, workers); walk
+GATE_RELEASE, GATE_ACQUIRE, GATE_MAKE_INT = 4, 5, 6  # functions of the interpreter: give up its lock, take it, an int
+GATE_FEEDS = 8
+FEED_WORDS = 8
+FEED_TYPE, FEED_DTYPE, FEED_RANK, FEED_SIZES = 0, 1, 2, 3  # addresses of the type and dtype objects; axes; their sizes
+FEED_CELLS, FEED_CELL_COUNT = 4, 5  # pairs of words: address of a cell, bytes to add to the array's address
+
+# --- fields of a NumPy array, in words after the head of a Python object; the rank and the flags are C ints ----------
+ARRAY_DATA, ARRAY_RANK, ARRAY_SIZES, ARRAY_DTYPE, ARRAY_FLAGS = 0, 1, 2, 5, 6
+PLAIN = 0x0101
+"""Flags of an array that kernels can read in place: C-contiguous and aligned."""

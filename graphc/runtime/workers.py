@@ -22,15 +22,20 @@ import hashlib
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from graphc import config
 from graphc.codegen.cpu import jit
 from graphc.errors import SessionError
 from graphc.runtime import layout as at
+from graphc.runtime.entry import Enter, Feed, make_entry
 from graphc.runtime.memory import aligned_words
 from graphc.runtime.table import Table, Words
 
@@ -65,6 +70,7 @@ class _Walker:
     """The C functions of ``walker.py``."""
 
     walk: Callable[[int, int, int], int]
+    walk_address: int
     follow: Callable[[int, int, int], int]
     dismiss: Callable[[int, int], int]
 
@@ -76,12 +82,14 @@ def _walker() -> _Walker:
     layout = hashlib.sha256((folder / "layout.py").read_bytes()).hexdigest()
     text = f"{(folder / 'walker.py').read_text()}\n# layout: {layout}\n"
 
-    def function(name: str, arguments: int) -> Callable[..., int]:
-        signature = f"int64({', '.join(['int64'] * arguments)})"
-        address = jit.load([text], symbol=name, signature=signature)[0]
+    def load(name: str, arguments: int) -> int:
+        return jit.load([text], symbol=name, signature=f"int64({', '.join(['int64'] * arguments)})")[0]
+
+    def function(address: int, arguments: int) -> Callable[..., int]:
         return ctypes.CFUNCTYPE(*[ctypes.c_int64] * (1 + arguments))(address)
 
-    return _Walker(function("walk", 3), function("follow", 3), function("dismiss", 2))
+    walk = load("walk", 3)
+    return _Walker(function(walk, 3), walk, function(load("follow", 3), 3), function(load("dismiss", 2), 2))
 
 
 def _serve(follow: Callable[[int, int, int], int], block: Words, worker: int, count: int) -> None:
@@ -151,11 +159,27 @@ class Workers:
         self._crew: _Crew | None = None
         self._lock = threading.RLock()  # re-entrant only to recognise a step or a close from a signal handler
         self._running = False
+        self._alone: Words = np.array([0, 1])
+        self._everyone: Words = np.array([0, 1])  # the crew's address and number, once there is a crew
         _alive.add(self)
 
     def prepare(self) -> None:
         """Load the compiled walk, so that the first step does not wait for it."""
         _walker()
+
+    def entry(self, table: Table, feeds: Sequence[Feed]) -> Enter:
+        """A function that starts a step of a table with fed arrays, for :meth:`step`."""
+        return make_entry(table, feeds, self._crew_of(table), _walker().walk_address)
+
+    def _crew_of(self, table: Table) -> Words:
+        return self._everyone if table.parallel else self._alone
+
+    def _walk(self, table: Table, rewind: bool = False) -> int:
+        if rewind:
+            table.rewind()
+        shared, workers = self._crew_of(table)
+        said = _walker().walk(table.address, int(shared), int(workers))
+        return at.FAILED if said == at.FINISHED and table.status[0] else said
 
     def run(self, table: Table) -> Outcome:
         """Walk a table from its first entry to its end, or to the first failure before its commit.
@@ -172,6 +196,34 @@ class Workers:
 
         Raises
         ------
+        SessionError, BaseException
+            As :meth:`step`.
+        """
+        self.step(table, lambda: self._walk(table, rewind=True), ())
+        if not table.status[0]:
+            return _DONE if table.committed else _DONE_WITHOUT_WRITING
+        code, kernel, index, value = (int(word) for word in table.status)
+        return Outcome((code, kernel, index, value), table.committed)
+
+    def step(self, table: Table, enter: Enter, arrays: Sequence[NDArray[Any]]) -> int:
+        """Walk a table from its first entry to its end, or to the first failure before its commit.
+
+        Parameters
+        ----------
+        table : Table
+            What to run; by one set of workers at a time.
+        enter : callable
+            The table's :meth:`entry`.
+        arrays : sequence of ndarray
+            What is fed.
+
+        Returns
+        -------
+        int
+            ``FINISHED``, ``FAILED`` (the table's status says how) or ``MISFIT`` (nothing was done), of ``layout.py``.
+
+        Raises
+        ------
         SessionError
             If the workers are closed, before or meanwhile, or a step is started from within a step.
         BaseException
@@ -182,24 +234,20 @@ class Workers:
             if self._running:
                 raise SessionError("a step was started from within a step of the same session (a signal handler?)")
             self._check_open("before this step")
-            table.rewind()
             crew = self._gather() if table.parallel and self.count > 1 else None
-            shared, workers = (crew.address, self.count) if crew is not None else (0, 1)
-            walk = _walker().walk
             try:
                 self._running = True
-                while walk(table.address, shared, workers) == at.PAUSED:
+                said = enter(*arrays)
+                while said == at.PAUSED:
                     self._check_open("during a step, which has written nothing")
                     if crew is not self._crew and crew is not None:
                         raise SessionError("the process was forked during a step; the child cannot go on with it")
+                    said = self._walk(table)
             finally:
                 self._running = False
                 if self._closed:
                     self._dismiss()
-            if not table.status[0]:
-                return _DONE if table.committed else _DONE_WITHOUT_WRITING
-            code, kernel, index, value = (int(word) for word in table.status)
-            return Outcome((code, kernel, index, value), table.committed)
+            return said
 
     def close(self) -> None:
         """End the threads.  A step under way in another thread is left at its next pause, unless it has committed."""
@@ -222,9 +270,11 @@ class Workers:
     def _gather(self) -> _Crew:
         if self._crew is None:
             self._crew = _Crew(self.count)
+            self._everyone[:] = self._crew.address, self.count
         return self._crew
 
     def _dismiss(self) -> None:
+        self._everyone[:] = 0, 1
         crew, self._crew = self._crew, None
         if crew is not None:
             crew.dismiss()
@@ -237,6 +287,7 @@ class Workers:
     def _forget(self) -> None:
         """In a forked child: the threads are gone, and whoever held the lock with them."""
         self._crew = None
+        self._everyone[:] = 0, 1
         self._lock = threading.RLock()
         self._running = False
 

@@ -6,7 +6,9 @@ loops around its call, those of k adding to what is there. Of the axes of C, the
 comes from A, the operands change places.
 
 Workers share out blocks of C. Cutting m and n changes no bit, since every element is a sum of products in
-an order that k alone decides. After each block the other stages run over it while it is in the cache::
+an order that k alone decides. So blocks are cut as evenly as whole register tiles allow, lest one worker get a block
+of 448 rows and another what remains of 512; and where rows alone are cut, each worker cuts its own part of them.
+After each block the other stages run over it while it is in the cache::
 
     for block in blocks of (m, n):                  for block in blocks of m:
         contract(A[m0:], B[:, n0:], tile)               contract(A[m0:], B, tile)
@@ -38,8 +40,14 @@ BLOCK_ROWS = 84
 TALL_BLOCK_ROWS = 448
 """The same where B's columns are not contiguous: each block copies the panels of B that it uses."""
 
+ROW_UNIT = 14
+"""Blocks are cut after a multiple of so many rows, those of the largest register tile."""
+
 BLOCK_COLUMNS = 64
 """Columns of a block: whole register tiles on every processor."""
+
+COLUMN_UNIT = 32
+"""The same unit for columns."""
 
 WIDE_BLOCK_COLUMNS = 128
 WIDE_FROM = 1024
@@ -149,8 +157,10 @@ class _Blocks:
         context.expressions.renamed = before
         tall = plan.n is not None and coefficient(context.flat(plan.right.tensor, plan.right.index), plan.n) != 1
         wide = plan.n is not None and (not isinstance(plan.n.extent, int) or plan.n.extent >= WIDE_FROM)
-        self.m = _Cut(plan.m, TALL_BLOCK_ROWS if tall else BLOCK_ROWS) if plan.m in shared else None
-        self.n = _Cut(plan.n, WIDE_BLOCK_COLUMNS if wide and not tall else BLOCK_COLUMNS) if plan.n in shared else None
+        height = TALL_BLOCK_ROWS if tall else BLOCK_ROWS
+        width = WIDE_BLOCK_COLUMNS if wide and not tall else BLOCK_COLUMNS
+        self.m = _Cut(plan.m, height, ROW_UNIT) if plan.m in shared else None
+        self.n = _Cut(plan.n, width, COLUMN_UNIT) if plan.n in shared else None
         self.cuts = [cut for cut in (self.m, self.n) if cut is not None]
         self.points = [axis for axis in shared if axis not in (plan.m, plan.n)]
         self.points += [cut.blocks for cut in self.cuts if cut.blocks.extent != 1]
@@ -178,9 +188,11 @@ class _Blocks:
     def opened(self) -> Iterator[None]:
         """The loop over a worker's blocks; inside, every cut knows where its block begins and how long it is."""
         context = self.context
-        with context.loops.shared_out(self.points, 1):
+        only = next((cut for cut in self.cuts if self.points == [cut.blocks]), None)
+        with context.loops.shared_out(self.points, 1) if only is None else only.opened_by_parts(context):
             for cut in self.cuts:
-                cut.open(context)
+                if cut is not only:
+                    cut.open(context)
             yield
 
     @contextmanager
@@ -218,9 +230,10 @@ class _Blocks:
 class _Cut:
     """An axis of C cut into blocks."""
 
-    def __init__(self, axis: Axis | None, size: int):
+    def __init__(self, axis: Axis | None, size: int, unit: int):
         assert axis is not None
         self.axis = axis
+        self.unit = unit
         self.size = min(size, axis.extent) if isinstance(axis.extent, int) else size
         self.size = max(self.size, 1)
         self.blocks = Axis(floordiv(axis.extent + self.size - 1, self.size))
@@ -230,15 +243,29 @@ class _Cut:
     def open(self, context: Context) -> None:
         """Write where the block begins and how long it is."""
         expressions, writer = context.expressions, context.writer
-        extent = expressions.named(self.axis.extent)
-        if self.blocks.extent != 1:
-            number = expressions.size(of_atom(self.blocks))
+        whole = isinstance(self.axis.extent, int) and self.axis.extent % self.size == 0
+        if self.blocks.extent == 1:
+            self.length = expressions.named(self.axis.extent)
+            return
+        number = expressions.size(of_atom(self.blocks))
+        if whole:
             self.start = writer.let(f"{self.size}*{number.text}", number.level, "o")
-        if isinstance(self.axis.extent, int) and self.axis.extent % self.size == 0:
             self.length = Known(str(self.size), 0)
-        else:
-            text = f"minimum_int({extent.text} - {self.start.text}, {self.size})"
-            self.length = writer.let(text, self.start.level, "c")
+            return
+        extent, count = (expressions.named(size).text for size in (self.axis.extent, self.blocks.extent))
+        self.start = writer.let(f"share({extent}, {self.unit}, {number.text}, {count})", number.level, "o")
+        end = f"share({extent}, {self.unit}, {number.text} + 1, {count})"
+        self.length = writer.let(f"{end} - {self.start.text}", number.level, "c")
+
+    @contextmanager
+    def opened_by_parts(self, context: Context) -> Iterator[None]:
+        """A loop over the blocks of a worker's part of the axis."""
+        context.loops.part_of(self.axis.extent, self.unit)
+        start = Known(context.writer.name("o"), context.writer.level + 1)
+        with context.writer.block(f"for {start.text} in range(first, last, {self.size}):"):
+            self.start = start
+            self.length = context.writer.let(f"minimum_int(last - {start.text}, {self.size})", start.level, "c")
+            yield
 
 
 def write_products(context: Context) -> None:
