@@ -27,42 +27,19 @@ What the columns (and the keys of the JSON rows) are
         The fastest peer's step_us over graphc's: above 1, graphc is faster.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
-import os
-import subprocess
+import resource
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).resolve().parent
+import common
+from common import WORKLOADS, Engine, Row, environment, find_engines, run_measured, script, show
 
-#: What a process imports before its engine's clock starts; also how an engine is looked for.
-IMPORTS = {
-    "graphc": "import graphc, graphc.nn, graphc.optim",
-    "torch": "import torch",
-    "torch-compile": "import torch",
-    "jax": "import jax, jax.numpy",
-    "pytensor": "import pytensor, pytensor.tensor",
-}
-WORKLOADS = ("tiny", "mlp", "mlp-large", "cnn", "resnet20", "lstm", "transformer")
-
-
-@dataclass
-class Engine:
-    """One engine as it runs here."""
-
-    name: str
-    python: str
-    baseline: int = 0  # maximum resident bytes of a process that only imports it
-
-    def command(self, workload: str, threads: int, seconds: float) -> list[str]:
-        script = ["graphc_engine.py"] if self.name == "graphc" else ["peers.py", self.name]
-        options = ["--threads", str(threads), "--seconds", str(seconds)]
-        return [self.python, str(HERE / script[0]), *script[1:], workload, *options]
+ENGINES = ("graphc", "torch", "torch-compile", "jax", "pytensor")
 
 
 @dataclass
@@ -72,48 +49,14 @@ class Result:
     engine: Engine
     workload: str
     caches: str  # folder of this pair's compilation caches: empty in the first round, warm after
-    rounds: list[dict[str, Any]] = field(default_factory=list)
+    rounds: list[Row] = field(default_factory=list)
     failure: str = ""
 
-
-def environment(caches: str | None = None) -> dict[str, str]:
-    """This process's environment without what slows a BLAS down, and with compilation caches under `caches`."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
-    variables.pop("JAX_COMPILATION_CACHE_DIR", None)
-    # graphc need not be installed: the checkout this file lies in comes first.
-    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
-    if caches is not None:
-        variables["GRAPHC_CACHE_DIR"] = os.path.join(caches, "graphc")
-        variables["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(caches, "torchinductor")
-        variables["PYTENSOR_FLAGS"] = f"base_compiledir={os.path.join(caches, 'pytensor')}"
-    return variables
-
-
-def run_measured(command: list[str], variables: dict[str, str]) -> tuple[int, str, str, int]:
-    """Run a command; return its exit status, standard output, last line of error, and maximum resident bytes."""
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, env=variables, stdout=output, stderr=errors)
-        _, wait_status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(wait_status)
-        output.seek(0)
-        errors.seek(0)
-        reason = (errors.read().strip().splitlines() or ["no message"])[-1]
-        return process.returncode, output.read(), reason, usage.ru_maxrss * 1024
-
-
-def find_engines(names: list[str], python_for_peers: str) -> list[Engine]:
-    """The engines that can be imported; the others are named on standard error."""
-    found = []
-    for name in names:
-        engine = Engine(name, sys.executable if name == "graphc" else python_for_peers)
-        status, _, reason, engine.baseline = run_measured(
-            [engine.python, "-c", f"import numpy; {IMPORTS[name]}"], environment()
-        )
-        if status == 0:
-            found.append(engine)
-        else:
-            print(f"{name}: left out, cannot be imported by {engine.python}: {reason}", file=sys.stderr)
-    return found
+    def command(self, threads: int, seconds: float) -> list[str]:
+        """The command line of one round."""
+        start = ["graphc_engine.py"] if self.engine.name == "graphc" else ["peers.py", self.engine.name]
+        options = ["--threads", threads, "--seconds", seconds]
+        return [self.engine.python, *script(*start, self.workload, *options)]
 
 
 def run_rounds(results: list[Result], args: argparse.Namespace) -> None:
@@ -122,13 +65,12 @@ def run_rounds(results: list[Result], args: argparse.Namespace) -> None:
         for result in results:
             if result.failure:
                 continue
-            command = result.engine.command(result.workload, args.threads, args.seconds)
-            status, output, reason, peak = run_measured(command, environment(result.caches))
-            if status != 0:
-                result.failure = reason
-                print(f"{result.engine.name} on {result.workload}: left out: {reason}", file=sys.stderr)
+            done = run_measured(result.command(args.threads, args.seconds), environment(result.caches))
+            if done.status != 0:
+                result.failure = done.reason
+                print(f"{result.engine.name} on {result.workload}: left out: {done.reason}", file=sys.stderr)
                 continue
-            row = json.loads(output.strip().splitlines()[-1]) | {"peak": peak}
+            row = done.rows()[0] | {"peak": done.peak}
             result.rounds.append(row)
             print(
                 f"round {number + 1}/{args.rounds}  {result.workload:<12} {result.engine.name:<14}"
@@ -137,7 +79,7 @@ def run_rounds(results: list[Result], args: argparse.Namespace) -> None:
             )
 
 
-def row_of(result: Result, own_resident: int) -> dict[str, Any]:
+def row_of(result: Result, own_resident: int) -> Row:
     """The JSON row of one engine on one workload."""
     steps = [row["step_us"] for row in result.rounds]
     warm = [row["first_s"] for row in result.rounds[1:]]
@@ -153,10 +95,11 @@ def row_of(result: Result, own_resident: int) -> dict[str, Any]:
         "warm_first_s": min(warm) if warm else None,
         "step_us_spread": round(max(steps) / min(steps), 3),
         "rounds": len(steps),
+        "version": result.engine.version,
     }
 
 
-def ratios(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, float]]:
+def ratios(rows: list[Row]) -> Iterator[tuple[str, str, float]]:
     """(workload, fastest peer, its step time over graphc's) where both were measured."""
     for workload in dict.fromkeys(row["workload"] for row in rows):
         here = [row for row in rows if row["workload"] == workload]
@@ -167,88 +110,52 @@ def ratios(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, float]]:
             yield workload, name, best / own[0]
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """The rows, then the ratios, as Markdown."""
-
-    def show(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
-
-    print("\n| workload | engine | threads | us a step | spread | first step, s | warm, s | peak growth, MB |")
-    print("|---|---|---:|---:|---:|---:|---:|---:|")
+def tables(rows: list[Row]) -> str:
+    """The rows, then the ratios."""
+    heads = ["workload", "engine", "threads", "us a step", "spread", "first step, s", "warm, s", "peak growth, MB"]
+    lines = []
     for row in rows:
         peak = None if row["peak_bytes"] is None else row["peak_bytes"] / 1e6
-        print(
-            f"| {row['workload']} | {row['engine']} | {row['threads']} | {row['step_us']:,.1f} "
-            f"| {row['step_us_spread']:.2f} | {row['first_s']:.2f} | {show(row['warm_first_s'], '.2f')} "
-            f"| {show(peak, '.1f')} |"
-        )
-    compared = list(ratios(rows))
+        figures = [f"{row['step_us']:,.1f}", f"{row['step_us_spread']:.2f}", f"{row['first_s']:.2f}"]
+        figures += [show(row["warm_first_s"], ".2f"), show(peak, ".1f")]
+        lines.append([row["workload"], row["engine"], str(row["threads"]), *figures])
+    text = common.table(heads, lines)
+    compared = [[workload, name, f"{ratio:.2f}"] for workload, name, ratio in ratios(rows)]
     if compared:
-        print("\n| workload | fastest peer | its time / graphc's |\n|---|---|---:|")
-        for workload, name, ratio in compared:
-            print(f"| {workload} | {name} | {ratio:.2f} |")
+        text += "\n\n" + common.table(["workload", "fastest peer", "its time / graphc's"], compared)
+    return text
 
 
-def plot(rows: list[dict[str, Any]], path: str) -> None:
+def plot(rows: list[Row], path: str) -> None:
     """Step times as bars, grouped by workload, on a logarithmic axis."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        print("no plot: matplotlib is not installed", file=sys.stderr)
-        return
     workloads = list(dict.fromkeys(row["workload"] for row in rows))
-    engines = list(dict.fromkeys(row["engine"] for row in rows))
-    figure = Figure(figsize=(3 + 2 * len(workloads), 4), layout="constrained")
-    axes = figure.subplots()
-    width = 0.8 / len(engines)
-    for k, engine in enumerate(engines):
-        bars = [(workloads.index(row["workload"]), row["step_us"]) for row in rows if row["engine"] == engine]
-        shift = (k - (len(engines) - 1) / 2) * width
-        axes.bar([x + shift for x, _ in bars], [time for _, time in bars], width, label=engine)
+    made = common.figure(1, 3 + 2 * len(workloads), 4)
+    if made is None:
+        return
+    drawn, (axes,) = made
+    series: dict[str, dict[str, float]] = {}
+    for row in rows:
+        series.setdefault(row["engine"], {})[row["workload"]] = row["step_us"]
+    common.bars(axes, workloads, series, ",.0f")
     axes.set_yscale("log")
-    axes.set_xticks(range(len(workloads)), workloads)
     axes.set_ylabel("microseconds a training step")
-    axes.set_title("Training step (lower is better)")
-    axes.legend()
-    figure.savefig(path)
+    axes.set_title(f"training step, {rows[0]['threads']} threads (lower is better)")
+    axes.legend(fontsize=8)
+    common.save(drawn, path)
 
 
 def resident_peak() -> int:
     """Peak resident bytes of this process; the kernel starts a child's count from it."""
-    import resource
-
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def parse_arguments() -> argparse.Namespace:
-    def names(choices: tuple[str, ...]) -> Any:
-        def parse(text: str) -> list[str]:
-            chosen = [name for name in text.split(",") if name]
-            unknown = [name for name in chosen if name not in choices]
-            if unknown or not chosen:
-                raise argparse.ArgumentTypeError(f"unknown {unknown}; choose from {', '.join(choices)}")
-            return chosen
-
-        return parse
-
-    engines = tuple(IMPORTS)
-    parser = argparse.ArgumentParser(description="Time training steps of graphc and its peers side by side.")
-    parser.add_argument("--workloads", type=names(WORKLOADS), default="tiny,mlp,mlp-large,transformer")
-    parser.add_argument("--engines", type=names(engines), default="graphc,torch,jax,pytensor")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=min(2, len(os.sched_getaffinity(0))))
-    parser.add_argument("--seconds", type=float, default=2.0, help="time measured in each round (default: 2)")
-    parser.add_argument("--python-for-peers", default=sys.executable, metavar="PATH", help="interpreter with the peers")
-    parser.add_argument("--json", metavar="FILE", help="write the rows, one JSON object a line of an array")
-    parser.add_argument("--plot", metavar="FILE", help="draw the step times (needs matplotlib)")
-    args = parser.parse_args()
-    if args.rounds < 1 or args.threads < 1 or args.seconds <= 0:
-        parser.error("--rounds and --threads are at least 1, --seconds is positive")
-    return args
-
-
 def main() -> int:
-    args = parse_arguments()
+    parser = argparse.ArgumentParser(description="Time training steps of graphc and its peers side by side.")
+    parser.add_argument("--workloads", type=common.names(WORKLOADS), default="tiny,mlp,mlp-large,transformer")
+    parser.add_argument("--engines", type=common.names(ENGINES), default="graphc,torch,jax,pytensor")
+    parser.add_argument("--threads", type=int, default=min(2, common.processors()))
+    common.add_common_options(parser, seconds=2.0)
+    args = common.parse(parser)
     engines = find_engines(args.engines, args.python_for_peers)
     results: list[Result] = []
     for workload in args.workloads:
@@ -258,12 +165,7 @@ def main() -> int:
             results += pairs
     own_resident = resident_peak()
     rows = [row_of(result, own_resident) for result in results if result.rounds and not result.failure]
-    if args.json:
-        Path(args.json).write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
-    print_table(rows)
-    if args.plot and rows:
-        plot(rows, args.plot)
-    return 0 if rows else 1
+    return common.finish(args, rows, tables, plot)
 
 
 if __name__ == "__main__":
