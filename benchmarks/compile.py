@@ -54,7 +54,7 @@ def run_rounds(engines: list[Engine], args: argparse.Namespace) -> list[Row]:
                             print(f"{engine.name} on {workload}: left out: {done.reason}", file=sys.stderr)
                             missing.add((engine.name, workload))
                             break
-                        row = done.rows()[0] | {"cache": cache}
+                        row = done.rows()[0] | {"cache": cache, "version": engine.version}
                         row.pop("step_us", None)
                         rows.append(row)
                         text = f"{workload:<12} {engine.name:<14} {cache}  first step {row['first_s']:.2f} s"

@@ -117,7 +117,7 @@ def run_rounds(engines: list[Engine], args: argparse.Namespace) -> tuple[list[Ro
     limits: list[Row] = []
     cases = cases_of(args)
     with tempfile.TemporaryDirectory(prefix="graphc-benchmark-") as folder:
-        variables = common.environment(folder) | KEEP_MEMORY
+        variables = common.environment() | KEEP_MEMORY
         for number in range(args.rounds):
             limits += measure_limits(args, folder)
             for threads in args.threads:
@@ -127,7 +127,7 @@ def run_rounds(engines: list[Engine], args: argparse.Namespace) -> tuple[list[Ro
                     if done.status:
                         print(f"{engine.name}: left out: {done.reason}", file=sys.stderr)
                         continue
-                    timed += done.rows()
+                    timed += [row | {"version": engine.version} for row in done.rows()]
                     print(f"round {number + 1}/{args.rounds}  {engine.name}, {threads} threads", file=sys.stderr)
     return timed, limits
 
@@ -137,7 +137,11 @@ def judge(row: Row, limits: list[Row], regimes: list[str]) -> Row:
     name, form, sizes = row["case"].split(":")
     shape = [int(size) for size in sizes.split("x")]
     seconds, threads = row["seconds"], row["threads"]
-    judged = {key: row[key] for key in ("engine", "threads")} | {"kernel": name, "form": form, "shape": sizes}
+    judged = {key: row[key] for key in ("engine", "version", "threads")} | {
+        "kernel": name,
+        "form": form,
+        "shape": sizes,
+    }
     if name == "matmul":
         flops = 2.0 * math.prod(shape)
         peak = common.limit_of(limits, "multiply-add float32", "registers", threads, "flop_per_s")

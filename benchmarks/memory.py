@@ -51,7 +51,7 @@ def measure(engines: list[Engine], args: argparse.Namespace) -> list[Row]:
                 if pair.engine.name in TELL:
                     told = inside(pair.engine, workload, args.threads, pair.caches)
                 outside = row_of(pair, resident_peak())
-                row = {key: outside[key] for key in ("engine", "workload", "threads", "rounds")}
+                row = {key: outside[key] for key in ("engine", "version", "workload", "threads", "rounds")}
                 rows.append(row | told | {"growth_bytes": outside["peak_bytes"], "import_bytes": pair.engine.baseline})
     return rows
 

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+import common
+from common import Row
 
 import graphc
 from graphc.compiler import PIPELINE
@@ -65,9 +66,9 @@ def with_gradient(x: Any, value: Any) -> Graph:
 FAMILIES: dict[str, Callable[[int], Graph]] = {"chain": chain, "wide": wide}
 
 
-def time_stages(family: str, size: int) -> dict[str, Any]:
+def time_stages(family: str, size: int) -> Row:
     """Seconds of every stage for one graph; the stage that failed, if one did, and why."""
-    row: dict[str, Any] = {"family": family, "size": size, "nodes": None, "seconds": {}, "failed": None}
+    row: Row = {"family": family, "size": size, "nodes": None, "seconds": {}, "failed": None}
     stages: list[tuple[str, Callable[[Any], Any]]] = [("build", lambda _: FAMILIES[family](size)), *PIPELINE]
     product: Any = None
     for name, stage in stages:
@@ -92,13 +93,12 @@ def time_stages(family: str, size: int) -> dict[str, Any]:
     return row
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """One Markdown table for a family: a line a stage; for each size seconds, microseconds a node, growth."""
-    print(f"\n{rows[0]['family']}\n")
-    heads = ["stage"]
+def family_table(rows: list[Row]) -> str:
+    """The table of a family: a line a stage; for each size seconds, microseconds a node, growth."""
+    heads = [rows[0]["family"]]
     for number, row in enumerate(rows):
         heads += [f"{row['nodes'] or row['size']:,} nodes, s", "us a node"] + (["growth"] if number else [])
-    print("| " + " | ".join(heads) + " |\n|" + "---|" + "---:|" * (len(heads) - 1))
+    lines = []
     for stage in dict.fromkeys(name for row in rows for name in row["seconds"]):
         cells = [stage]
         before: float | None = None
@@ -111,38 +111,47 @@ def print_table(rows: list[dict[str, Any]]) -> None:
                 if number:
                     cells.append(f"{seconds / before:.1f}" if before else "-")
             before = seconds
-        print("| " + " | ".join(cells) + " |")
-    for row in rows:
-        if row["failed"]:
-            print(f"\n{row['size']:,} nodes failed in {row['failed']}")
+        lines.append(cells)
+    failed = [f"\n{row['size']:,} nodes failed in {row['failed']}" for row in rows if row["failed"]]
+    return "\n".join([common.table(heads, lines), *failed])
 
 
-def sizes(text: str) -> list[int]:
-    """Parse ``1000,10000``."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 2:
-        raise argparse.ArgumentTypeError(f"expected whole numbers of at least 2, separated by commas, got {text!r}")
-    return numbers
+def tables(rows: list[Row]) -> str:
+    families = dict.fromkeys(row["family"] for row in rows)
+    return "\n\n".join(family_table([row for row in rows if row["family"] == family]) for family in families)
+
+
+def plot(rows: list[Row], path: str) -> None:
+    """Microseconds a node by size, a line a family: level where growth is linear."""
+    made = common.figure(1, 4.5, 3.2)
+    if made is None:
+        return
+    drawn, (axes,) = made
+    for family in dict.fromkeys(row["family"] for row in rows):
+        line = [row for row in rows if row["family"] == family and not row["failed"]]
+        heights = [row["seconds"]["total"] / row["nodes"] * 1e6 for row in line]
+        axes.plot([row["nodes"] for row in line], heights, "o-", label=family)
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("nodes")
+    axes.set_ylabel("microseconds a node")
+    axes.set_title("declare and compile, up to the schedule")
+    axes.legend(fontsize=7)
+    common.save(drawn, path)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Time building and compiling as graphs grow.")
-    parser.add_argument("--sizes", type=sizes, default="1000,10000,100000", help="nodes, separated by commas")
+    parser.add_argument("--sizes", type=common.numbers(2), default="1000,10000,100000", help="nodes, between commas")
     parser.add_argument("--json", metavar="FILE", help="write the rows, one JSON object a line of an array")
+    parser.add_argument("--plot", metavar="FILE", help="draw a picture (needs matplotlib)")
     args = parser.parse_args()
     rows = []
     for family in FAMILIES:
         for size in args.sizes:
             print(f"{family} of {size:,} nodes", file=sys.stderr)
             rows.append(time_stages(family, size))
-    for family in FAMILIES:
-        print_table([row for row in rows if row["family"] == family])
-    if args.json:
-        Path(args.json).write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
-    return 0
+    return common.finish(args, rows, tables, plot)
 
 
 if __name__ == "__main__":

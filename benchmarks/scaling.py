@@ -52,15 +52,14 @@ def run_steps(args: argparse.Namespace) -> list[Row]:
     ]
     distinct = list(dict.fromkeys(network for _, network in along))
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="graphc-benchmark-") as folder:
-        for number in range(args.rounds):
-            for threads in args.threads:
-                options = ["step", *distinct, "--threads", threads, "--seconds", args.seconds]
-                done = run_measured([sys.executable, *script("scaling_engine.py", *options)], environment(folder))
-                if done.status:
-                    raise SystemExit(f"scaling_engine.py failed: {done.reason}")
-                rows += done.rows()
-                print(f"round {number + 1}/{args.rounds}  {threads} workers", file=sys.stderr)
+    for number in range(args.rounds):
+        for threads in args.threads:
+            options = ["step", *distinct, "--threads", threads, "--seconds", args.seconds]
+            done = run_measured([sys.executable, *script("scaling_engine.py", *options)], environment())
+            if done.status:
+                raise SystemExit(f"scaling_engine.py failed: {done.reason}")
+            rows += done.rows()
+            print(f"round {number + 1}/{args.rounds}  {threads} workers", file=sys.stderr)
     joined = over_rounds(rows)
     name = lambda row: ":".join(str(row[key]) for key in ("family", *AXES))  # noqa: E731
     return [{"axis": axis} | row for axis, network in along for row in joined if name(row) == network]
