@@ -12,20 +12,13 @@ section.  All files must be of one machine.  Pictures go to ``pictures/`` beside
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import common
-import compile as first_steps
-import kernels
-import limits
-import memory
-import scale
-import scaling
-import training
 from common import Row
 
 INTRODUCTION = """\
@@ -36,45 +29,39 @@ Engines run alternately, each in processes of its own, on the same work; a figur
 runs on a shared machine differ by more than a percent shows, so only what stands in one table may be compared.
 """
 
-#: By script: the module that tabulates its rows, a heading, and what one must know to read the tables.
-SECTIONS: dict[str, tuple[ModuleType, str, str]] = {
+#: By script: a heading, and what one must know to read its tables.
+SECTIONS: dict[str, tuple[str, str]] = {
     "limits": (
-        limits,
         "What the machine can do",
         'Fused multiply-adds that never leave the registers, and streams over arrays in L2, L3 and DRAM. "On the bus" '
         "also counts the line that an ordinary store reads before it writes; `bypass` stores past the caches.",
     ),
     "training": (
-        training,
         "Training steps",
         'Forward, backward and Adam\'s update, float32, inputs in memory. "First step" is with empty caches, "warm" '
         "with full ones; both contain building and compiling, but no imports.",
     ),
     "kernels": (
-        kernels,
         "Single kernels",
         "Elements a second, and shares of the limits measured in the same run: of the multiply-add peak for matmul, of "
         "the stream's rate for the others, counting every array once. `both` stores the value and all gradients.",
     ),
     "compile": (
-        first_steps,
         "First steps",
         "Fresh processes, with empty (cold) and full (warm) caches, and where graphc's time goes. JAX keeps no cache "
         "unless told to. The last table: a call of `Session.run` beside the time of its kernels alone.",
     ),
     "memory": (
-        memory,
         "Memory",
         '"State" is weights and moments; "step" what one step holds beside them, gradients included: graphc\'s planned '
         "arena, copies of feeds and fetched results, or the peak of torch's allocator. Process growth is over imports.",
     ),
     "scaling": (
-        scaling,
         "Growth with workers and sizes",
         'One size at a time is varied, from one base network; "growth" is over the line before, beside the growth of '
         "the contractions' arithmetic. The last table compiles equal blocks with an empty cache.",
     ),
-    "scale": (scale, "Growth with nodes", "Declaring and compiling the deepest and the widest graph."),
+    "scale": ("Growth with nodes", "Declaring and compiling the deepest and the widest graph."),
 }
 
 
@@ -118,7 +105,9 @@ def page(found: dict[str, list[Row]], pictures: Path) -> str:
     pictures.mkdir(parents=True, exist_ok=True)
     parts = [INTRODUCTION, machine_text(found)]
     for name, rows in found.items():
-        module, heading, prose = SECTIONS[name]
+        heading, prose = SECTIONS[name]
+        # only now: a process that has imported Numba would hand its peak memory down to those it starts and measures
+        module = importlib.import_module(name)
         picture = pictures / f"benchmarks_{name}.svg"
         module.plot(rows, str(picture))
         parts += [f"## {heading}", f"{prose} (`benchmarks/{name}.py`)", module.tables(rows)]

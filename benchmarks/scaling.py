@@ -108,7 +108,7 @@ def tables(rows: list[Row]) -> str:
     if steps:
         threads = sorted({row["threads"] for row in steps})
         heads = ["a step", "MFLOP", *(f"workers {count}, us" for count in threads)]
-        heads += [f"{min(threads)} / {max(threads)}", "GFLOP/s", "growth", "of arithmetic"]
+        heads += [f"time with {min(threads)} / with {max(threads)}", "GFLOP/s", "growth", "of arithmetic"]
         lines = []
         for family in dict.fromkeys(row["family"] for row in steps):
             for axis in AXES:
@@ -151,9 +151,11 @@ def plot(rows: list[Row], path: str) -> None:
                 style = "o-" if threads == max(row["threads"] for row in steps) else "o--"
                 colour = f"C{list(BASE).index(family)}"
                 times = [row["seconds"] * 1e6 for row in line]
-                panel.plot([row[axis] for row in line], times, style, color=colour, label=f"{family}, {threads}")
+                panel.plot(
+                    [row[axis] for row in line], times, style, color=colour, label=f"{family}, workers {threads}"
+                )
             panel.set_ylabel("microseconds a step")
-        panel.legend(fontsize=7)
+        panel.legend(fontsize=7, handlelength=3)
     common.save(drawn, path)
 
 
