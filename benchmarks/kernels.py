@@ -12,8 +12,9 @@ Regimes
     lie in the cache.  The number of rows is a named dim: both regimes run the same compiled kernel.
 Limit
     Arithmetic (matmul): two operations a multiply-add over the measured peak.  Memory (all else): bytes that must
-    cross the bus, each array once, over the triad's rate; an array that is written but not read counts twice, as it
-    does in the triad with ordinary stores (see limits.py).  A kernel whose stores go past the caches may thus exceed
+    cross the bus, each array once, over the rate of the loop that does alike: reading for a kernel that only reads,
+    updating for one that only writes in place, else the triad, where an array that is written but not read counts
+    twice, as ordinary stores make it (see limits.py).  A kernel whose stores go past the caches may thus exceed
     100%; ``of bypass`` compares with the triad that does so as well, in bytes named.
 Matmul
     A layer's three products at two sizes, and `--shapes` seeded shapes, sizes log-uniform from 16 to 2,048, static
@@ -153,7 +154,7 @@ def judge(row: Row, limits: list[Row], regimes: list[str]) -> Row:
         read, written, updated = TRAFFIC[name, form]
         named = array * (read + written + 2 * updated)
         bus = named + array * written
-        loop = "read" if not written and not updated else "triad"
+        loop = "triad" if written else "update" if updated else "read"
         rate, bypass = (
             common.limit_of(limits, loop, regime, threads, "bus_per_s"),
             common.limit_of(limits, "bypass", regime, threads, "bytes_per_s"),
@@ -161,7 +162,7 @@ def judge(row: Row, limits: list[Row], regimes: list[str]) -> Row:
         rates = {"regime": regime, "elements_per_s": math.prod(shape) / seconds, "bytes_per_s": named / seconds}
         shares = {
             "share": bus / seconds / rate if rate else None,
-            "share_of_bypass": named / seconds / bypass if bypass and loop == "triad" else None,
+            "share_of_bypass": named / seconds / bypass if bypass and written else None,
         }
     return judged | rates | {"seconds": seconds} | shares | {"spread": row["spread"], "rounds": row["rounds"]}
 

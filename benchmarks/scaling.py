@@ -70,7 +70,7 @@ def run_compilations(args: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     for blocks in args.blocks:
         runs: list[Row] = []
-        for number in range(args.rounds):
+        for number in range(args.compile_rounds):
             with tempfile.TemporaryDirectory(prefix="graphc-benchmark-") as folder:
                 network = f"residual:{RESIDUAL_BATCH}:{blocks}:{RESIDUAL_WIDTH}"
                 options = ["compile", network, "--threads", max(args.threads)]
@@ -78,7 +78,7 @@ def run_compilations(args: argparse.Namespace) -> list[Row]:
                 if done.status:
                     raise SystemExit(f"scaling_engine.py failed: {done.reason}")
                 runs += done.rows()
-                print(f"round {number + 1}/{args.rounds}  {blocks} blocks", file=sys.stderr)
+                print(f"round {number + 1}/{args.compile_rounds}  {blocks} blocks", file=sys.stderr)
         rows.append({"axis": "blocks"} | min(runs, key=lambda row: row["seconds"]) | {"rounds": len(runs)})
     return rows
 
@@ -164,6 +164,7 @@ def main() -> int:
     parser.add_argument("--families", type=common.names(BASE), default=",".join(BASE))
     parser.add_argument("--threads", type=common.numbers(), default=sorted({1, common.processors()}))
     parser.add_argument("--blocks", type=common.numbers(), default="10,100,1000")
+    parser.add_argument("--compile-rounds", type=int, default=1, help="rounds of the compilations, which take long")
     parser.add_argument("--doublings", type=int, default=4, help="how often each size is doubled")
     parser.add_argument("--scale", type=int, default=1, help="divide the base network's sizes by this")
     common.add_common_options(parser, seconds=0.3, peers=False)
