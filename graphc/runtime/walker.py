@@ -33,10 +33,11 @@ it never pauses: variables are being written, and the step ends in the same call
 import platform
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from graphc.codegen.cpu.frontend import procedure
 from graphc.runtime import layout as at
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
@@ -54,6 +55,16 @@ def _word(builder, address):
 def _libc(builder, name, result, arguments):
     function_type = ir.FunctionType(result, [argument.type for argument in arguments])
     return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), arguments)
+
+
+@intrinsic
+def word(typingctx, base, number):
+    """The address of a structure's word."""
+
+    def codegen(context, builder, signature, args):
+        return builder.add(args[0], builder.mul(args[1], ir.Constant(I64, at.WORD)))
+
+    return types.int64(types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -248,13 +259,7 @@ def zero_bytes(typingctx, to, size):
 # --- waiting -------------------------------------------------------------------------------------------------------
 
 
-@njit
-def word(base, number):
-    """The address of a structure's word."""
-    return base + number * at.WORD
-
-
-@njit
+@procedure
 def reaches(address, goal, spin, patience):
     """Wait until a growing word is at least `goal`: spin, then yield; False after `patience` nanoseconds.
 
@@ -276,7 +281,7 @@ def reaches(address, goal, spin, patience):
             yield_processor()
 
 
-@njit
+@procedure
 def park(shared, follower, generation):
     """Sleep until woken, unless `generation` has been published meanwhile.
 
@@ -298,7 +303,7 @@ def park(shared, follower, generation):
         leave(busy, word(follower, at.FOLLOWER_PROCESSORS))
 
 
-@njit
+@procedure
 def leave(busy, processors):
     """Move this thread off the processor that worker 0 is busy on, if it may use another.
 
@@ -319,7 +324,7 @@ def leave(busy, processors):
         set_processors(processors)
 
 
-@njit
+@procedure
 def publish(shared, workers):
     """Raise the generation and wake whoever sleeps; the new generation."""
     generation = increase(word(shared, at.SHARED_GENERATION))
@@ -336,7 +341,7 @@ def publish(shared, workers):
 # --- a region: kernels that all workers run together ----------------------------------------------------------------
 
 
-@njit
+@procedure
 def share(entries, position, worker, workers):
     """One worker's part of the region that starts at `position`; the position after the region."""
     first = position
@@ -351,7 +356,7 @@ def share(entries, position, worker, workers):
         position += 1
 
 
-@njit
+@procedure
 def run_kernel(entry, worker, workers):
     """Call the kernel of one entry; a kernel for one worker is told that it is alone."""
     if load(word(entry, at.EVERYONE)) == 0:
@@ -360,7 +365,7 @@ def run_kernel(entry, worker, workers):
     call_kernel(kernel, buffers, dims, worker, workers)
 
 
-@njit
+@procedure
 def run_region(entries, position, shared, workers):
     """Publish a region, take worker 0's share, wait for the others; the position after the region."""
     store(word(shared, at.SHARED_ENTRIES), entries)
@@ -395,7 +400,7 @@ def dismiss(shared, workers):
 # --- control entries: worker 0 alone --------------------------------------------------------------------------------
 
 
-@njit
+@procedure
 def set_iteration(entry, iteration, count):
     """Store a loop's iteration and move the cells of its body accordingly."""
     store(load(word(entry, at.ITERATION)), iteration)
@@ -410,7 +415,7 @@ def set_iteration(entry, iteration, count):
         store(load(word(patch, at.PATCH_CELL)), base + offset * stride)
 
 
-@njit
+@procedure
 def enter_loop(entry, position):
     """Read the bases (an outer loop may have moved them) and begin; the position to go on from."""
     patches = load(word(entry, at.PATCHES))
@@ -422,7 +427,7 @@ def enter_loop(entry, position):
     return position + 1 if count > 0 else load(word(entry, at.EXIT))
 
 
-@njit
+@procedure
 def next_iteration(entries, position):
     """Go round again or leave; on leaving, cells hold what one more iteration would have found."""
     opening = load(word(word(entries, position * at.ENTRY_WORDS), at.OPENING))
@@ -432,7 +437,7 @@ def next_iteration(entries, position):
     return opening + 1 if iteration < count else position + 1
 
 
-@njit
+@procedure
 def jump_if_zero(entry, position):
     """The position to go on from."""
     flag = load(load(word(entry, at.FLAG)))
@@ -440,7 +445,7 @@ def jump_if_zero(entry, position):
     return load(word(entry, at.TARGET)) if value == 0 else position + 1
 
 
-@njit
+@procedure
 def control(entries, entry, opcode, position):
     """Carry out a control entry other than COMMIT and END; the position to go on from."""
     if opcode == at.LOOP:
@@ -459,7 +464,7 @@ def control(entries, entry, opcode, position):
     return position + 1
 
 
-@njit
+@procedure
 def finish(run, committed):
     """Count a step that committed; its counter moves with its variables."""
     counter = load(word(run, at.RUN_COUNTER))

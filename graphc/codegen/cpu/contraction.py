@@ -97,7 +97,7 @@ _SOURCE = '''\
 """C[M, N] = A[M, K] @ B[K, N] ({dtype}); accumulate != 0 adds to C instead. Strides are in elements."""
 import numpy as np
 
-from graphc.codegen.cpu.intrinsics import load, offset, stack_{dtype}, store
+from graphc.codegen.cpu.intrinsics import load, minimum_int, offset, stack_{dtype}, store
 from graphc.codegen.cpu.tiles import tile
 
 full_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes})
@@ -112,12 +112,12 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
         M, N = N, M
     k0 = 0
     while True:
-        depth = min(K - k0, {depth})
+        depth = minimum_int(K - k0, {depth})
         add = accumulate != 0 or k0 > 0
         for i0 in range(0, M, {block_rows}):
-            i1 = min(M, i0 + {block_rows})
+            i1 = minimum_int(M, i0 + {block_rows})
             for j in range(0, N, {width}):
-                columns = min(N - j, {width})
+                columns = minimum_int(N - j, {width})
                 rows_of_b, row_stride = offset(b, k0 * b_k + j * b_col), b_k
                 if b_col != 1 or columns < {width}:
                     for column in range(columns):
@@ -134,7 +134,7 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                     i += {rows}
                 while i < i1:
                     low_tile(offset(a, i * a_row + k0 * a_k), a_row, a_k, rows_of_b, row_stride,
-                             offset(c, i * c_row + j), c_row, min(i1 - i, {low_rows}), columns, depth, add)
+                             offset(c, i * c_row + j), c_row, minimum_int(i1 - i, {low_rows}), columns, depth, add)
                     i += {low_rows}
         k0 += {depth}
         if k0 >= K:

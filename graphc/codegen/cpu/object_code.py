@@ -19,49 +19,21 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import codegen, compiler, sigutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
-from numba.core.registry import cpu_target
 
-from graphc.codegen.cpu import machine
+from graphc.codegen.cpu import frontend, machine
 from graphc.errors import CompileError
+from graphc.passes.collector import collector_paused
 
 _RAISE = "graphc_kernel_can_raise"
 _PYTHON_PREFIXES = ("Py", "_Py", "NRT_", "numba_")  # resolvable in a Python process, yet not for a kernel
 _MESSAGE_LINES = 6
-
-
-class _Collector(codegen.CodeLibrary):
-    """A code library that only gathers what Numba's lowering produces."""
-
-    def __init__(self, owner: Any, name: str):
-        super().__init__(owner, name)
-        self.modules: list[ir.Module] = []
-        self.libraries: list[Any] = []
-
-    def add_ir_module(self, ir_module: ir.Module) -> None:
-        self.modules.append(ir_module)
-
-    def add_linking_library(self, library: Any) -> None:
-        if library not in self.libraries:
-            self.libraries.append(library)
-
-    def finalize(self) -> None:
-        self._finalized = True
-
-    def get_function(self, name: str) -> Any:
-        return next(m.get_global(name) for m in self.modules if name in m.globals)
-
-    def get_llvm_str(self) -> str:
-        return "\n".join(map(str, self.modules))
-
-    def get_asm_str(self) -> str:
-        return ""
 
 
 def compile_source(source: str, filename: str, *, function: str, signature: str, export: str) -> bytes:
@@ -91,11 +63,11 @@ def compile_source(source: str, filename: str, *, function: str, signature: str,
         If the source is not Python, lacks the kernel, cannot be typed, can raise, or needs a symbol
         that the C library does not have.
     """
-    kernel = _execute(source, filename, function)
+    kernel = _function(_execute(source, filename), filename, function)
     try:
-        with global_compiler_lock:
-            library, descriptor = _lower(kernel, signature, export)
-            module = _link(library, descriptor, export)
+        with collector_paused(), global_compiler_lock:
+            library, descriptor = frontend.lower(kernel, signature, export)
+            module = _link(library, frontend.wrapper(descriptor, export, _RAISE), export)
     except NumbaError as error:
         raise CompileError(f"{filename}: Numba refuses the kernel: {_shortened(str(error))}") from error
     except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
@@ -113,13 +85,19 @@ def compile_source(source: str, filename: str, *, function: str, signature: str,
     return code
 
 
-def _execute(source: str, filename: str, function: str) -> Callable[..., Any]:
-    """Run the module that `source` is; return its function."""
+@lru_cache(maxsize=1)
+def _execute(source: str, filename: str) -> dict[str, Any]:
+    """Run the module that `source` is; return its names. The last is kept: it may define several functions."""
     namespace: dict[str, Any] = {"__name__": "graphc_kernel", "__file__": filename}
     try:
         exec(compile(source, filename, "exec"), namespace)
     except Exception as error:
         raise CompileError(f"{filename}: the kernel's module fails: {type(error).__name__}: {error}") from error
+    return namespace
+
+
+def _function(namespace: dict[str, Any], filename: str, function: str) -> Callable[..., Any]:
+    """The function of that name."""
     kernel: Callable[..., Any] | None = namespace.get(function)
     if not callable(kernel):
         names = ", ".join(sorted(name for name in namespace if not name.startswith("__"))) or "none"
@@ -127,31 +105,12 @@ def _execute(source: str, filename: str, function: str) -> Callable[..., Any]:
     return kernel
 
 
-def _lower(kernel: Callable[..., Any], signature: str, export: str) -> tuple[_Collector, Any]:
-    """Numba's part: the kernel's LLVM IR, not yet optimised, and its descriptor."""
-    flags: Any = compiler.Flags()
-    flags.no_compile = True
-    flags.no_cpython_wrapper = True
-    flags.no_cfunc_wrapper = True
-    flags.no_rewrites = True  # they serve array expressions, which kernels do not hold
-    flags.error_model = "numpy"  # division by zero gives infinity instead of raising
-    arguments, result = sigutils.normalize_signature(signature)
-    context = cpu_target.target_context
-    library = _Collector(context.codegen(), export)
-    compiled = compiler.compile_extra(
-        cpu_target.typing_context, context, kernel, arguments, result, flags, {}, library=library
-    )
-    return library, compiled.fndesc
-
-
-def _link(library: _Collector, descriptor: Any, export: str) -> llvm.ModuleRef:
-    """One module of the kernel, the compiled functions it calls and its C wrapper; only the wrapper is visible."""
-    modules = [*library.modules, _wrapper(descriptor, export)]
-    whole = llvm.parse_assembly(str(modules[0]))
-    for module in modules[1:]:
+def _link(library: frontend.Library, wrapper: ir.Module, export: str) -> llvm.ModuleRef:
+    """One module of the kernel, the procedures it calls and its C wrapper; only the wrapper is visible."""
+    first, *others = library.modules()
+    whole = llvm.parse_assembly(str(first))
+    for module in (wrapper, *others):
         whole.link_in(llvm.parse_assembly(str(module)))
-    for dependency in library.libraries:
-        whole.link_in(dependency._get_module_for_linking(), preserve=True)
     for function in whole.functions:
         if not function.is_declaration and function.name != export:
             function.linkage = "internal"
@@ -160,32 +119,6 @@ def _link(library: _Collector, descriptor: Any, export: str) -> llvm.ModuleRef:
             variable.linkage = "internal"
     whole.verify()
     return whole
-
-
-def _wrapper(descriptor: Any, export: str) -> ir.Module:
-    """A function with the plain C signature that calls the one with Numba's (status returned, result by pointer)."""
-    context = cpu_target.target_context
-    module = ir.Module(export)
-    convention = context.call_conv
-    callee = ir.Function(
-        module, convention.get_function_type(descriptor.restype, descriptor.argtypes), descriptor.llvm_func_name
-    )
-    arguments = [context.get_value_type(kind) for kind in descriptor.argtypes]
-    returns_nothing = str(descriptor.restype) == "none"
-    result = ir.VoidType() if returns_nothing else context.get_value_type(descriptor.restype)
-    function = ir.Function(module, ir.FunctionType(result, arguments), export)
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    status, value = convention.call_function(
-        builder, callee, descriptor.restype, descriptor.argtypes, function.args, attrs=("alwaysinline",)
-    )
-    can_raise = ir.Function(module, ir.FunctionType(ir.VoidType(), []), _RAISE)
-    with builder.if_then(status.is_error, likely=False):
-        builder.call(can_raise, [])
-    if returns_nothing:
-        builder.ret_void()
-    else:
-        builder.ret(value)
-    return module
 
 
 def _optimise_and_emit(module: llvm.ModuleRef, export: str) -> bytes:
@@ -204,9 +137,7 @@ def unresolved_symbols(code: bytes) -> list[str]:
     """Symbols that an object needs and that neither it nor the C library defines, sorted."""
     c_library = ctypes.CDLL(None)
     return sorted(
-        name
-        for name in undefined_symbols(code)
-        if name.startswith(_PYTHON_PREFIXES) or not hasattr(c_library, name)
+        name for name in undefined_symbols(code) if name.startswith(_PYTHON_PREFIXES) or not hasattr(c_library, name)
     )
 
 

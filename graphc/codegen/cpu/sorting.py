@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
-from graphc.codegen.cpu.intrinsics import load, store
+from graphc.codegen.cpu.frontend import procedure
+from graphc.codegen.cpu.intrinsics import as_int64, load, minimum_int, store
 
 RUN = 16
 
 
-@njit(inline="never", error_model="numpy", nogil=True)
+@procedure
 def comes_before(a: Any, b: Any, descending: bool) -> bool:
     """Whether ``a`` must stand before ``b``; false for equals and for NaN before anything."""
     if descending:
@@ -24,11 +23,11 @@ def comes_before(a: Any, b: Any, descending: bool) -> bool:
     return a < b or (a == a and b != b)
 
 
-@njit(inline="never", error_model="numpy", nogil=True)
+@procedure
 def sort_runs(row: Any, order: Any, extent: int, descending: bool) -> None:
     """Set ``order`` to 0, 1, 2 ... with every run of 16 in order, by insertion."""
     for start in range(0, extent, RUN):
-        for position in range(start, min(start + RUN, extent)):
+        for position in range(start, minimum_int(start + RUN, extent)):
             moving = load(row, position)
             hole = position
             while hole > start and comes_before(moving, load(row, load(order, hole - 1)), descending):
@@ -37,7 +36,7 @@ def sort_runs(row: Any, order: Any, extent: int, descending: bool) -> None:
             store(order, hole, position)
 
 
-@njit(inline="never", error_model="numpy", nogil=True)
+@procedure
 def merge(row: Any, source: Any, target: Any, start: int, middle: int, stop: int, descending: bool) -> None:
     """Merge the ordered ``source[start:middle]`` and ``source[middle:stop]`` into ``target[start:stop]``."""
     left, right = start, middle
@@ -53,7 +52,7 @@ def merge(row: Any, source: Any, target: Any, start: int, middle: int, stop: int
             left += 1
 
 
-@njit(inline="never", error_model="numpy", nogil=True)
+@procedure
 def sort_row(row: Any, values: Any, order: Any, spare: Any, extent: int, descending: bool) -> None:
     """Sort a row.
 
@@ -71,11 +70,12 @@ def sort_row(row: Any, values: Any, order: Any, spare: Any, extent: int, descend
     descending : bool
     """
     sort_runs(row, order, extent, descending)
-    source, target, length = order, spare, RUN
+    source, target = order, spare
+    length = as_int64(RUN)  # the variable's type, not that of the constant
     while length < extent:
         for start in range(0, extent, 2 * length):
-            middle = min(start + length, extent)
-            merge(row, source, target, start, middle, min(start + 2 * length, extent), descending)
+            middle = minimum_int(start + length, extent)
+            merge(row, source, target, start, middle, minimum_int(start + 2 * length, extent), descending)
         source, target = target, source
         length *= 2
     for place in range(extent):

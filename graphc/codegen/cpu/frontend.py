@@ -1,0 +1,261 @@
+"""Kernel source -> LLVM IR: Numba's front end, with what kernels have no use for left out.
+
+Numba's compiler for general Python runs some twenty passes over a function and knows the types of arrays, strings,
+lists and NumPy's functions.  A kernel holds loops over integers, scalar arithmetic and calls of intrinsics, whose
+types are written out, so four steps are enough::
+
+    function -> bytecode -> Numba IR -> a type for every variable -> LLVM IR
+
+The steps are Numba's own.  They run for a *target* of graphc's, whose two registries (how calls are typed, how they
+are lowered) hold Python's operators, ``range``, number types, tuples and intrinsics.  What is left out: closures,
+inlining, array rewrites, static single assignment (LLVM makes that form itself), reference counting, and the runtime
+that goes with it.
+
+A :func:`procedure` is a function that kernels call.  It is compiled for the types of each call and linked into the
+kernel's object; LLVM decides whether to inline it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import njit
+from numba.core import (
+    bytecode,
+    codegen,
+    compiler,
+    cpu,
+    descriptors,
+    dispatcher,
+    funcdesc,
+    interpreter,
+    lowering,
+    sigutils,
+    typed_passes,
+    types,
+    typing,
+)
+from numba.core.callconv import create_error_model
+from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
+from numba.core.targetconfig import ConfigStack
+from numba.extending import intrinsic
+
+_TARGET = "graphc"
+
+
+class Lowered(NamedTuple):
+    """A function in LLVM IR, not yet optimised.
+
+    Attributes
+    ----------
+    library : Library
+        Its module, and the libraries of the procedures it calls.
+    descriptor : numba FunctionDescriptor
+        Its name in the module, its types and its calling convention.
+    """
+
+    library: Library
+    descriptor: Any
+
+
+class Library(codegen.CodeLibrary):
+    """A code library that only gathers what Numba's lowering produces."""
+
+    def __init__(self, owner: Any, name: str):
+        super().__init__(owner, name)
+        self._modules: list[ir.Module] = []
+        self._linked: dict[Library, None] = {}
+
+    def modules(self) -> Iterator[ir.Module]:
+        """The modules of this library and of those that it needs, each once."""
+        found: dict[Library, None] = {}
+        pending = [self]
+        while pending:
+            library = pending.pop()
+            if library not in found:
+                found[library] = None
+                pending += library._linked
+        for library in found:
+            yield from library._modules
+
+    def add_ir_module(self, ir_module: ir.Module) -> None:
+        self._modules.append(ir_module)
+
+    def add_linking_library(self, library: Any) -> None:
+        self._linked[library] = None
+
+    def finalize(self) -> None:
+        self._finalized = True
+
+    def get_function(self, name: str) -> Any:
+        return next(module.get_global(name) for module in self._modules if name in module.globals)
+
+    def get_llvm_str(self) -> str:
+        return "\n".join(map(str, self._modules))
+
+    def get_asm_str(self) -> str:
+        return ""
+
+
+# --- graphc's target ----------------------------------------------------------------------------------------------
+
+
+class _Target(CPU):
+    """What Numba knows the target as."""
+
+
+class _Typing(typing.Context):
+    """How calls are typed: what is built in, and intrinsics."""
+
+    def load_additional_registries(self) -> None:
+        """None: NumPy's functions, ``math``, lists and dicts are not for kernels."""
+
+
+class _Lowering(cpu.CPUContext):
+    """How calls are lowered: what is built in, and intrinsics."""
+
+    def load_additional_registries(self) -> None:
+        from numba.cpython import builtins, iterators, numbers, rangeobj, tupleobj  # noqa: F401  (they register)
+
+    def post_lowering(self, mod: Any, library: Any) -> None:
+        """Nothing: a kernel has no objects to count references of, so Numba's runtime is not linked."""
+
+
+class _Descriptor(descriptors.TargetDescriptor):
+    """The target's two contexts, made when it is first used."""
+
+    options = cpu.CPUTargetOptions
+
+    def __init__(self) -> None:
+        super().__init__(_TARGET)
+        self._typing = _Typing()
+        self._lowering = _Lowering(self._typing, _TARGET)
+
+    @property
+    def typing_context(self) -> Any:
+        return self._typing
+
+    @property
+    def target_context(self) -> Any:
+        return self._lowering
+
+
+target_registry[_TARGET] = _Target
+with target_override(_TARGET):  # contexts take what is registered for the target in force
+    _descriptor = _Descriptor()
+    dispatcher_registry[_Target] = type("Dispatcher", (dispatcher.Dispatcher,), {"targetdescr": _descriptor})
+    jit_registry[_Target] = njit
+    _descriptor.target_context.refresh()
+
+# division by zero gives infinity instead of raising
+_context = _descriptor.target_context.subtarget(error_model=create_error_model("numpy", _descriptor.target_context))
+_flags: Any = compiler.Flags()
+_flags.error_model = "numpy"
+
+
+# --- the steps ----------------------------------------------------------------------------------------------------
+
+
+def lower(function: Callable[..., Any], signature: str, name: str) -> Lowered:
+    """LLVM IR of a kernel.
+
+    Parameters
+    ----------
+    function : callable
+        In the subset of Python that kernels use.
+    signature : str
+        Its types, in Numba's notation.
+    name : str
+        Of the library.
+
+    Raises
+    ------
+    numba.core.errors.NumbaError
+        If it leaves the subset, or its types do not fit.
+    """
+    arguments, result = sigutils.normalize_signature(signature)
+    with target_override(_TARGET), ConfigStack().enter(_flags.copy()):
+        _descriptor.typing_context.refresh()  # intrinsics that were declared since
+        return _lower(function, arguments, result, name)
+
+
+def _lower(function: Callable[..., Any], arguments: tuple[Any, ...], result: Any, name: str) -> Lowered:
+    identity = bytecode.FunctionIdentity.from_function(function)
+    code = interpreter.Interpreter(identity).interpret(bytecode.ByteCode(identity))
+    typed = typed_passes.type_inference_stage(_descriptor.typing_context, _context, code, arguments, result)
+    library = Library(_context.codegen(), name)
+    descriptor = funcdesc.PythonFunctionDescriptor.from_specialized_function(
+        code,
+        typed.typemap,
+        typed.return_type,
+        typed.calltypes,
+        _context.mangler,
+        inline=False,
+        noalias=False,
+        abi_tags=(),
+    )
+    with _context.push_code_library(library):
+        lowering.Lower(_context, library, descriptor, code, metadata={}).lower()
+    return Lowered(library, descriptor)
+
+
+def wrapper(descriptor: Any, export: str, can_raise: str) -> ir.Module:
+    """A function with the plain C signature that calls one with Numba's (status returned, result by pointer).
+
+    Where the status says that an exception was raised, it calls the undefined function `can_raise`.
+    """
+    module = ir.Module(export)
+    convention = _context.call_conv
+    callee = ir.Function(
+        module, convention.get_function_type(descriptor.restype, descriptor.argtypes), descriptor.llvm_func_name
+    )
+    arguments = [_context.get_value_type(kind) for kind in descriptor.argtypes]
+    returns_nothing = str(descriptor.restype) == "none"
+    result = ir.VoidType() if returns_nothing else _context.get_value_type(descriptor.restype)
+    function = ir.Function(module, ir.FunctionType(result, arguments), export)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    status, value = convention.call_function(
+        builder, callee, descriptor.restype, descriptor.argtypes, function.args, attrs=("alwaysinline",)
+    )
+    undefined = ir.Function(module, ir.FunctionType(ir.VoidType(), []), can_raise)
+    with builder.if_then(status.is_error, likely=False):
+        builder.call(undefined, [])
+    if returns_nothing:
+        builder.ret_void()
+    else:
+        builder.ret(value)
+    return module
+
+
+# --- procedures ---------------------------------------------------------------------------------------------------
+
+
+def procedure(function: Callable[..., Any]) -> Any:
+    """Make a function of the kernels' subset callable from kernels; it is linked into their objects.
+
+    Types of the result and of everything inside follow from those of the arguments.
+    """
+    made: dict[tuple[Any, ...], Lowered] = {}
+
+    def typing_of(context: Any, *given: Any) -> Any:
+        arguments = tuple(types.unliteral(kind) for kind in given)
+        if arguments not in made:
+            made[arguments] = _lower(function, arguments, None, function.__name__)
+        lowered = made[arguments]
+
+        def call(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            context.active_code_library.add_linking_library(lowered.library)
+            return context.call_internal(builder, lowered.descriptor, signature, values)
+
+        return lowered.descriptor.restype(*arguments), call
+
+    typing_of.__name__ = typing_of.__qualname__ = function.__name__
+    typing_of.__doc__ = function.__doc__
+    names = ["context", *inspect.signature(function).parameters]  # Numba binds arguments by name
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    typing_of.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    declare: Any = intrinsic
+    return declare(typing_of)
