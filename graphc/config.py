@@ -4,6 +4,7 @@
 ``GRAPHC_CACHE_DIR``      where compiled kernels are kept (default: the user's cache folder)
 ``GRAPHC_CACHE_BYTES``    size limit of that folder (default: 1 GiB)
 ``GRAPHC_DUMP``           a folder that receives every stage of every compilation
+``GRAPHC_HELPERS``        processes that may help to compile (default: processors but one)
 ``GRAPHC_THREADS``        worker threads (default: the processors this process may use)
 ``GRAPHC_VERIFY``         ``1`` verifies the IR after every pass
 ========================  ==========================================================
@@ -30,6 +31,8 @@ class Config:
         Folder of the object-code cache.
     cache_bytes : int
         Size limit of that folder, bytes.
+    helpers : int
+        Processes that may help this one to compile; 0 for none.
     dump : Path or None
         Folder for dumps of every stage; None writes none.
     threads : int
@@ -40,6 +43,7 @@ class Config:
 
     cache_dir: Path
     cache_bytes: int
+    helpers: int
     dump: Path | None
     threads: int
     verify: bool
@@ -60,12 +64,12 @@ def available_processors() -> int:
     return max(1, count)
 
 
-def _positive(name: str, default: int) -> int:
+def _whole(name: str, default: int, least: int = 1) -> int:
     text = os.environ.get(name, "").strip()
     if not text:
         return default
-    if not text.isdecimal() or int(text) < 1:
-        raise GraphcError(f"{name}: expected a whole number of at least 1, got {text!r}")
+    if not text.isdecimal() or int(text) < least:
+        raise GraphcError(f"{name}: expected a whole number of at least {least}, got {text!r}")
     return int(text)
 
 
@@ -81,9 +85,10 @@ def from_environment() -> Config:
     dump = os.environ.get("GRAPHC_DUMP")
     return Config(
         cache_dir=Path(os.environ.get("GRAPHC_CACHE_DIR") or os.path.join(base, "graphc")),
-        cache_bytes=_positive("GRAPHC_CACHE_BYTES", 1 << 30),
+        cache_bytes=_whole("GRAPHC_CACHE_BYTES", 1 << 30),
+        helpers=_whole("GRAPHC_HELPERS", available_processors() - 1, least=0),
         dump=Path(dump) if dump else None,
-        threads=_positive("GRAPHC_THREADS", available_processors()),
+        threads=_whole("GRAPHC_THREADS", available_processors()),
         verify=os.environ.get("GRAPHC_VERIFY", "") not in ("", "0"),
     )
 

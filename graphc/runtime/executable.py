@@ -31,7 +31,7 @@ from graphc.runtime.layout import FINISHED, MISFIT
 from graphc.runtime.memory import Arena, aligned_words, require_step
 from graphc.runtime.table import Call, Cell, Commit, Copy, EndLoop, Entry, Loop, Patch, Table
 from graphc.runtime.timing import Timer
-from graphc.runtime.workers import Workers
+from graphc.runtime.workers import Workers, walker
 from graphc.schedule.footprint import MemoryReport
 from graphc.schedule.fuse import Loop as LoopStep
 from graphc.schedule.fuse import Step
@@ -162,16 +162,23 @@ class Executable:
 
     def _load(self, on_event: OnEvent | None) -> tuple[dict[str, int], dict[MicroKernel, int]]:
         """Addresses of the kernels, by text, and of the micro-kernels that they call."""
-        self.workers.prepare()
         texts = self.source.texts
-        addresses = dict(zip(texts, jit.load(texts, on_event=on_event), strict=True))
-        needed = dict.fromkeys(
-            argument
-            for kernel in self.source.kernels.values()
-            for argument in kernel.arguments
-            if isinstance(argument, MicroKernel)
+        micros = list(
+            dict.fromkeys(
+                argument
+                for kernel in self.source.kernels.values()
+                for argument in kernel.arguments
+                if isinstance(argument, MicroKernel)
+            )
         )
-        return addresses, {micro: contraction.address(micro.dtype, on_event) for micro in needed}
+        kernels = [*map(jit.Wanted, texts), *(contraction.wanted(micro.dtype) for micro in micros)]
+        events: list[jit.KernelEvent] = []
+        jit.prepare([*kernels, *walker().values()], events.append)
+        if on_event is not None:
+            for event in events[: len(kernels)]:
+                on_event(event)
+        addresses = dict(zip(texts, jit.load(texts), strict=True))
+        return addresses, {micro: contraction.address(micro.dtype) for micro in micros}
 
     def run(
         self, arrays: Sequence[NDArray[np.generic]], sizes: Mapping[str, int], timed: bool = False

@@ -75,21 +75,32 @@ class _Walker:
     dismiss: Callable[[int, int], int]
 
 
+_FUNCTIONS = {"walk": 3, "follow": 3, "dismiss": 2}
+"""The functions of ``walker.py``, and how many int64 each takes; each returns one."""
+
+
 @cache
-def _walker() -> _Walker:
-    """The compiled walker, from the cache of object code."""
+def walker() -> dict[str, jit.Wanted]:
+    """The functions of ``walker.py``, to be prepared together with kernels."""
     folder = Path(__file__).parent
     layout = hashlib.sha256((folder / "layout.py").read_bytes()).hexdigest()
     text = f"{(folder / 'walker.py').read_text()}\n# layout: {layout}\n"
+    return {name: jit.Wanted(text, name, f"int64({', '.join(['int64'] * n)})") for name, n in _FUNCTIONS.items()}
 
-    def load(name: str, arguments: int) -> int:
-        return jit.load([text], symbol=name, signature=f"int64({', '.join(['int64'] * arguments)})")[0]
 
-    def function(address: int, arguments: int) -> Callable[..., int]:
-        return ctypes.CFUNCTYPE(*[ctypes.c_int64] * (1 + arguments))(address)
+@cache
+def _walker() -> _Walker:
+    """The compiled walker, from the cache of object code."""
+    jit.prepare(list(walker().values()))
 
-    walk = load("walk", 3)
-    return _Walker(function(walk, 3), walk, function(load("follow", 3), 3), function(load("dismiss", 2), 2))
+    def address(name: str) -> int:
+        one = walker()[name]
+        return jit.load([one.source], symbol=one.symbol, signature=one.signature)[0]
+
+    def function(name: str) -> Callable[..., int]:
+        return ctypes.CFUNCTYPE(*[ctypes.c_int64] * (1 + _FUNCTIONS[name]))(address(name))
+
+    return _Walker(function("walk"), address("walk"), function("follow"), function("dismiss"))
 
 
 def _serve(follow: Callable[[int, int, int], int], block: Words, worker: int, count: int) -> None:
@@ -162,10 +173,6 @@ class Workers:
         self._alone: Words = np.array([0, 1])
         self._everyone: Words = np.array([0, 1])  # the crew's address and number, once there is a crew
         _alive.add(self)
-
-    def prepare(self) -> None:
-        """Load the compiled walk, so that the first step does not wait for it."""
-        _walker()
 
     def entry(self, table: Table, feeds: Sequence[Feed]) -> Enter:
         """A function that starts a step of a table with fed arrays, for :meth:`step`."""

@@ -156,6 +156,11 @@ def source(dtype: str) -> str:
     )  # fmt: skip
 
 
+def wanted(dtype: str) -> jit.Wanted:
+    """The contraction of `dtype`, to be prepared together with the kernels that call it."""
+    return jit.Wanted(source(dtype), signature=signature(dtype))
+
+
 def address(dtype: str, on_event: Callable[[jit.KernelEvent], None] | None = None) -> int:
     """Address of the compiled contraction of `dtype`: what a kernel that calls it gets in `buffers`.
 

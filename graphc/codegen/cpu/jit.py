@@ -22,7 +22,10 @@ from typing import Any, Literal
 import llvmlite.binding as llvm
 
 from graphc.codegen.cpu import cache, machine
+from graphc.codegen.cpu.helpers import Request, compile_all
 from graphc.errors import CompileError
+
+Kind = Literal["memory", "disk", "compiled"]
 
 KERNEL_SIGNATURE = "void(CPointer(int64), CPointer(int64), int64, int64)"
 
@@ -41,7 +44,7 @@ class KernelEvent:
         What that took.
     """
 
-    kind: Literal["memory", "disk", "compiled"]
+    kind: Kind
     key: str
     seconds: float
 
@@ -69,6 +72,25 @@ _lock = threading.RLock()
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _addresses: dict[str, int] = {}
 _loader: _Loader | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A compiled function that a program needs.
+
+    Attributes
+    ----------
+    source : str
+        A Python module that defines it, in the subset that Numba compiles.
+    symbol : str
+        Its name there.
+    signature : str
+        Its C signature, in Numba's notation.
+    """
+
+    source: str
+    symbol: str = "kernel"
+    signature: str = KERNEL_SIGNATURE
 
 
 def load(
@@ -101,48 +123,75 @@ def load(
     CompileError
         If a source does not compile, can raise, or needs more than the C library.
     """
-    addresses = []
-    for source in sources:
-        start = time.perf_counter()
-        key = cache.key_of(source, f"{symbol} {signature}")
-        address, kind = _ready(key, source, symbol, signature)
-        addresses.append(address)
-        if on_event is not None:
-            on_event(KernelEvent(kind, key, time.perf_counter() - start))
-    return addresses
+    prepare([Wanted(source, symbol, signature) for source in sources], on_event)
+    return [_addresses[cache.key_of(source, f"{symbol} {signature}")] for source in sources]
 
 
-def _ready(key: str, source: str, symbol: str, signature: str) -> tuple[int, Literal["memory", "disk", "compiled"]]:
-    """The address of one kernel and where it came from."""
-    global _loader
-    address = _addresses.get(key)
-    if address is not None:
-        return address, "memory"
+def prepare(wanted: Sequence[Wanted], on_event: Callable[[KernelEvent], None] | None = None) -> None:
+    """Make functions ready for :func:`load`, all at once: several processes may share the work.
+
+    Parameters
+    ----------
+    wanted : sequence of Wanted
+    on_event : callable, optional
+        Receives a :class:`KernelEvent` for each, in order; the time of compiling is shared among the compiled.
+
+    Raises
+    ------
+    CompileError
+        As :func:`load`.
+    """
+    keys = [cache.key_of(one.source, f"{one.symbol} {one.signature}") for one in wanted]
     with _lock:
-        if key in _addresses:  # another thread was faster
-            return _addresses[key], "memory"
-        if _loader is None:
-            _loader = _Loader()
-        kind: Literal["disk", "compiled"] = "disk"
-        entry = cache.load(key, source)
-        if entry is None:
-            kind = "compiled"
-            entry = _compile(key, source, symbol, signature)
-            cache.store(key, source, *entry)
-        try:
-            _addresses[key] = _loader.address(*entry)
-        except RuntimeError as error:
-            raise CompileError(f"{cache.source_name(source)}: the object code does not load: {error}") from error
-        return _addresses[key], kind
+        kinds: dict[str, tuple[Kind, float]] = {}
+        missing: dict[str, Wanted] = {}
+        for key, one in zip(keys, wanted, strict=True):
+            if key not in _addresses and key not in missing:
+                start = time.perf_counter()
+                entry = cache.load(key, one.source)
+                if entry is None:
+                    missing[key] = one
+                else:
+                    _link(key, one.source, *entry)
+                    kinds[key] = ("disk", time.perf_counter() - start)
+        if missing:
+            start = time.perf_counter()
+            _compile(missing)
+            each = (time.perf_counter() - start) / len(missing)
+            kinds.update((key, ("compiled", each)) for key in missing)
+    if on_event is not None:
+        for key in keys:
+            kind, seconds = kinds.pop(key, ("memory", 0.0))
+            on_event(KernelEvent(kind, key, seconds))
 
 
-def _compile(key: str, source: str, symbol: str, signature: str) -> tuple[str, bytes]:
-    """Compile one kernel; return its exported symbol and its object code."""
+def _link(key: str, source: str, symbol: str, code: bytes) -> None:
+    """Bring object code into this process."""
+    global _loader
+    if _loader is None:
+        _loader = _Loader()
+    try:
+        _addresses[key] = _loader.address(symbol, code)
+    except RuntimeError as error:
+        raise CompileError(f"{cache.source_name(source)}: the object code does not load: {error}") from error
+
+
+def _compile(missing: dict[str, Wanted]) -> None:
+    """Compile what is neither here nor on disk, keep it there and bring it here."""
+    requests = {}
+    for key, one in missing.items():
+        filename = cache.keep_source(one.source) or f"<{cache.source_name(one.source)}>"
+        # tracebacks find the text even where there is no file
+        linecache.cache[filename] = (len(one.source), None, one.source.splitlines(keepends=True), filename)
+        requests[key] = Request(one.source, filename, one.symbol, one.signature, export=f"graphc_{key[:40]}")
+    codes = compile_all(requests.values(), _compile_here)
+    for key, request in requests.items():
+        code = codes[request.export]
+        cache.store(key, request.source, request.export, code)
+        _link(key, request.source, request.export, code)
+
+
+def _compile_here(request: Request) -> bytes:
     from graphc.codegen.cpu import object_code  # imports Numba: only where there is something to compile
 
-    filename = cache.keep_source(source) or f"<{cache.source_name(source)}>"
-    # tracebacks find the text even where there is no file
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    export = f"graphc_{key[:40]}"
-    code = object_code.compile_source(source, filename, function=symbol, signature=signature, export=export)
-    return export, code
+    return object_code.compile_source(**request._asdict())

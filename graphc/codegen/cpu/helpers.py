@@ -1,0 +1,217 @@
+"""Compile helpers: processes that compile kernels beside the one that needs them.
+
+Numba's front end is Python and holds the interpreter's lock, LLVM's is behind a lock of its own, so only processes
+compile side by side.  They run ``sys.executable -m graphc.codegen.cpu.helper`` rather than ``multiprocessing``, which
+would run the user's script again where that has no main guard.
+
+All work comes from one queue.  The process that needs the kernels takes from it, and so does a thread for each helper,
+which writes a request to its helper and reads the object code from it; nothing passes through files.  A helper that
+starts late simply takes less.  If one dies, its request goes back to the queue, so the kernels come to be in any
+case, and the user is told once.  A helper ends when its input does: with the work, or with the process that started it.
+
+``T`` seconds of work on ``1 + h`` processes take ``(T + h * s) / (1 + h)``, where ``s`` is what a helper takes to
+start; there are as many helpers as each still saves :data:`WORTHWHILE_SECONDS`, one for each free processor at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from graphc import config
+from graphc.errors import GraphcWarning
+
+READY = b"ready\n"
+START_SECONDS = 0.45
+"""Until a helper's first kernel: starting Python, importing graphc and Numba."""
+
+WORTHWHILE_SECONDS = 0.1
+"""A helper has to save as much, for it takes processor time from others."""
+
+LONG_SECONDS = 3.0
+"""From here on a progress bar shows how far compiling is."""
+
+_SECONDS_A_KERNEL, _SECONDS_A_CHARACTER = 0.015, 2.2e-5  # fits kernels of 300 to 7,000 characters to a fifth
+
+
+class Request(NamedTuple):
+    """A function to compile: the arguments of :func:`graphc.codegen.cpu.object_code.compile_source`."""
+
+    source: str
+    filename: str
+    function: str
+    signature: str
+    export: str
+
+
+def seconds_for(sources: Iterable[str]) -> float:
+    """About how long one process compiles some sources."""
+    return sum(_SECONDS_A_KERNEL + len(source) * _SECONDS_A_CHARACTER for source in sources)
+
+
+def count_for(seconds: float) -> int:
+    """How many helpers are worth starting for so much work."""
+    count, most = 0, min(config.current().helpers, config.available_processors() - 1)
+    while count < most and (seconds - START_SECONDS) / ((count + 1) * (count + 2)) >= WORTHWHILE_SECONDS:
+        count += 1
+    return count
+
+
+class _Progress:
+    """A bar on the terminal where compiling takes long; nothing elsewhere."""
+
+    def __init__(self, total: int, seconds: float):
+        self._bar: Any = None
+        if seconds >= LONG_SECONDS and sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc="compiling kernels", leave=False)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def show(self, done: int) -> None:
+        """Move the bar to a number of kernels."""
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Helpers:
+    """Some helpers at work on a queue of requests.
+
+    Parameters
+    ----------
+    count : int
+        How many; 0 is allowed.
+    queue : deque of Request
+        What is left to do; the caller takes from it, too.
+
+    Attributes
+    ----------
+    done : dict of str to bytes
+        Object code that the helpers made, by the request's export.
+    failure : str or None
+        What became of a helper that ended before its time.
+    """
+
+    def __init__(self, count: int, queue: deque[Request]):
+        self.done: dict[str, bytes] = {}
+        self.failure: str | None = None
+        self._queue = queue
+        self._threads: dict[subprocess.Popen[bytes], threading.Thread] = {}
+        self._ready: set[subprocess.Popen[bytes]] = set()
+        self._ending = False
+        for _ in range(count):
+            try:
+                process = _start()
+            except OSError as error:
+                self.failure = f"does not start: {error}"
+                return
+            thread = threading.Thread(target=self._serve, args=(process,), name="graphc-helper", daemon=True)
+            self._threads[process] = thread
+            thread.start()
+
+    def finish(self) -> None:
+        """Wait for what the helpers are at; the queue may then hold requests of those that died.
+
+        A helper that is still starting is not waited for.
+        """
+        self._ending = True
+        for process, thread in self._threads.items():
+            if process not in self._ready:
+                process.kill()
+            thread.join()
+
+    def close(self) -> None:
+        """End all helpers, whatever they are at."""
+        self._ending = True
+        for process, thread in self._threads.items():
+            process.kill()
+            thread.join()
+
+    def _serve(self, process: subprocess.Popen[bytes]) -> None:
+        """What a helper's thread does: feed it, then see it end."""
+        request: Request | None = None
+        with process:  # closes its pipes, so that it ends, and waits for that
+            try:
+                assert process.stdin is not None and process.stdout is not None
+                if process.stdout.readline() != READY:
+                    raise EOFError
+                self._ready.add(process)
+                while not self._ending:
+                    request = self._queue.popleft()
+                    process.stdin.write(json.dumps(request._asdict()).encode() + b"\n")
+                    process.stdin.flush()
+                    size = int(process.stdout.readline())
+                    code = process.stdout.read(size) if size >= 0 else b""
+                    if len(code) < size:
+                        raise EOFError
+                    if size < 0:  # it does not compile: the caller will find out, and say why
+                        break
+                    self.done[request.export] = code
+                    request = None
+            except IndexError:  # nothing left
+                pass
+            except (OSError, ValueError, EOFError):
+                if request is not None or not self._ending:
+                    status = process.wait()
+                    how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+                    self.failure = how
+        if request is not None:
+            self._queue.append(request)
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """A new helper, which sees the modules that this process sees."""
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-m", "graphc.codegen.cpu.helper"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+    )
+
+
+def compile_all(requests: Iterable[Request], compile_one: Callable[[Request], bytes]) -> dict[str, bytes]:
+    """Object code of all requests, by export; made here by `compile_one`, and by helpers where that is faster.
+
+    Raises
+    ------
+    CompileError
+        If a source does not compile.
+    """
+    queue = deque(sorted(requests, key=lambda request: -len(request.source)))  # long ones first: none is left alone
+    seconds = seconds_for(request.source for request in queue)
+    made: dict[str, bytes] = {}
+    helpers = Helpers(count_for(seconds), queue)
+    try:
+        with _Progress(len(queue), seconds) as progress:
+            for last_round in (False, True):
+                while queue:
+                    with contextlib.suppress(IndexError):  # a helper was faster
+                        request = queue.popleft()
+                        made[request.export] = compile_one(request)
+                    progress.show(len(made) + len(helpers.done))
+                if not last_round:
+                    helpers.finish()
+    finally:
+        helpers.close()
+    if helpers.failure is not None:
+        warnings.warn(
+            f"a compile helper {helpers.failure}; this process compiled the remaining kernels itself",
+            GraphcWarning,
+            stacklevel=2,
+        )
+    return made | helpers.done

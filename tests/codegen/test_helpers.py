@@ -1,0 +1,158 @@
+"""Compile helpers: kernels come to be whatever becomes of a helper."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections import deque
+
+import pytest
+
+from graphc import config
+from graphc.codegen.cpu import helpers, jit
+from graphc.codegen.cpu.helpers import Request
+from graphc.errors import CompileError, GraphcWarning
+
+SOURCE = """\
+from graphc.codegen.cpu.intrinsics import load, pointer_float64, store
+
+def kernel(buffers, dims, worker, workers):
+    x = pointer_float64(buffers, 0)
+    for i in range(dims[0]):
+        store(x, i, load(x, i) * {factor})
+"""
+
+
+def requests(count: int) -> list[Request]:
+    sources = [SOURCE.format(factor=float(n)) for n in range(count)]
+    return [Request(s, f"<kernel {n}>", "kernel", jit.KERNEL_SIGNATURE, f"k{n}") for n, s in enumerate(sources)]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Have programs of one's own stand in for the helper, one of them at a time; the list of what was started."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def use(program: str) -> list[subprocess.Popen[bytes]]:
+        def start():
+            command = [sys.executable, "-c", program]
+            started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            return started[-1]
+
+        monkeypatch.setattr(helpers, "_start", start)
+        monkeypatch.setattr(helpers, "count_for", lambda seconds: 1)
+        return started
+
+    return use
+
+
+def test_a_helper_makes_the_same_object_code():
+    wanted = requests(2)
+    queue = deque(wanted)
+    crew = helpers.Helpers(1, queue)
+    (thread,) = crew._threads.values()
+    thread.join()
+    crew.close()
+    assert crew.failure is None and not queue
+    assert crew.done == {request.export: jit._compile_here(request) for request in wanted}
+
+
+def test_a_helper_ends_with_its_input():
+    process = helpers._start()
+    assert process.stdout.readline() == helpers.READY
+    process.stdin.close()
+    assert process.wait() == 0
+    process.stdout.close()
+
+
+def test_a_killed_helper_leaves_its_work_to_this_process(fake):
+    """It takes a request and is killed; everything is compiled all the same, and the user is told why it took long."""
+    started = fake(
+        "import os, signal, sys\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    here: list[str] = []
+
+    def compile_one(request: Request) -> bytes:
+        started[0].wait()
+        here.append(request.export)
+        return request.export.encode()
+
+    with pytest.warns(GraphcWarning) as caught:
+        made = helpers.compile_all(requests(4), compile_one)
+    assert made == {f"k{n}": b"k%d" % n for n in range(4)} and sorted(here) == sorted(made)
+    assert [str(warning.message) for warning in caught] == [
+        "a compile helper was ended by signal 9; this process compiled the remaining kernels itself"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("raise SystemExit(3)", "ended with status 3"),
+        ("print('ready', flush=True); input(); print('nonsense', flush=True)", "ended with status 0"),
+        ("print('ready', flush=True); input(); print('9\\nabc', end='', flush=True)", "ended with status 0"),
+    ],
+)
+def test_a_helper_that_fails_is_replaced_by_this_process(fake, program, message):
+    started = fake(program)
+
+    def compile_one(request: Request) -> bytes:
+        started[0].wait()
+        return b"here"
+
+    with pytest.warns(GraphcWarning, match=message):
+        made = helpers.compile_all(requests(3), compile_one)
+    assert made == dict.fromkeys(("k0", "k1", "k2"), b"here")
+
+
+def test_a_helper_that_does_not_start(monkeypatch):
+    monkeypatch.setattr(helpers, "count_for", lambda seconds: 1)
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.warns(GraphcWarning, match="does not start: .*No such file"):
+        made = helpers.compile_all(requests(1), lambda request: b"here")
+    assert made == {"k0": b"here"}
+
+
+def test_what_a_helper_cannot_compile_is_this_process_error(fake, monkeypatch):
+    started = fake("print('ready', flush=True); input(); print(-1, flush=True)")
+    bad = Request("def kernel(:\n", "<bad>", "kernel", jit.KERNEL_SIGNATURE, "bad")
+
+    def compile_one(request: Request) -> bytes:
+        started[0].wait()
+        return jit._compile_here(request) if request is bad else b""
+
+    with pytest.raises(CompileError, match="SyntaxError"):
+        helpers.compile_all([bad, *requests(1)], compile_one)
+
+
+def test_how_many_helpers(monkeypatch):
+    before = config.current()
+    try:
+        monkeypatch.setattr(config, "available_processors", lambda: 8)
+        config.configure(helpers=7)
+        assert [helpers.count_for(seconds) for seconds in (0.0, 0.6, 0.7, 1.1, 100.0)] == [0, 0, 1, 2, 7]
+        config.configure(helpers=1)
+        assert helpers.count_for(100.0) == 1
+        config.configure(helpers=0)
+        assert helpers.count_for(100.0) == 0
+        monkeypatch.setattr(config, "available_processors", lambda: 1)
+        config.configure(helpers=7)
+        assert helpers.count_for(100.0) == 0
+    finally:
+        config.configure(helpers=before.helpers)
+
+
+def test_a_bar_on_a_terminal_alone(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with helpers._Progress(4, helpers.LONG_SECONDS) as progress:
+            progress.show(4)
+        assert ("compiling kernels" in stream.getvalue()) is shown
