@@ -5,8 +5,6 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -75,11 +73,16 @@ def stack_level() -> int:
     return level
 
 
-@contextmanager
-def derived_from(origin: Origin, what: str = "") -> Iterator[None]:
+class derived_from:  # not a generator: passes enter it for every node
     """Nodes made inside carry ``origin``'s line, and ``what`` they were derived for."""
-    token = _override.set(Origin(origin.filename, origin.line, what or origin.derived))
-    try:
-        yield
-    finally:
-        _override.reset(token)
+
+    __slots__ = ("_origin", "_token")
+
+    def __init__(self, origin: Origin, what: str = ""):
+        self._origin = Origin(origin.filename, origin.line, what) if what else origin
+
+    def __enter__(self) -> None:
+        self._token = _override.set(self._origin)
+
+    def __exit__(self, *exception: object) -> None:
+        _override.reset(self._token)

@@ -128,11 +128,13 @@ class Dim:
         Sorted; a monomial is a sorted tuple of atoms, the empty one is the constant term.
     """
 
-    __slots__ = ("_hash", "terms")
+    __slots__ = ("_atoms", "_hash", "_values", "terms")
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]):
         self.terms = terms
         self._hash = hash(terms)
+        self._atoms: tuple[Atom, ...] | None = None  # found when asked for, which is often or never
+        self._values: tuple[Value, ...] | None = None
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Dim) and self._hash == other._hash and self.terms == other.terms)
@@ -156,7 +158,9 @@ class Dim:
 
     def __mul__(self, other: Size) -> Size:
         if isinstance(other, int):
-            return _make({monomial: factor * other for monomial, factor in self.terms})
+            if other == 0:
+                return 0
+            return self if other == 1 else Dim(tuple((monomial, factor * other) for monomial, factor in self.terms))
         if not isinstance(other, Dim):
             return NotImplemented
         total: dict[Monomial, int] = {}
@@ -231,6 +235,8 @@ def terms_of(size: Size) -> tuple[tuple[Monomial, int], ...]:
 def _sum(left: Size, right: Size) -> Size:
     if not isinstance(right, (int, Dim)):
         return NotImplemented
+    if isinstance(right, int) and right == 0:
+        return left
     total = dict(terms_of(left))
     for monomial, factor in terms_of(right):
         total[monomial] = total.get(monomial, 0) + factor
@@ -255,18 +261,31 @@ def product(sizes: Iterable[Size]) -> Size:
     return total
 
 
-def atoms_of(size: Size) -> list[Atom]:
+def atoms_of(size: Size) -> tuple[Atom, ...]:
     """All atoms in an expression, those inside compounds included, each once, in a fixed order."""
-    found: dict[Atom, None] = {}
-    stack: list[Size] = [size]
-    while stack:
-        for monomial, _ in terms_of(stack.pop()):
-            for atom in monomial:
-                if atom not in found:
-                    found[atom] = None
-                    if isinstance(atom, Compound):
-                        stack += [atom.left, atom.right]
-    return sorted(found)
+    if not isinstance(size, Dim):
+        return ()
+    if size._atoms is None:
+        found: dict[Atom, None] = {}
+        stack: list[Size] = [size]
+        while stack:
+            for monomial, _ in terms_of(stack.pop()):
+                for atom in monomial:
+                    if atom not in found:
+                        found[atom] = None
+                        if isinstance(atom, Compound):
+                            stack += [atom.left, atom.right]
+        size._atoms = tuple(sorted(found)) if len(found) > 1 else tuple(found)
+    return size._atoms
+
+
+def values_of(size: Size) -> tuple[Value, ...]:
+    """The atoms of an expression that are data."""
+    if not isinstance(size, Dim):
+        return ()
+    if size._values is None:
+        size._values = tuple(atom for atom in atoms_of(size) if isinstance(atom, Value))
+    return size._values
 
 
 def names_of(size: Size) -> list[str]:

@@ -17,14 +17,14 @@ Five kinds of stage and the row routine cover every op. What a stage reads is sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from graphc.ir.node import Node, Tensor
 from graphc.ir.scalar import FUNCTIONS, Apply, Load, Position, Scalar
-from graphc.ir.symbolic import Axis, Size, Value, atoms_of, product
+from graphc.ir.symbolic import Axis, Size, product, values_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,31 +231,28 @@ class Kernel:
 def walk(*scalars: Scalar) -> Iterator[Scalar]:
     """Every part of some expressions once, those inside positions and indices included; operands first."""
     seen: set[int] = set()
-    stack: list[tuple[Scalar, bool]] = [(scalar, False) for scalar in reversed(scalars)]
+    stack: list[Scalar | tuple[Scalar]] = [*reversed(scalars)]  # in a tuple: its operands were yielded
     while stack:
-        part, ready = stack.pop()
-        if ready:
-            yield part
-            continue
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        stack.append((part, True))
-        stack += [(operand, False) for operand in reversed(operands_of(part))]
+        part = stack.pop()
+        if isinstance(part, tuple):
+            yield part[0]
+        elif id(part) not in seen:
+            seen.add(id(part))
+            operands = operands_of(part)
+            if operands:
+                stack.append((part,))
+                stack += reversed(operands)
+            else:
+                yield part
 
 
-def operands_of(part: Scalar) -> list[Scalar]:
+def operands_of(part: Scalar) -> Sequence[Scalar]:
     """The scalars that one is made of: arguments, and data inside its integer expressions."""
     if isinstance(part, Apply):
-        return list(part.arguments)
+        return part.arguments
     sizes = part.index if isinstance(part, Load) else (part.size,) if isinstance(part, Position) else ()
-    return [
-        atom.payload
-        for size in sizes
-        if not isinstance(size, int)
-        for atom in atoms_of(size)
-        if isinstance(atom, Value) and isinstance(atom.payload, Scalar)
-    ]
+    found = [value.payload for size in sizes for value in values_of(size)]
+    return [payload for payload in found if isinstance(payload, Scalar)]
 
 
 def cost(*scalars: Scalar) -> int:
