@@ -129,12 +129,23 @@ def test_what_a_helper_cannot_compile_is_this_process_error(fake, monkeypatch):
         helpers.compile_all([bad, *requests(1)], compile_one)
 
 
+def test_an_interrupt_ends_the_helpers(fake):
+    started = fake("print('ready', flush=True); input(); input()")
+
+    def compile_one(request: Request) -> bytes:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        helpers.compile_all(requests(3), compile_one)
+    assert started[0].poll() is not None
+
+
 def test_how_many_helpers(monkeypatch):
     before = config.current()
     try:
         monkeypatch.setattr(config, "available_processors", lambda: 8)
         config.configure(helpers=7)
-        assert [helpers.count_for(seconds) for seconds in (0.0, 0.6, 0.7, 1.1, 100.0)] == [0, 0, 1, 2, 7]
+        assert [helpers.count_for(seconds) for seconds in (0.0, 0.55, 0.65, 1.05, 100.0)] == [0, 0, 1, 2, 7]
         config.configure(helpers=1)
         assert helpers.count_for(100.0) == 1
         config.configure(helpers=0)

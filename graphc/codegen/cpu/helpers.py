@@ -30,7 +30,7 @@ from graphc import config
 from graphc.errors import GraphcWarning
 
 READY = b"ready\n"
-START_SECONDS = 0.45
+START_SECONDS = 0.4
 """Until a helper's first kernel: starting Python, importing graphc and Numba."""
 
 WORTHWHILE_SECONDS = 0.1
