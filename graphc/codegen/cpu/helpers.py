@@ -112,6 +112,7 @@ class Helpers:
         self._queue = queue
         self._threads: dict[subprocess.Popen[bytes], threading.Thread] = {}
         self._ready: set[subprocess.Popen[bytes]] = set()
+        self._stopped: set[subprocess.Popen[bytes]] = set()
         self._ending = False
         for _ in range(count):
             try:
@@ -131,15 +132,20 @@ class Helpers:
         self._ending = True
         for process, thread in self._threads.items():
             if process not in self._ready:
-                process.kill()
+                self._stop(process)
             thread.join()
 
     def close(self) -> None:
         """End all helpers, whatever they are at."""
         self._ending = True
         for process, thread in self._threads.items():
-            process.kill()
+            self._stop(process)
             thread.join()
+
+    def _stop(self, process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is None:  # not one that has died by itself
+            self._stopped.add(process)
+            process.kill()
 
     def _serve(self, process: subprocess.Popen[bytes]) -> None:
         """What a helper's thread does: feed it, then see it end."""
@@ -165,7 +171,7 @@ class Helpers:
             except IndexError:  # nothing left
                 pass
             except (OSError, ValueError, EOFError):
-                if request is not None or not self._ending:
+                if process not in self._stopped:
                     status = process.wait()
                     how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
                     self.failure = how
