@@ -23,7 +23,6 @@ from training import ENGINES
 
 SPLIT = {
     "build_s": "declare",
-    "walker_s": "walker",
     "stages_s": "compiler stages",
     "kernels_s": "kernels",
     "step_s": "bind, step",

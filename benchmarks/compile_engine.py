@@ -5,10 +5,9 @@
     python benchmarks/compile_engine.py call [--threads N] [--seconds S]
 
 ``first`` prints one JSON row of seconds, in the order they pass: ``numpy_s`` and ``import_s`` (importing NumPy, then
-graphc, its layers and optimizers), ``build_s`` (declaring the graph), ``walker_s`` (the compiled loop that walks call
-tables; with an empty cache also starting the compiler), ``stages`` (each stage of the compiler), ``kernels_s``
-(compiling, or loading, all kernels), ``step_s`` (planning memory, filling the table, and the first step).  ``first_s``
-is all from ``build_s`` on.  ``compiled`` and ``loaded`` count kernels that were new to this process.
+graphc, its layers and optimizers), ``build_s`` (declaring the graph), ``stages`` (each stage of the compiler),
+``kernels_s`` (compiling, or loading, all kernels and the loop that walks call tables), ``step_s`` (planning memory,
+filling the table, and the first step).  ``first_s`` is all from ``build_s`` on.  ``compiled`` and ``loaded`` count kernels that were new to this process.
 
 ``call`` prints what a call of ``Session.run`` adds to the kernels' own time, by program:  the time of a call, less the
 kernels' time, which is that of a table that holds the program's calls a thousand times over.
@@ -52,8 +51,6 @@ def first(workload: str, threads: int) -> Row:
     fetches = [loss, optim.Adam(1e-3).minimize(loss)]
     session = graphc.Session(threads=threads, seed=0)
     build_s, start = clock() - start, clock()
-    session.workers.prepare()
-    walker_s, start = clock() - start, clock()
     program = graphc.compile([x, labels], fetches, session=session)
     compile_s, start = clock() - start, clock()
     program(*arrays)
@@ -65,11 +62,10 @@ def first(workload: str, threads: int) -> Row:
         "engine": "graphc",
         "workload": workload,
         "threads": threads,
-        "first_s": build_s + walker_s + compile_s + step_s,
+        "first_s": build_s + compile_s + step_s,
         "numpy_s": numpy_s,
         "import_s": import_s,
         "build_s": build_s,
-        "walker_s": walker_s,
         "stages": stages,
         "kernels_s": compile_s - sum(stages.values()),
         "step_s": step_s,

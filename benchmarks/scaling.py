@@ -25,7 +25,7 @@ BASE = {"mlp": (256, 3, 512), "transformer": (16, 2, 128)}
 """Batch, depth and width of the network whose sizes are varied."""
 AXES = ("batch", "depth", "width")
 RESIDUAL_BATCH, RESIDUAL_WIDTH = 32, 64
-PARTS = ("build_s", "walker_s", "stages_s", "kernels_s", "step_s")
+PARTS = ("build_s", "stages_s", "kernels_s", "step_s")
 
 
 def networks(family: str, doublings: int, scale: int) -> dict[str, list[str]]:
@@ -117,7 +117,7 @@ def tables(rows: list[Row]) -> str:
     blocks = [row for row in rows if row["axis"] == "blocks"]
     if blocks:
         heads = ["residual blocks", "nodes", "kernels", "distinct"]
-        heads += ["declare, s", "walker, s", "stages, s", "kernels, s", "bind, step, s", "first step, s"]
+        heads += ["declare, s", "stages, s", "kernels, s", "bind, step, s", "first step, s"]
         lines = [
             [*(f"{row[key]:,}" for key in ("depth", "nodes", "kernels", "distinct"))]
             + [f"{row[part]:.2f}" for part in (*PARTS, "seconds")]

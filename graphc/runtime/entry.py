@@ -74,13 +74,19 @@ class _Interpreter:
 
 
 @cache
-def _interpreter() -> _Interpreter:
-    """Load the compiled gate, once a process."""
-    _check_fields()
+def gate() -> jit.Wanted:
+    """The function of ``gate.py``, to be prepared together with kernels."""
     folder = Path(__file__).parent
     relied_on = hashlib.sha256(b"".join((folder / name).read_bytes() for name in ("layout.py", "walker.py")))
     text = f"{(folder / 'gate.py').read_text()}\n# relies on: {relied_on.hexdigest()}\nHEAD = {HEAD_BYTES}\n"
-    (address,) = jit.load([text], symbol="enter", signature="int64(int64, int64, int64)")
+    return jit.Wanted(text, "enter", "int64(int64, int64, int64)")
+
+
+@cache
+def _interpreter() -> _Interpreter:
+    """Load the compiled gate, once a process."""
+    _check_fields()
+    (address,) = jit.load([gate().source], symbol=gate().symbol, signature=gate().signature)
     api = ctypes.pythonapi
     make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
         ("PyCFunction_NewEx", api)

@@ -25,7 +25,7 @@ from graphc.errors import GraphcError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
 from graphc.ir.symbolic import evaluate, names_of
-from graphc.runtime.entry import Enter, Feed
+from graphc.runtime.entry import Enter, Feed, gate
 from graphc.runtime.failures import index_error
 from graphc.runtime.layout import FINISHED, MISFIT
 from graphc.runtime.memory import Arena, aligned_words, require_step
@@ -173,7 +173,7 @@ class Executable:
         )
         kernels = [*map(jit.Wanted, texts), *(contraction.wanted(micro.dtype) for micro in micros)]
         events: list[jit.KernelEvent] = []
-        jit.prepare([*kernels, *walker().values()], events.append)
+        jit.prepare([*kernels, *walker().values(), gate()], events.append)
         if on_event is not None:
             for event in events[: len(kernels)]:
                 on_event(event)

@@ -17,9 +17,10 @@ the macros ``PyArray_DATA`` and ``PyArray_DIMS``, so they are part of NumPy's bi
 # Numba types these functions itself, and calls intrinsics without the context argument that Python sees.
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from graphc.codegen.cpu.frontend import procedure
 from graphc.runtime import layout as at
 from graphc.runtime.walker import load, store, word
 
@@ -44,7 +45,7 @@ def _caller(count):
 call_0, call_1, call_3 = _caller(0), _caller(1), _caller(3)
 
 
-@njit
+@procedure
 def fits(array, expected, head):
     """Whether an object is the array that one argument's record describes."""
     if load(array + head - at.WORD) != load(word(expected, at.FEED_TYPE)):
@@ -64,7 +65,7 @@ def fits(array, expected, head):
     return True
 
 
-@njit
+@procedure
 def connect(array, expected, head):
     """Write an array's address into all cells of the table that want it, plus each cell's offset."""
     data = load(word(array + head, at.ARRAY_DATA))
