@@ -119,6 +119,12 @@ is the textbook's: the probabilities, minus one at the label, over the number of
 A node that reads very many tensors, such as the sum of a thousand paths, is cut into a nest of smaller ones that add
 in the same order: as one expression it would be one enormous kernel. This model has no such node.
 """,
+    "recompute": """\
+What the backward pass reads of the forward pass must be kept until then. In a large network that is more than a cache
+holds, so values that take few operations are computed again instead, from ones that are kept anyway. Backward nodes
+then read a copy made of `again(z, g)`: z, but in no kernel before the one that makes g. All that this model keeps fits
+a cache, so nothing changes.
+""",
     "number_streams": """\
 Every random op gets a number, its place in the program. Its random words are a function of the session's seed, this
 number, the count of steps and the element's position, so they do not depend on the order of execution or the number

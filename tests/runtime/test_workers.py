@@ -260,7 +260,7 @@ with Workers(3) as workers:
         workers.run(table)
         if i % 10 == 0:
             time.sleep(0.002)
-    assert time.perf_counter() - start < 10
+    assert time.perf_counter() - start < 60  # a hang, not a measurement
 print("done")
 """
 
