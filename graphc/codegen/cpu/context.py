@@ -159,6 +159,10 @@ class Context:
         names = self._words
         return names.setdefault(tensor, f"({chr(ord('a') + len(names))})" if len(names) < 26 else "(...)")
 
+    def in_memory(self, tensor: Tensor) -> bool:
+        """Whether a tensor lies in memory, as an input or a stored result."""
+        return tensor in self._pointers
+
     def is_stored(self, tensor: Tensor) -> bool:
         """Whether a result is written to memory."""
         return tensor in self._stored

@@ -13,7 +13,7 @@ Offsets and lengths are int64, in elements.
 
 ===================  =======================================================================
 pointers             ``pointer_<dtype>(buffers, k)``, ``offset``, ``address``, ``stack_<dtype>(n)``
-memory               ``load``, ``store``, ``load_bool``, ``store_bool``
+memory               ``load``, ``store``, ``load_bool``, ``store_bool``, ``prefetch``
 floats               ``fma minimum maximum rint floor ceil trunc sqrt fabs copysign``
 bits and choice      ``select``, ``bits``, ``from_bits``
 casts                ``as_float32`` ... ``as_uint64``, ``as_bool``
@@ -32,7 +32,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import extending
-from numba.core import errors, types
+from numba.core import cgutils, errors, types
 
 from graphc.codegen.cpu import integers, scalar
 from graphc.codegen.cpu.philox import philox as philox_formula
@@ -336,6 +336,23 @@ def store_bool(context: Any, pointer: Any, i: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(pointer, types.unliteral(i), types.boolean), lower
+
+
+@intrinsic
+def prefetch(context: Any, pointer: Any, i: Any) -> Any:
+    """Ask for the cache line of element ``i``, which need not exist: a hint that cannot fault."""
+    _pointee(pointer)
+
+    def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        bytes_pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [bytes_pointer, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        place = builder.gep(values[0], [_index(builder, values[1], signature.args[1])])
+        to_read, keep, data = word(0), word(3), word(1)
+        builder.call(function, [builder.bitcast(place, bytes_pointer), to_read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.unliteral(i)), lower
 
 
 # --- between workers ------------------------------------------------------------------------------

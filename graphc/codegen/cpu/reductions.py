@@ -156,7 +156,6 @@ class Accumulator:
         writer.line(f"{name} = {operators.cast(text, self.held, self.stage.result.dtype)}")
         return Known(name, writer.level)
 
-
     def _fold_positions(self) -> Known:
         """The best of all lanes; of equals, and of NaNs, the one at the first position."""
         writer = self.context.writer
