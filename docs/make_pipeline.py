@@ -125,6 +125,10 @@ holds, so values that take few operations are computed again instead, from ones 
 then read a copy made of `again(z, g)`: z, but in no kernel before the one that makes g. All that this model keeps fits
 a cache, so nothing changes.
 """,
+    "split_long": """\
+Workers share out the results of a reduction. One that makes few results of much data, such as the sum of a whole array,
+is cut into parts that they can share, and the parts are combined. This model has no such node.
+""",
     "number_streams": """\
 Every random op gets a number, its place in the program. Its random words are a function of the session's seed, this
 number, the count of steps and the element's position, so they do not depend on the order of execution or the number

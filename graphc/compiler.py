@@ -22,6 +22,7 @@ from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
 from graphc.passes.outputs import materialize_outputs
 from graphc.passes.simplify import simplify
+from graphc.passes.split_long import split_long
 from graphc.passes.split_wide import split_wide
 from graphc.passes.streams import number_streams
 from graphc.schedule.recompute import recompute
@@ -34,6 +35,7 @@ PIPELINE: list[tuple[str, Callable[[Any], Any]]] = [
     ("decompose", decompose),  # ops defined by other ops
     ("simplify_all", simplify),  # both graphs together
     ("split_wide", split_wide),  # no node reads more tensors than a kernel should
+    ("split_long", split_long),  # reductions to few elements become shares for several workers
     ("recompute", recompute),  # cheap values are computed again in the backward graph, not kept
     ("materialize_outputs", materialize_outputs),  # every output gets memory of its own
     ("schedule", schedule),  # nodes become kernels, kernels get an order

@@ -1,0 +1,86 @@
+"""Cuts reductions of much data to few elements into chunks that several workers can share.
+
+Workers share out the *results* of a reduction. The sum of a whole array, or of its rows where they are short, has one
+or so, and one worker would do it all. It becomes two reductions, the first with a result for every chunk of the
+outermost axis that can be cut::
+
+    sum of x[r, c] over r, c   ->   part[k] = sum of x[k*m + r, c] over r < m, c        one kernel, shared out
+                                    sum of part[k] over k                               another, next to nothing
+
+Chunks are a function of the shape, so results still do not depend on the number of workers. The parts of a float32
+sum are float64, as a single accumulator of that many values would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, prod
+
+import numpy as np
+
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node, Tensor
+from graphc.ir.op import Reduction
+from graphc.ops.elementwise import cast
+from graphc.ops.views import reshape
+from graphc.passes.sweep import sweep
+
+LONGEST_SHARE = 1 << 16
+"""Elements that one worker may have to reduce alone: 3 us, against well under one for another kernel."""
+
+ENOUGH_POINTS = 8
+"""Results (or blocks of columns) from which on nothing is cut."""
+
+COLUMNS = 64
+"""Columns of such a block."""
+
+FEWEST_CHUNKS, MOST_CHUNKS = 16, 1024
+
+LONGEST_CHUNK = 1 << 17
+"""Elements of a chunk of float32: few enough for the lanes of a float64 sum to need no compensation."""
+
+
+def split_long(graph: Graph) -> Graph:
+    """Cut all long reductions of static shape, in bodies too."""
+    return sweep(graph, _split)
+
+
+def _split(node: Node) -> Sequence[Tensor] | None:
+    if not isinstance(node.op, Reduction) or node.op.combine not in ("add", "maximum", "minimum"):
+        return None
+    (x,) = node.inputs
+    sizes = [size for size in x.shape if isinstance(size, int)]
+    if len(sizes) < x.ndim:
+        return None
+    points = _points(node, sizes)
+    if points >= ENOUGH_POINTS or prod(sizes) <= LONGEST_SHARE * points:
+        return None
+    wide = node.op.combine == "add" and x.dtype == np.float32
+    if node.op.combine == "add" and x.dtype == np.float64:
+        return None  # what its roundings lose would be lost between chunks
+    for axis in node["axes"]:
+        chunks = _chunks(sizes[axis], prod(sizes[k] for k in node["axes"]))
+        if chunks:
+            break
+    else:
+        return None
+    cut = reshape(x, (*sizes[:axis], chunks, sizes[axis] // chunks, *sizes[axis + 1 :]))
+    axes = tuple(k + (k >= axis) for k in node["axes"])
+    parts = node.op.make(cast(cut, np.float64) if wide else cut, axes=axes)
+    place = sum(k not in node["axes"] for k in range(axis))  # of the chunks among the axes that are left
+    return (cast(node.op.make(parts, axes=(place,)), x.dtype),)
+
+
+def _points(node: Node, sizes: Sequence[int]) -> int:
+    """What workers could share if the reduction stayed whole."""
+    kept = [size for axis, size in enumerate(sizes) if axis not in node["axes"]]
+    if not kept or len(sizes) - 1 in node["axes"]:
+        return prod(kept)
+    return prod(kept[:-1]) * ceil(kept[-1] / COLUMNS)
+
+
+def _chunks(extent: int, values: int) -> int:
+    """Into how many equal parts an axis is cut; 0 if no number is right."""
+    found = [count for count in range(FEWEST_CHUNKS, min(extent, MOST_CHUNKS) + 1) if extent % count == 0]
+    good = [count for count in found if values // count <= LONGEST_CHUNK]
+    return good[0] if good else 0
