@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import mpmath
@@ -15,6 +16,7 @@ from numba.core.errors import TypingError
 
 import graphc.codegen.cpu.intrinsics as intrinsics
 import graphc.codegen.cpu.mathlib as mathlib
+from graphc.codegen.cpu import machine
 from graphc.ir.philox import philox4x32, philox_reference
 
 TABLE = types.CPointer(types.int64)
@@ -218,6 +220,17 @@ def test_lanes_and_remainder_give_the_same_bits(name: str) -> None:
         together = evaluate(name, x).view(bits)
         alone = np.concatenate([evaluate(name, x[i : i + 1]) for i in range(len(x))]).view(bits)
         np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_scaling_without_an_instruction_gives_the_same_bits(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.concatenate([samples(dtype, 64), specials(dtype), np.linspace(-760, 720, 2000).astype(dtype)])
+    usual = evaluate("exp", x)
+    plain = replace(machine.host(), features="")
+    monkeypatch.setattr(machine, "host", lambda: plain)
+    got = np.empty_like(x)
+    loop([dtype], [dtype], f"store(y0, i, exp_{dtype}(load(x0, i)))")(len(x), x, got)
+    np.testing.assert_array_equal(got.view(np.uint8), usual.view(np.uint8))
 
 
 def test_float_building_blocks_vectorise_and_keep_nan() -> None:
