@@ -26,7 +26,8 @@ def reductions(result: graphc.Tensor, *inputs: graphc.Tensor) -> int:
         ((4096, 60), 0, "float32", 2),
         ((3, 100000), 1, "float32", 2),
         ((512, 256), 1, "float32", 1),  # 512 results to share
-        ((1024, 512), 0, "float32", 1),  # 8 blocks of columns
+        ((1024, 512), 0, "float32", 2),
+        ((16, 256, 512), 1, "float32", 1),  # 16 matrices to share
         ((64, 64), None, "float32", 1),  # short
         ((512, 256), None, "float64", 1),  # would lose what the roundings lose
         ((131071,), None, "float32", 1),  # a prime
