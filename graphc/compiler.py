@@ -4,8 +4,7 @@
                        Graph                        ->          Schedule     -> Source -> Executable
 
 Every entry of :data:`PIPELINE` is a function of what the one before it returned. After each, the IR is verified
-(``GRAPHC_VERIFY=1``) and observers are told; dumps (``GRAPHC_DUMP=dir``) are one of these. Open the folder of a stage
-to see how it works: ``passes/``, ``schedule/``, ``codegen/``, ``runtime/``.
+(``GRAPHC_VERIFY=1``) and observers are told, such as dumps (``GRAPHC_DUMP=dir``). A stage's folder tells how it works.
 """
 
 from __future__ import annotations
@@ -45,8 +44,7 @@ PIPELINE: list[tuple[str, Callable[[Any], Any]]] = [
 # Ops that a stage removes for good:
 GONE = {"differentiate": {"gradient", "jacobian_rows", "pin", "stop_gradient"}, "decompose": {"custom_call"}}
 
-Observer = Callable[[str, Any, float], None]
-"""Called after each stage with its name, what it made, and the seconds it took."""
+Observer = Callable[[str, Any, float], None]  # told after each stage: its name, what it made, seconds
 OBSERVERS: list[Observer] = []
 
 
