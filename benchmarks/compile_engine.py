@@ -7,7 +7,8 @@
 ``first`` prints one JSON row of seconds, in the order they pass: ``numpy_s`` and ``import_s`` (importing NumPy, then
 graphc, its layers and optimizers), ``build_s`` (declaring the graph), ``stages`` (each stage of the compiler),
 ``kernels_s`` (compiling, or loading, all kernels and the loop that walks call tables), ``step_s`` (planning memory,
-filling the table, and the first step).  ``first_s`` is all from ``build_s`` on.  ``compiled`` and ``loaded`` count kernels that were new to this process.
+filling the table, and the first step).  ``first_s`` is all from ``build_s`` on.  ``compiled`` and ``loaded`` count
+kernels that were new to this process.
 
 ``call`` prints what a call of ``Session.run`` adds to the kernels' own time, by program:  the time of a call, less the
 kernels' time, which is that of a table that holds the program's calls a thousand times over.
