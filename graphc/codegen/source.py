@@ -39,15 +39,15 @@ class Scratch:
 
 @dataclass(frozen=True)
 class MicroKernel:
-    """Argument: the address of the compiled contraction of a dtype, which the kernel calls.
+    """Argument: the address of a compiled contraction, which the kernel calls.
 
     Attributes
     ----------
-    dtype : str
-        ``"float32"`` or ``"float64"``.
+    name : str
+        As :func:`graphc.codegen.cpu.contraction.address` takes it: ``"float32"``, ``"float64_dots"``.
     """
 
-    dtype: str
+    name: str
 
 
 @dataclass(frozen=True)

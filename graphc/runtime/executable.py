@@ -171,14 +171,14 @@ class Executable:
                 if isinstance(argument, MicroKernel)
             )
         )
-        kernels = [*map(jit.Wanted, texts), *(contraction.wanted(micro.dtype) for micro in micros)]
+        kernels = [*map(jit.Wanted, texts), *(contraction.wanted(micro.name) for micro in micros)]
         events: list[jit.KernelEvent] = []
         jit.prepare([*kernels, *walker().values(), gate()], events.append)
         if on_event is not None:
             for event in events[: len(kernels)]:
                 on_event(event)
         addresses = dict(zip(texts, jit.load(texts), strict=True))
-        return addresses, {micro: contraction.address(micro.dtype) for micro in micros}
+        return addresses, {micro: contraction.address(micro.name) for micro in micros}
 
     def run(
         self, arrays: Sequence[NDArray[np.generic]], sizes: Mapping[str, int], timed: bool = False

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import platform
+import re
+import subprocess
+import sys
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from graphc.codegen.cpu import contraction, jit, machine
+import graphc
+from graphc.codegen.cpu import contraction, jit, machine, object_code
 from graphc.errors import CompileError
 
 DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 
 
-def multiply(a, b, c, accumulate=False):
-    """Run the compiled contraction on NumPy views of any strides."""
-    call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 12)(contraction.address(str(a.dtype)))
+def multiply(a, b, c, accumulate=False, variant=""):
+    """Run a compiled contraction on NumPy views of any strides that it takes."""
+    call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 12)(contraction.address(str(a.dtype) + variant))
     steps = [s // a.itemsize for s in (*a.strides, *b.strides, c.strides[0])]
     call(
         a.ctypes.data, steps[0], steps[1], b.ctypes.data, steps[2], steps[3], c.ctypes.data, steps[4],
@@ -46,7 +53,8 @@ def spread(x):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("m,k,n", [
     (1, 1, 1), (1, 300, 40), (40, 300, 1), (3, 5, 7), (13, 17, 31), (14, 16, 32), (15, 257, 33), (29, 256, 65),
-    (460, 20, 9), (4, 600, 64), (0, 3, 4), (3, 4, 0), (5, 0, 6), (1, 0, 1),
+    (460, 20, 9), (4, 600, 64), (25, 1024, 300), (131, 256, 96), (600, 17, 40),
+    (0, 3, 4), (3, 4, 0), (5, 0, 6), (1, 0, 1),
 ])  # fmt: skip
 def test_values(dtype, m, k, n):
     a, b = operands(dtype, m, k, n)
@@ -62,7 +70,7 @@ def test_values(dtype, m, k, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_do_not_depend_on_the_cut(dtype):
-    a, b = operands(dtype, 61, 530, 75)
+    a, b = operands(dtype, 61, 400, 75)
     whole = multiply(a, b, np.empty((61, 75), dtype))
     random = np.random.default_rng(1)
     for _ in range(40):
@@ -72,7 +80,7 @@ def test_bits_do_not_depend_on_the_cut(dtype):
         assert (part == whole[i0:i1, j0:j1]).all()
     column = multiply(a, b[:, 3:4], np.empty((61, 1), dtype))
     assert (column == whole[:, 3:4]).all()
-    depth = contraction.tile_shape(dtype).depth
+    depth = 208  # 400 are two blocks of k, equal but for whole vectors
     split = multiply(a[:, :depth], b[:depth], np.empty((61, 75), dtype))
     assert (multiply(a[:, depth:], b[depth:], split, accumulate=True) == whole).all()  # between two blocks of k
 
@@ -97,6 +105,73 @@ def test_accumulate(dtype):
     assert np.abs(multiply(a, b, c.copy(), accumulate=True) - expected).max() <= 300 * TOLERANCE[dtype]
     kept = multiply(a[:, :0], b[:0], c.copy(), accumulate=True)
     assert (kept == c).all()
+
+
+LOW = [(1, 5, 70), (1, 300, 257), (4, 600, 64), (7, 16, 130), (12, 3, 33), (2, 0, 40)]
+SLIM = [(1, 1, 1), (40, 300, 3), (9, 17, 5), (70, 1, 2), (3, 600, 4), (1, 9, 6), (5, 0, 2)]
+DOTS = [(1, 16, 1), (50, 2500, 1), (9, 31, 3), (40, 64, 8), (8, 17, 8), (5, 0, 2)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("variant,m,k,n", [("_low", *s) for s in LOW] + [("_slim", *s) for s in SLIM])
+def test_contractions_for_few_rows_or_columns_give_the_bits_of_the_general_one(dtype, variant, m, k, n):
+    a, b = operands(dtype, m, k, n)
+    expected = multiply(a, b, np.empty((m, n), dtype))
+    for left in (a, transposed(a), spread(a)):
+        result = multiply(left, b, np.full((m, n), np.nan, dtype), variant=variant)
+        assert result.tobytes() == expected.tobytes()
+        twice = multiply(left, b, result, accumulate=True, variant=variant)
+        assert twice.tobytes() == multiply(a, b, expected.copy(), accumulate=True).tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m,k,n", DOTS)
+def test_dot_products(dtype, m, k, n):
+    a, b = operands(dtype, m, k, n)
+    expected = a.astype("f8") @ b.astype("f8")
+    results = [multiply(a, x, np.full((m, n), np.nan, dtype), variant="_dots") for x in (b, transposed(b), spread(b))]
+    assert np.abs(results[0] - expected).max(initial=0) <= TOLERANCE[dtype] * max(k, 1)
+    assert all(result.tobytes() == results[0].tobytes() for result in results)
+    turned = multiply(transposed(b).T, a.T, np.full((n, m), np.nan, dtype), variant="_dots")
+    assert (results[0] == turned.T).all()  # a row of few dot products is a column of them
+    part = multiply(a[1:], b, np.empty((max(m - 1, 0), n), dtype), variant="_dots") if m > n else results[0][1:]
+    assert (part == results[0][1:]).all()
+    twice = multiply(a, b, results[0].copy(), accumulate=True, variant="_dots")
+    assert np.abs(twice - 2 * expected).max(initial=0) <= 2 * TOLERANCE[dtype] * max(k, 1)
+
+
+def test_dot_products_are_lanes_added_in_halves():
+    from fractions import Fraction
+
+    lanes = contraction.tile_shape("float64").lanes
+    a, b = operands("float64", 5, 3 * lanes + 2, 1)
+    c = multiply(a, b, np.empty((5, 1)), variant="_dots")
+    for i in range(5):
+        sums = [0.0] * lanes
+        for k in range(a.shape[1]):
+            sums[k % lanes] = float(Fraction(a[i, k]) * Fraction(b[k, 0]) + Fraction(sums[k % lanes]))
+        while len(sums) > 1:
+            half = len(sums) // 2
+            sums = [sums[lane] + sums[lane + half] for lane in range(half)]
+        assert sums[0] == c[i, 0]
+
+
+@pytest.mark.parametrize(
+    "m,k,n", [(512, 40, 96), (300, 520, 80), (129, 64, 1), (1, 200, 300), (5, 100, 200), (90, 30, 6)]
+)
+@pytest.mark.parametrize("formula", ["mk,kn->mn", "km,kn->mn", "mk,nk->mn"])
+def test_workers_change_no_bit(m, k, n, formula):
+    sizes = {"m": m, "k": k, "n": n}
+    shapes = [tuple(sizes[label] for label in part) for part in formula.split("->")[0].split(",")]
+    random = np.random.default_rng(3)
+    left, right = (random.standard_normal(shape).astype("f4") for shape in shapes)
+    results = []
+    for threads in (1, 2, 3):
+        x, y = (graphc.placeholder(name, shape, "float32") for name, shape in zip("xy", shapes, strict=True))
+        with graphc.Session(threads=threads) as session:
+            results.append(session.run(graphc.einsum(formula, x, y), {x: left, y: right}))
+    assert np.abs(results[0] - np.einsum(formula, left.astype("f8"), right)).max() < 2e-5 * k
+    assert all(result.tobytes() == results[0].tobytes() for result in results)
 
 
 def test_nan_and_infinity_pass():
@@ -146,6 +221,25 @@ def test_no_byte_outside_is_touched(dtype, m, k, n):
     assert (room == 7).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "variant,m,k,n", [("_low", 3, 5, 37), ("_slim", 9, 4, 3), ("_dots", 9, 19, 3), ("_dots", 1, 3, 1)]
+)
+def test_no_byte_outside_is_touched_by_the_others(dtype, variant, m, k, n):
+    a, b = operands(dtype, m, k, n)
+    expected = multiply(a, b, np.empty((m, n), dtype), variant=variant)
+    guarded = [Guarded(x.nbytes) for x in (a, b, expected)]
+    result = multiply(
+        guarded[0].put(a), guarded[1].put(b), guarded[2].put(np.zeros((m, n), dtype)), accumulate=True, variant=variant
+    )
+    assert (result == expected).all()
+    room = np.full((m + 2, n + 3), 7, dtype)
+    multiply(a, b, room[1:-1, 1:-2], variant=variant)
+    assert (room[1:-1, 1:-2] == expected).all()
+    room[1:-1, 1:-2] = 7
+    assert (room == 7).all()
+
+
 def test_a_kernel_calls_it_by_address():
     source = """\
 from graphc.codegen.cpu.intrinsics import address, pointer_float32, pointer_uint8
@@ -181,6 +275,37 @@ def test_tile_shapes_follow_the_registers(triple, features, expected):
         assert shape.depth * shape.vectors * target.vector_bytes <= 32 * 1024
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a processor that runs AVX2")
+def test_values_on_a_processor_with_avx2(tmp_path):
+    """The same tests, compiled for x86-64-v3: 16 registers of 32 bytes, no mask registers."""
+    target = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2,+sse4.2,-avx512f"}
+    environment = os.environ | target | {"GRAPHC_CACHE_DIR": str(tmp_path / "kernels")}
+    chosen = "test_values and not avx2 or cut or outside or general or dot_products or accumulate"
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", chosen, __file__]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]
+    assert " passed" in run.stdout
+
+
+@pytest.mark.parametrize("dtype,multiply_add", [("float32", r"fmla\s+v\d+\.4s"), ("float64", r"fmla\s+v\d+\.2d")])
+@pytest.mark.parametrize("variant", ["", "_low", "_slim", "_dots"])
+def test_assembly_for_neon(dtype, multiply_add, variant, monkeypatch):
+    """What a machine with NEON would run: assembled, not executed."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    triple = "aarch64-unknown-linux-gnu"
+    neon = machine.Machine(triple, "generic", "+neon", *machine._vector_unit(triple, "+neon"))
+    monkeypatch.setattr(machine, "host", lambda: neon)
+    signature = contraction.signature(dtype)
+    module = object_code._module(contraction.source(dtype + variant), "product.py", "kernel", signature, "product")
+    assembly = machine.target_machine().emit_assembly(module)
+    shape = contraction.tile_shape(dtype)
+    chains = shape.rows * shape.vectors if variant == "" else shape.low_rows
+    assert len(re.findall(multiply_add, assembly)) >= chains
+
+
 def test_other_dtypes_are_refused():
     with pytest.raises(CompileError, match="int32"):
         contraction.address("int32")
+    with pytest.raises(CompileError, match="float32_wide"):
+        contraction.address("float32_wide")

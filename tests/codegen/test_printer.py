@@ -51,7 +51,7 @@ class Run:
         words = []
         for argument in source.arguments:
             if isinstance(argument, MicroKernel):
-                words.append(contraction.address(argument.dtype))
+                words.append(contraction.address(argument.name))
                 continue
             if isinstance(argument, Status):
                 array = self.status

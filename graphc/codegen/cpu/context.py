@@ -93,14 +93,14 @@ class Context:
             self.sizes.append(size)
         return f"n{self.sizes.index(size)}"
 
-    def micro_kernel(self, dtype: str) -> str:
-        """Name of the variable that holds the address of a compiled contraction."""
-        name = f"{dtype}_product"
-        if name not in self._micro_kernels:
-            self._micro_kernels.add(name)
-            place = self._argument(MicroKernel(dtype))
-            self._pointer_lines.append(f"{name} = address(pointer_uint8(buffers, {place}))")
-        return name
+    def micro_kernel(self, name: str) -> str:
+        """The variable that holds the address of a compiled contraction, by the contraction's name."""
+        variable = f"{name}_product"
+        if variable not in self._micro_kernels:
+            self._micro_kernels.add(variable)
+            place = self._argument(MicroKernel(name))
+            self._pointer_lines.append(f"{variable} = address(pointer_uint8(buffers, {place}))")
+        return variable
 
     def prologue(self) -> list[str]:
         """The lines that unpack the arguments; to be asked for last."""

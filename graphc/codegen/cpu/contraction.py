@@ -8,11 +8,20 @@
             for j in tiles of N:            a panel of B, B[k0:, j:], that stays in L1
                 for i in tiles of M:        one register tile, added to C after the first k0
 
-Two tile shapes serve every M: the full one, and a low one whose last rows may repeat. A panel is read in
-place where B's columns are contiguous; a transposed or narrow one is copied to the stack and padded, so
-that no tile reads outside B. Each element is a chain of multiply-adds in the order of k for every block of K, and
-the sum of these in order; the blocks of K are fixed, so no cut of M and N into blocks, tiles or workers changes a
-bit (see :mod:`graphc.codegen.cpu.tiles`).
+Operands are read in place where that is fast. They are copied (:mod:`graphc.codegen.cpu.panels`) where it is not:
+
+- a panel of B, to the stack, if its columns are strided, or if its rows lie a multiple of 1 KiB apart (they would share
+  a few sets of L1) and many tiles read it; also if it is narrower than a tile and the processor has no masked loads;
+- rows of A, likewise, if they lie a multiple of 1 KiB apart.
+
+Two tile shapes serve every M: the full one, and a low one. A rest of rows that is worth a full tile is copied with
+its last row repeated.
+
+While a tile of a large C is computed, the lines of C that it will end in and the next panel of B are asked for.
+
+Each element is a chain of multiply-adds in the order of k for every block of K, and the sum of these in order; the
+blocks of K follow from K alone, all but the last of one size, so no cut of M and N into blocks, tiles or workers
+changes a bit (see :mod:`graphc.codegen.cpu.tiles`).
 
 A tile is expensive to compile, so kernels do not contain it: the contraction is one more cached object
 with a signature of its own, and a kernel calls it through its address, which it gets as one more entry
@@ -35,7 +44,15 @@ from graphc.errors import CompileError
 
 _PANEL_BYTES = 32 * 1024  # a panel of B: it shares L1 with the rows of A that pass by
 _MAX_DEPTH = 256  # rows of a panel: adding a tile to C costs little beside so many steps, and no chain is longer
-_BLOCK_ROWS = 448  # rows of A in a block: 448 KiB of float32 at the largest depth, which fits L2
+_DEPTH_UNIT = 16  # panels but the last are whole vectors deep, whatever the processor
+_BLOCK_BYTES = 546 * 1024  # rows of A in a block stay in half of L2, at the largest depth, where vectors have 64 bytes
+_CONFLICT_BYTES = 1024  # rows this far apart, or a multiple, share a few sets of L1
+_DOTS_DEPTH = 2048  # places of k in a block of dot products: what is copied of B stays in L1 or L2
+_MANY_TILES = 10  # tiles that share a panel of B for whose sake it is copied out of few sets of L1
+_ASKING_DEPTH = 64  # in fewer steps nothing that is asked for arrives
+_ASKING_BYTES = 128 * 1024  # a smaller C is in L2 already
+_ROWS_AHEAD = 4  # rows of A that are on their way from L3 while one is copied
+ITEM_BYTES = {"float32": 4, "float64": 8}
 _LOW_ROWS = 4  # enough chains, with several vectors each, to hide the latency of a multiply-add
 
 
@@ -84,7 +101,8 @@ def tile_shape(dtype: str, target: machine.Machine | None = None) -> TileShape:
     target = target or machine.host()
     rows, vectors, lanes = (14 if target.vector_registers >= 32 else 6), 2, target.lanes(dtype)
     depth = min(_PANEL_BYTES // (vectors * target.vector_bytes), _MAX_DEPTH)
-    return TileShape(rows, vectors, lanes, _LOW_ROWS, depth, _BLOCK_ROWS // rows * rows)
+    block_rows = _BLOCK_BYTES * target.vector_bytes // 64 // (depth * ITEM_BYTES[dtype])
+    return TileShape(rows, vectors, lanes, _LOW_ROWS, depth, block_rows // rows * rows)
 
 
 def signature(dtype: str) -> str:
@@ -95,78 +113,253 @@ def signature(dtype: str) -> str:
 
 _SOURCE = '''\
 """C[M, N] = A[M, K] @ B[K, N] ({dtype}); accumulate != 0 adds to C instead. Strides are in elements."""
-import numpy as np
-
 from graphc.codegen.cpu.intrinsics import load, minimum_int, offset, stack_{dtype}, store
+from graphc.codegen.cpu.panels import copier, transposer
 from graphc.codegen.cpu.tiles import tile
 
-full_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes})
-low_tile = tile("{dtype}", rows={low_rows}, vectors={vectors}, lanes={lanes}, clamped=True)
-zero = np.{dtype}(0)
+full_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, masked={masked})
+low_tile = tile("{dtype}", rows={low_rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
+copy = copier("{dtype}", vectors={vectors}, lanes={lanes})
+transpose = transposer("{dtype}", lanes={lanes})
 
 
 def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
     panel = stack_{dtype}({panel})
+    block = stack_{dtype}({block})
     if N == 1 and c_row == 1:  # a column vector: its transpose is a row of vectors
         a, a_row, a_k, b, b_k, b_col = b, b_col, b_k, a, a_k, a_row
         M, N = N, M
+    step = {depth}
+    if K > {depth}:
+        pieces = (K + {depth} - 1) // {depth}
+        step = ((K + pieces - 1) // pieces + {unit} - 1) // {unit} * {unit}
+    copies_a = a_k == 1 and a_row % {conflict} == 0 and M > {low_rows} and N > {few_columns}
+    copies_b = b_k % {conflict} == 0 and M > {many_rows}
     k0 = 0
     while True:
-        depth = minimum_int(K - k0, {depth})
+        depth = minimum_int(K - k0, step)
         add = accumulate != 0 or k0 > 0
+        asks = depth >= {asking_depth} and M * N >= {asking_size}
         for i0 in range(0, M, {block_rows}):
-            i1 = minimum_int(M, i0 + {block_rows})
+            rows = minimum_int(M - i0, {block_rows})
+            whole = rows // {rows} * {rows}
+            by_full_tiles = rows if rows - whole > {low_limit} and a_k == 1 else whole
+            copied = rows  # rows from here on are in `block`
+            first_a = offset(a, i0 * a_row + k0 * a_k)
+            if copies_a or by_full_tiles > whole:
+                copied = 0 if copies_a else whole
+                for i in range(copied, (rows + {rows} - 1) // {rows} * {rows}):
+                    row, to = offset(first_a, minimum_int(i, rows - 1) * a_row), offset(block, (i - copied) * {pitch})
+                    copy(row, {width}, to, {width}, depth // {width}, {width}, {rows_ahead} * a_row)
+                    rest = depth % {width}
+                    if rest > 0:
+                        copy(offset(row, depth - rest), 0, offset(to, depth - rest), 0, 1, rest, 0)
             for j in range(0, N, {width}):
                 columns = minimum_int(N - j, {width})
                 rows_of_b, row_stride = offset(b, k0 * b_k + j * b_col), b_k
-                if b_col != 1 or columns < {width}:
-                    for column in range(columns):
-                        for k in range(depth):
-                            store(panel, k * {width} + column, load(rows_of_b, k * b_k + column * b_col))
-                    for column in range(columns, {width}):
-                        for k in range(depth):
-                            store(panel, k * {width} + column, zero)
+                ahead, ahead_row, ahead_step = offset(rows_of_b, {width} * b_col), b_k, {rows} * b_k
+                if b_k == 1 and b_col != 1:
+                    ahead_row, ahead_step = {width}, b_col
+                    for k in range(0, depth, {lanes}):
+                        for l in range(0, columns, {lanes}):
+                            to = offset(panel, k * {width} + l)
+                            transpose(offset(rows_of_b, k + l * b_col), b_col, to, {width}, columns - l, depth - k)
                     rows_of_b, row_stride = panel, {width}
-                i = i0
-                while i + {rows} <= i1:
-                    full_tile(offset(a, i * a_row + k0 * a_k), a_row, a_k, rows_of_b, row_stride,
-                              offset(c, i * c_row + j), c_row, {rows}, columns, depth, add)
-                    i += {rows}
-                while i < i1:
-                    low_tile(offset(a, i * a_row + k0 * a_k), a_row, a_k, rows_of_b, row_stride,
-                             offset(c, i * c_row + j), c_row, minimum_int(i1 - i, {low_rows}), columns, depth, add)
-                    i += {low_rows}
-        k0 += {depth}
+                elif b_col != 1:
+                    for k in range(depth):
+                        for l in range({width}):
+                            place = k * b_k + minimum_int(l, columns - 1) * b_col
+                            store(panel, k * {width} + l, load(rows_of_b, place))
+                    rows_of_b, row_stride = panel, {width}
+                elif copies_b or (columns < {width} and not {masked}):
+                    copy(rows_of_b, b_k, panel, {width}, depth, columns, 0)
+                    rows_of_b, row_stride = panel, {width}
+                i = 0
+                while i < rows:
+                    rows_of_a, stride, k_stride = offset(first_a, i * a_row), a_row, a_k
+                    if i >= copied:
+                        rows_of_a, stride, k_stride = offset(block, (i - copied) * {pitch}), {pitch}, 1
+                    to = offset(c, (i0 + i) * c_row + j)
+                    if i < by_full_tiles:
+                        full_tile(rows_of_a, stride, k_stride, rows_of_b, row_stride, to, c_row,
+                                  minimum_int(rows - i, {rows}), columns, depth, add, ahead, ahead_row, asks)
+                        ahead = offset(ahead, ahead_step)
+                        i += {rows}
+                    else:
+                        low_tile(rows_of_a, stride, k_stride, rows_of_b, row_stride, to, c_row,
+                                 minimum_int(rows - i, {low_rows}), columns, depth, add, ahead, ahead_row, asks)
+                        i += {low_rows}
+        k0 += step
         if k0 >= K:
             break
 '''
 
 
-def source(dtype: str) -> str:
-    """The source of the contraction of `dtype` for this machine.
+def _general_source(dtype: str) -> str:
+    """The source of the general contraction of `dtype` for this machine."""
+    shape, size = tile_shape(dtype), ITEM_BYTES[dtype]
+    width, pitch = shape.width, shape.depth + shape.width
+    return _SOURCE.format(
+        dtype=dtype, rows=shape.rows, vectors=shape.vectors, lanes=shape.lanes, low_rows=shape.low_rows,
+        low_limit=2 * shape.low_rows, depth=shape.depth, unit=_DEPTH_UNIT, block_rows=shape.block_rows,
+        width=width, pitch=pitch, panel=shape.depth * width, block=shape.block_rows * pitch,
+        masked=machine.host().has_masks, conflict=_CONFLICT_BYTES // size, few_columns=4 * width,
+        asking_depth=_ASKING_DEPTH, asking_size=_ASKING_BYTES // size, rows_ahead=_ROWS_AHEAD,
+        many_rows=_MANY_TILES * shape.rows,
+    )  # fmt: skip
+
+
+_DOTS_SOURCE = '''\
+"""C[M, N] = A[M, K] @ B[K, N] ({dtype}) by dot products, for few columns or rows; A's rows are contiguous."""
+from graphc.codegen.cpu.dots import dot_tile
+from graphc.codegen.cpu.intrinsics import load, minimum_int, offset, stack_{dtype}, store
+
+one_column = dot_tile("{dtype}", rows=8, columns=1, lanes={lanes})
+four_columns = dot_tile("{dtype}", rows=4, columns=4, lanes={lanes})
+
+
+def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
+    columns = stack_{dtype}({narrow} * {depth})
+    c_col = 1
+    if M < N:  # the longer side gives the rows: C's transpose is that of B times that of A
+        a, a_row, a_k, b, b_k, b_col = b, b_col, b_k, a, a_k, a_row
+        M, N, c_row, c_col = N, M, c_col, c_row
+    k0 = 0
+    while True:
+        depth = minimum_int(K - k0, {depth})
+        add = accumulate != 0 or k0 > 0
+        rows_of_a, columns_of_b, stride = offset(a, k0), offset(b, k0 * b_k), b_col
+        if b_k != 1:
+            for j in range(N):
+                for k in range(depth):
+                    store(columns, j * {depth} + k, load(columns_of_b, k * b_k + j * b_col))
+            columns_of_b, stride = columns, {depth}
+        if N == 1:
+            for i in range(0, M, 8):
+                place = offset(c, i * c_row)
+                one_column(offset(rows_of_a, i * a_row), a_row, columns_of_b, stride, place, c_row, c_col,
+                           minimum_int(M - i, 8), 1, depth, add)
+        else:
+            for i in range(0, M, 4):
+                for j in range(0, N, 4):
+                    place = offset(c, i * c_row + j * c_col)
+                    four_columns(offset(rows_of_a, i * a_row), a_row, offset(columns_of_b, j * stride), stride,
+                                 place, c_row, c_col, minimum_int(M - i, 4), minimum_int(N - j, 4), depth, add)
+        k0 += {depth}
+        if k0 >= K:
+            break
+'''
+
+_FEW_SOURCE = '''\
+"""C[M, N] = A[M, K] @ B[K, N] ({dtype}) in tiles of {rows} x {width}, nothing copied; B's rows are contiguous."""
+from graphc.codegen.cpu.intrinsics import minimum_int, offset, stack_{dtype}
+from graphc.codegen.cpu.panels import copier
+from graphc.codegen.cpu.tiles import tile
+
+one_row = tile("{dtype}", rows=1, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
+rows_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
+copy = copier("{dtype}", vectors={vectors}, lanes={lanes})
+
+
+def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
+    panel = stack_{dtype}({depth} * {width})
+    step = {depth}
+    if K > {depth}:
+        pieces = (K + {depth} - 1) // {depth}
+        step = ((K + pieces - 1) // pieces + {unit} - 1) // {unit} * {unit}
+    k0 = 0
+    while True:
+        depth = minimum_int(K - k0, step)
+        add = accumulate != 0 or k0 > 0
+        for j in range(0, N, {width}):
+            columns = minimum_int(N - j, {width})
+            rows_of_a, rows_of_b, stride = offset(a, k0 * a_k), offset(b, k0 * b_k + j), b_k
+            if columns < {width} and not {masked}:
+                copy(rows_of_b, b_k, panel, {width}, depth, columns, 0)
+                rows_of_b, stride = panel, {width}
+            if M == 1:
+                one_row(rows_of_a, a_row, a_k, rows_of_b, stride, offset(c, j), c_row, 1, columns, depth, add, b, 0,
+                        False)
+            else:
+                for i in range(0, M, {rows}):
+                    rows_tile(offset(rows_of_a, i * a_row), a_row, a_k, rows_of_b, stride, offset(c, i * c_row + j),
+                              c_row, minimum_int(M - i, {rows}), columns, depth, add, b, 0, False)
+        k0 += step
+        if k0 >= K:
+            break
+'''
+
+FEW_ROWS = 12
+"""Most rows of a product that is done in low, wide tiles."""
+
+FEW_COLUMNS = 8
+"""Most columns of a product that is done by dot products."""
+
+LEAST_DOT = 16
+"""Least length of such a dot product."""
+
+# the contractions beside the general one, as endings of their names
+DOTS = "_dots"
+LOW = "_low"
+SLIM = "_slim"
+
+
+def _few_source(dtype: str, rows: int, vectors: int) -> str:
+    shape = tile_shape(dtype)
+    return _FEW_SOURCE.format(
+        dtype=dtype, rows=rows, vectors=vectors, lanes=shape.lanes, width=vectors * shape.lanes, depth=shape.depth,
+        unit=_DEPTH_UNIT, masked=machine.host().has_masks,
+    )  # fmt: skip
+
+
+def _low_source(dtype: str) -> str:
+    """Few rows: each of B's is read at most a few times, in long stretches."""
+    return _few_source(dtype, _LOW_ROWS, 4 if machine.host().vector_registers >= 32 else 2)
+
+
+def _slim_source(dtype: str) -> str:
+    """At most one vector of columns."""
+    return _few_source(dtype, 8, 1)
+
+
+def _dots_source(dtype: str) -> str:
+    return _DOTS_SOURCE.format(dtype=dtype, lanes=tile_shape(dtype).lanes, narrow=FEW_COLUMNS, depth=_DOTS_DEPTH)
+
+
+def source(name: str) -> str:
+    """The source of a contraction for this machine; `name` as in :func:`address`.
 
     It defines ``kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate)``: pointers to the first
     elements, strides in elements (any sign), sizes of at least 0. C's columns are contiguous; C overlaps
     neither operand. ``K == 0`` writes zeros, or leaves C as it is with `accumulate`.
     """
-    shape = tile_shape(dtype)
-    return _SOURCE.format(
-        dtype=dtype, rows=shape.rows, vectors=shape.vectors, lanes=shape.lanes, low_rows=shape.low_rows,
-        depth=shape.depth, block_rows=shape.block_rows, width=shape.width, panel=shape.depth * shape.width,
-    )  # fmt: skip
+    dtype, _, kind = name.partition("_")
+    makers = {"": _general_source, DOTS[1:]: _dots_source, LOW[1:]: _low_source, SLIM[1:]: _slim_source}
+    if kind not in makers:
+        raise CompileError(f"contraction: expected a name that ends in {', '.join(makers)}, got {name}")
+    return makers[kind](dtype)
 
 
-def wanted(dtype: str) -> jit.Wanted:
-    """The contraction of `dtype`, to be prepared together with the kernels that call it."""
-    return jit.Wanted(source(dtype), signature=signature(dtype))
+def wanted(name: str) -> jit.Wanted:
+    """A contraction, to be prepared together with the kernels that call it; `name` as in :func:`address`."""
+    return jit.Wanted(source(name), signature=signature(name.partition("_")[0]))
 
 
-def address(dtype: str, on_event: Callable[[jit.KernelEvent], None] | None = None) -> int:
-    """Address of the compiled contraction of `dtype`: what a kernel that calls it gets in `buffers`.
+def address(name: str, on_event: Callable[[jit.KernelEvent], None] | None = None) -> int:
+    """Address of a compiled contraction: what a kernel that calls it gets in `buffers`.
+
+    Parameters
+    ----------
+    name : str
+        ``"float32"`` or ``"float64"``, or one of these with an ending. ``_dots`` expects A's rows to be contiguous if
+        M >= N and B's columns otherwise, and at most :data:`FEW_COLUMNS` on the shorter side. ``_low`` and ``_slim``
+        expect B's rows to be contiguous, and are for few rows, and for no more columns than a vector has.
+    on_event : callable, optional
+        Told how it came to be ready.
 
     Raises
     ------
     CompileError
-        If `dtype` is neither float32 nor float64.
+        If there is none of that name.
     """
-    return jit.load([source(dtype)], signature=signature(dtype), on_event=on_event)[0]
+    return jit.load([source(name)], signature=signature(name.partition("_")[0]), on_event=on_event)[0]

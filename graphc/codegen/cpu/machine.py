@@ -45,6 +45,11 @@ class Machine:
         """Whether one instruction multiplies a vector by powers of two."""
         return "+avx512f" in self.features.split(",")
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether loads of single lanes cost no more than whole ones, as with AVX-512's mask registers."""
+        return self.vector_bytes == 64
+
     def lanes(self, dtype: str) -> int:
         """Elements of `dtype` (``"float32"`` or ``"float64"``) in one vector register."""
         return self.vector_bytes // {"float32": 4, "float64": 8}[dtype]
@@ -76,6 +81,12 @@ def host() -> Machine:
         except RuntimeError:  # LLVM cannot tell on this platform: the name alone decides
             features = ""
     return Machine(triple, cpu, features, *_vector_unit(triple, features))
+
+
+@cache
+def processors() -> int:
+    """How many processors this process may use: into how many parts, at least, work is cut."""
+    return len(os.sched_getaffinity(0))
 
 
 def target_machine() -> Any:

@@ -63,6 +63,21 @@ def compile_source(source: str, filename: str, *, function: str, signature: str,
         If the source is not Python, lacks the kernel, cannot be typed, can raise, or needs a symbol
         that the C library does not have.
     """
+    module = _module(source, filename, function, signature, export)
+    code = bytes(machine.target_machine().emit_object(module))
+    missing = unresolved_symbols(code)
+    if _RAISE in missing:
+        raise CompileError(
+            f"{filename}: the kernel can raise an exception",
+            hint="report failures through the status block; a range() needs a constant step",
+        )
+    if missing:
+        raise CompileError(f"{filename}: the kernel needs symbols that the C library lacks: {', '.join(missing)}")
+    return code
+
+
+def _module(source: str, filename: str, function: str, signature: str, export: str) -> llvm.ModuleRef:
+    """A kernel in LLVM IR, optimised for this machine."""
     kernel = _function(_execute(source, filename), filename, function)
     try:
         with collector_paused(), global_compiler_lock:
@@ -73,16 +88,8 @@ def compile_source(source: str, filename: str, *, function: str, signature: str,
     except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
         # Numba and LLVM report some faults of a source as plain exceptions
         raise CompileError(f"{filename}: the kernel does not compile: {_shortened(str(error))}") from error
-    code = _optimise_and_emit(module, export)
-    missing = unresolved_symbols(code)
-    if _RAISE in missing:
-        raise CompileError(
-            f"{filename}: the kernel can raise an exception",
-            hint="report failures through the status block; a range() needs a constant step",
-        )
-    if missing:
-        raise CompileError(f"{filename}: the kernel needs symbols that the C library lacks: {', '.join(missing)}")
-    return code
+    _optimise(module, export)
+    return module
 
 
 @lru_cache(maxsize=1)
@@ -121,8 +128,8 @@ def _link(library: frontend.Library, wrapper: ir.Module, export: str) -> llvm.Mo
     return whole
 
 
-def _optimise_and_emit(module: llvm.ModuleRef, export: str) -> bytes:
-    """Run LLVM's -O3 pipeline once over the module and emit its object code."""
+def _optimise(module: llvm.ModuleRef, export: str) -> None:
+    """Run LLVM's -O3 pipeline once over the module."""
     target = machine.target_machine()
     module.name, module.triple, module.data_layout = export, target.triple, str(target.target_data)
     options = llvm.create_pipeline_tuning_options(speed_level=3)
@@ -130,7 +137,6 @@ def _optimise_and_emit(module: llvm.ModuleRef, export: str) -> bytes:
     options.slp_vectorization = False  # merges the emitter's explicit lanes badly and costs time
     passes = llvm.create_pass_builder(target, options)
     passes.getModulePassManager().run(module, passes)
-    return bytes(target.emit_object(module))
 
 
 def unresolved_symbols(code: bytes) -> list[str]:

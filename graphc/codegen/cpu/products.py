@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from graphc.codegen.cpu import formulas, rows
+from graphc.codegen.cpu import contraction, formulas, machine, rows
 from graphc.codegen.cpu.context import Context, operand_tensors
 from graphc.codegen.cpu.loops import ZERO, collapse
 from graphc.codegen.cpu.maps import write_body
@@ -34,24 +34,17 @@ from graphc.ir.symbolic import Axis, Size, coefficient, floordiv, of_atom, produ
 from graphc.ir.types import flat_offset, is_float
 from graphc.schedule.kernel import Contract, Kernel, Map, Reduce, Stage, walk
 
-BLOCK_ROWS = 84
-"""Rows of a block: whole register tiles of 14, 6 and 4 rows."""
+BLOCKS_A_PROCESSOR = 2
+"""Blocks are made smaller until there are so many, so that workers have something to share."""
 
-TALL_BLOCK_ROWS = 448
-"""The same where B's columns are not contiguous: each block copies the panels of B that it uses."""
+BLOCK_TILES = 19
+"""Rows of a block, in register tiles; its columns are at most ``BLOCK_COLUMNS``."""
 
-ROW_UNIT = 14
-"""Blocks are cut after a multiple of so many rows, those of the largest register tile."""
+ROW_BLOCK_TILES = 6
+"""The same where blocks are whole rows of C, for stages that need whole rows."""
 
-BLOCK_COLUMNS = 64
-"""Columns of a block: whole register tiles on every processor."""
-
-COLUMN_UNIT = 32
-"""The same unit for columns."""
-
-WIDE_BLOCK_COLUMNS = 128
-WIDE_FROM = 1024
-"""The same where C has many columns."""
+BLOCK_COLUMNS, LEAST_COLUMNS = 512, 64
+"""Columns of a block, at most and at least."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +62,8 @@ class Plan:
         Own axes of the result around the call.
     sums : tuple of Axis
         Reduced axes around the call.
+    variant : str
+        Ending of the name of the compiled contraction.
     """
 
     stage: Contract
@@ -79,6 +74,7 @@ class Plan:
     k: Axis | None
     loops: tuple[Axis, ...]
     sums: tuple[Axis, ...]
+    variant: str
 
 
 def with_compiled_products(kernel: Kernel) -> Kernel:
@@ -137,7 +133,27 @@ def _plan(context: Context, stage: Contract, shared: Sequence[Axis]) -> Plan:
     m = max(rows_axes, key=lambda axis: (axis in shared, rows_axes.index(axis)), default=None)
     k = reduced[-1] if reduced else None
     loops = tuple(axis for axis in own if axis not in (m, n))
-    return Plan(stage, left, right, m, n, k, loops, tuple(reduced[:-1]))
+    return Plan(stage, left, right, m, n, k, loops, tuple(reduced[:-1]), _variant(context, left, right, (m, k, n)))
+
+
+def _variant(context: Context, left: Load, right: Load, axes: tuple[Axis | None, Axis | None, Axis | None]) -> str:
+    """The ending of the name of the contraction that suits a product of this static shape and layout.
+
+    Known sizes alone decide: no cut into blocks and no size of a run may change the order of a sum.
+    """
+    m, k, n = (axis.extent if axis is not None else 1 for axis in axes)
+    a_flat, b_flat = (context.flat(load.tensor, load.index) for load in (left, right))
+    if isinstance(k, int) and k >= contraction.LEAST_DOT:
+        for place, long, short in ((a_flat, m, n), (b_flat, n, m)):
+            few = isinstance(long, int) and isinstance(short, int) and short <= min(contraction.FEW_COLUMNS, long)
+            if few and axes[1] is not None and coefficient(place, axes[1]) == 1:
+                return contraction.DOTS
+    if axes[2] is None or coefficient(b_flat, axes[2]) != 1 or not isinstance(n, int):
+        return ""
+    lanes = contraction.tile_shape(left.dtype.name).lanes
+    if n <= lanes:
+        return contraction.SLIM
+    return contraction.LOW if isinstance(m, int) and m <= contraction.FEW_ROWS and n > 2 * lanes else ""
 
 
 def _collapsed(context: Context, stage: Contract, axes: Sequence[Axis]) -> list[Axis]:
@@ -147,6 +163,23 @@ def _collapsed(context: Context, stage: Contract, axes: Sequence[Axis]) -> list[
     return kept
 
 
+def _block_shape(context: Context, plan: Plan, cut_m: bool, cut_n: bool) -> tuple[int, int]:
+    """Rows and columns of a block: large, so that copying operands costs little, yet enough blocks for all workers."""
+    tile = contraction.tile_shape(plan.stage.result.dtype.name)
+    m, n = (axis.extent if axis is not None else 1 for axis in (plan.m, plan.n))
+    if not cut_n:
+        return ROW_BLOCK_TILES * tile.rows, LEAST_COLUMNS
+    row_blocks = -(-m // (BLOCK_TILES * tile.rows)) if cut_m and isinstance(m, int) else 1
+    rows = -(-m // (row_blocks * tile.rows)) if isinstance(m, int) else BLOCK_TILES
+    columns = BLOCK_COLUMNS
+    if isinstance(n, int):
+        least = BLOCKS_A_PROCESSOR * machine.processors()
+        while columns > LEAST_COLUMNS and row_blocks * -(-n // columns) < least:
+            columns //= 2
+        columns = -(-n // (-(-n // columns) * tile.width)) * tile.width if n else 1
+    return max(rows, 1) * tile.rows, columns
+
+
 class _Blocks:
     """The blocks that workers share out: of C of the kernel's first contraction, as far as its axes are shared."""
 
@@ -154,16 +187,16 @@ class _Blocks:
         self.context = context
         before = dict(context.expressions.renamed)
         plan = _plan(context, stage, shared)
+        rows, columns = _block_shape(context, plan, plan.m in shared, plan.n in shared)
         context.expressions.renamed = before
-        tall = plan.n is not None and coefficient(context.flat(plan.right.tensor, plan.right.index), plan.n) != 1
-        wide = plan.n is not None and (not isinstance(plan.n.extent, int) or plan.n.extent >= WIDE_FROM)
-        height = TALL_BLOCK_ROWS if tall else BLOCK_ROWS
-        width = WIDE_BLOCK_COLUMNS if wide and not tall else BLOCK_COLUMNS
-        self.m = _Cut(plan.m, height, ROW_UNIT) if plan.m in shared else None
-        self.n = _Cut(plan.n, width, COLUMN_UNIT) if plan.n in shared else None
+        tile = contraction.tile_shape(stage.result.dtype.name)
+        self.m = _Cut(plan.m, rows, tile.rows) if plan.m in shared else None
+        self.n = _Cut(plan.n, columns, tile.width) if plan.n in shared else None
         self.cuts = [cut for cut in (self.m, self.n) if cut is not None]
         self.points = [axis for axis in shared if axis not in (plan.m, plan.n)]
-        self.points += [cut.blocks for cut in self.cuts if cut.blocks.extent != 1]
+        across = self.n.blocks.extent if self.n else 1
+        outermost = reversed(self.cuts) if isinstance(across, int) and across % 2 == 0 else self.cuts
+        self.points += [cut.blocks for cut in outermost if cut.blocks.extent != 1]
 
     def plan_of(self, stage: Contract) -> Plan | None:
         """How one call computes a block of a contraction; None if the block's cuts are no rows and columns of it."""
@@ -388,13 +421,14 @@ def _write_call(context: Context, plan: Plan, blocks: _Blocks | None) -> None:
         left, right = (context.flat(load.tensor, load.index) for load in (plan.left, plan.right))
         out = context.flat(stage.result, context.index_of(stage))
         dtype = stage.result.dtype.name
+        name = dtype + plan.variant
         operands = [
-            f"{dtype}_product", *_matrix(context, plan.left.tensor, left, (plan.m, plan.k), cuts),
+            f"{name}_product", *_matrix(context, plan.left.tensor, left, (plan.m, plan.k), cuts),
             *_matrix(context, plan.right.tensor, right, (plan.k, plan.n), cuts),
             *_matrix(context, stage.result, out, (plan.m,), cuts),
             _length(context, plan.m, cuts), _length(context, plan.n, cuts), depth, again,
         ]  # fmt: skip
-        context.micro_kernel(dtype)
+        context.micro_kernel(name)
         writer.line(f"contract({', '.join(operands)})")
 
 
