@@ -411,7 +411,7 @@ def describe_argument(argument: Any, stored: Sequence[Tensor], names: dict[Tenso
     if isinstance(argument, Scratch):
         return "scratch"
     if isinstance(argument, MicroKernel):
-        return f"{argument.dtype} micro-kernel"
+        return f"{argument.name} micro-kernel"
     if argument.node.op.name == "assign":
         return f"{names[argument.node.inputs[0]]} (written in place)"
     return f"{names[argument]} (written)" if argument in set(stored) else names[argument]

@@ -46,6 +46,9 @@ ROW_BLOCK_TILES = 6
 BLOCK_COLUMNS, LEAST_COLUMNS = 512, 64
 """Columns of a block, at most and at least."""
 
+HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS, HOT_PRODUCT = 6, 128, 1 << 18
+"""The same where stages go over the block with several other tensors, and C has up to so many elements."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -164,20 +167,32 @@ def _collapsed(context: Context, stage: Contract, axes: Sequence[Axis]) -> list[
 
 
 def _block_shape(context: Context, plan: Plan, cut_m: bool, cut_n: bool) -> tuple[int, int]:
-    """Rows and columns of a block: large, so that copying operands costs little, yet enough blocks for all workers."""
+    """Rows and columns of a block: large, so that copying operands costs little, yet enough blocks for all workers.
+
+    Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
+    L1 until they come to them; large products lose more by copying operands again for each small block.
+    """
     tile = contraction.tile_shape(plan.stage.result.dtype.name)
     m, n = (axis.extent if axis is not None else 1 for axis in (plan.m, plan.n))
     if not cut_n:
         return ROW_BLOCK_TILES * tile.rows, LEAST_COLUMNS
-    row_blocks = -(-m // (BLOCK_TILES * tile.rows)) if cut_m and isinstance(m, int) else 1
-    rows = -(-m // (row_blocks * tile.rows)) if isinstance(m, int) else BLOCK_TILES
-    columns = BLOCK_COLUMNS
+    tiles, columns = BLOCK_TILES, BLOCK_COLUMNS
+    if _reads_beside(context, plan.stage) > 1 and isinstance(m, int) and isinstance(n, int) and m * n <= HOT_PRODUCT:
+        tiles, columns = HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS
+    row_blocks = -(-m // (tiles * tile.rows)) if cut_m and isinstance(m, int) else 1
+    rows = -(-m // (row_blocks * tile.rows)) if isinstance(m, int) else tiles
     if isinstance(n, int):
         least = BLOCKS_A_PROCESSOR * machine.processors()
         while columns > LEAST_COLUMNS and row_blocks * -(-n // columns) < least:
             columns //= 2
         columns = -(-n // (-(-n // columns) * tile.width)) * tile.width if n else 1
     return max(rows, 1) * tile.rows, columns
+
+
+def _reads_beside(context: Context, stage: Contract) -> int:
+    """Tensors of a contraction's size that the kernel reads besides."""
+    size = stage.result.type.size
+    return sum(tensor.type.size == size for tensor in context.kernel.inputs)
 
 
 class _Blocks:
