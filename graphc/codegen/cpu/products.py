@@ -126,7 +126,8 @@ def _plan(context: Context, stage: Contract, shared: Sequence[Axis]) -> Plan:
     out = _logical(context, stage)
 
     def only_in(one: Load, other: Load) -> list[Axis]:
-        near, far = (context.flat(load.tensor, load.index) for load in (one, other))
+        # as if in memory: a block in scratch moves with places in the block, and would seem not to move with a cut axis
+        near, far = (context.expressions.rename(flat_offset(load.tensor.shape, load.index)) for load in (one, other))
         return [axis for axis in (*shared, *own) if coefficient(near, axis) != 0 and coefficient(far, axis) == 0]
 
     rows_axes, column_axes = only_in(left, right), only_in(right, left)

@@ -1,0 +1,242 @@
+"""Several contractions in one kernel, and what lies between them: values, derivatives, workers, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc
+from graphc import nn
+from graphc.compiler import compile_graph
+from graphc.ir.graph import Graph
+from graphc.ir.node import Tensor
+from graphc.runtime import executable
+from graphc.testing.compare import same_bits
+
+Function = Callable[..., Tensor]
+UNITS = {"float32": 2e-5, "float64": 1e-13}
+"""Differences that are allowed, relative to the largest element of a result."""
+
+
+@pytest.fixture(autouse=True)
+def small_kernels_are_shared(monkeypatch):
+    monkeypatch.setattr(executable, "PARALLEL_WORK", 1)
+
+
+def arrays_of(shapes: Sequence[Sequence[int]], dtype: str) -> list[np.ndarray]:
+    generator = np.random.default_rng(len(shapes))
+    return [generator.normal(size=tuple(shape)).astype(dtype) for shape in shapes]
+
+
+def declare(shapes: Sequence[Sequence[Any]], dtype: str) -> list[Tensor]:
+    return [graphc.placeholder(f"x{place}", tuple(shape), dtype) for place, shape in enumerate(shapes)]
+
+
+def run(inputs: Sequence[Tensor], outputs: Sequence[Tensor], arrays: Sequence[np.ndarray], **options: Any):
+    with graphc.Session(**{"threads": 1} | options) as session:
+        return session.run(list(outputs), dict(zip(inputs, arrays, strict=True)))
+
+
+def check(
+    function: Function,
+    shapes: Sequence[Sequence[Any]],
+    sizes: Sequence[int] = (0,),
+    *,
+    dtype: str = "float32",
+    derivatives: bool = True,
+    workers: Sequence[int] = (2,),
+) -> int:
+    """Compiled against the reference, for each size of the dim n; other workers and no reuse bitwise.
+
+    Returns
+    -------
+    int
+        The number of kernels.
+    """
+    inputs = declare(shapes, dtype)
+    y = function(*inputs)
+    slopes = graphc.gradients((graphc.sin(y) * y).sum(), inputs) if derivatives else []
+    outputs = [y, *slopes]
+    for n in sizes:
+        arrays = arrays_of([[n if size == "n" else size for size in shape] for shape in shapes], dtype)
+        got, wanted = run(inputs, outputs, arrays), run(inputs, outputs, arrays, backend="reference")
+        for left, right in zip(got, wanted, strict=True):
+            assert (left.dtype, left.shape) == (right.dtype, right.shape)
+            np.testing.assert_allclose(left, right, rtol=0, atol=UNITS[dtype] * np.abs(right).max(initial=1))
+        for options in ({"reuse_memory": False}, *({"threads": count} for count in workers)):
+            for left, right in zip(got, run(inputs, outputs, arrays, **options), strict=True):
+                assert same_bits(left, right), options
+    return len(compile_graph(Graph(tuple(inputs), tuple(outputs))).kernels)
+
+
+attention = nn.scaled_dot_product_attention
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("length", [1, 3, 17, 33, 64, 65, 200])
+def test_attention_of_lengths_that_fill_no_vectors(length, dtype):
+    shapes = [("n", 3, length, 8)] * 3
+    assert check(attention, shapes, (2,), dtype=dtype, derivatives=length in (3, 65)) >= 1
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_of_any_batch(causal):
+    shapes = [("n", 2, 17, 5), ("n", 2, 17, 5), ("n", 2, 17, 6)]
+    check(lambda q, k, v: attention(q, k, v, causal=causal), shapes, (0, 1, 2, 5), workers=(2, 3))
+
+
+@pytest.mark.parametrize("source", [1, 4, 70])
+def test_cross_attention(source):
+    shapes = [("n", 2, 19, 5), ("n", 2, source, 5), ("n", 2, source, 7)]
+    check(attention, shapes, (3,))
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 16, 33])
+def test_attention_of_any_width(width):
+    check(attention, [("n", 2, 9, width), ("n", 2, 11, width), ("n", 2, 11, width + 1)], (3,))
+
+
+def test_keys_and_values_that_all_heads_share():
+    check(attention, [("n", 4, 9, 5), ("n", 1, 11, 5), ("n", 1, 11, 6)], (0, 3))
+    check(attention, [("n", 4, 9, 5), (11, 5), (11, 6)], (3,))
+
+
+def test_masks():
+    def masked(q, k, v, m):
+        return attention(q, k, v, m > 0, causal=True)
+
+    check(masked, [("n", 3, 9, 5), ("n", 3, 11, 5), ("n", 3, 11, 6), ("n", 1, 9, 11)], (2,), derivatives=False)
+    q, k, v, m = inputs = declare([("n", 3, 9, 5), ("n", 3, 11, 5), ("n", 3, 11, 6), ("n", 1, 9, 11)], "float64")
+    y = masked(q, k, v, m)
+    outputs = [y, *graphc.gradients((y * y).sum(), [q, k, v])]
+    arrays = arrays_of([(2, 3, 9, 5), (2, 3, 11, 5), (2, 3, 11, 6), (2, 1, 9, 11)], "float64")
+    arrays[3][1, 0, 4] = -1  # a query that no key is for
+    for left, right in zip(
+        run(inputs, outputs, arrays), run(inputs, outputs, arrays, backend="reference"), strict=True
+    ):
+        np.testing.assert_allclose(left, right, atol=1e-13)
+
+
+def test_heads_from_one_projection():
+    # as in a transformer block: heads are strided views of one stored product, and the result's heads lie side by side
+    def block(x, w, p):
+        joint = (x @ w).reshape((-1, 9, 3, 2, 4))
+        q, k, v = (graphc.permute_dims(joint[:, :, place], (0, 2, 1, 3)) for place in range(3))
+        return graphc.permute_dims(attention(q, k, v, causal=True), (0, 2, 1, 3)).reshape((-1, 9, 8)) @ p
+
+    check(block, [("n", 9, 8), (8, 24), (8, 8)], (0, 1, 5), workers=(2, 3))
+
+
+def test_three_in_a_chain():
+    shapes = [("n", 7, 5), ("n", 5, 9), ("n", 9, 4), ("n", 4, 6)]
+    assert check(lambda a, b, c, d: a @ b @ c @ d, shapes, (0, 1, 3), derivatives=False) == 1
+    check(lambda a, b, c, d: graphc.tanh(a @ b) @ c @ d, shapes, (3,), workers=(2, 3))
+
+
+CHAINS: dict[str, tuple[Function, list[tuple[Any, ...]]]] = {
+    "an operand made by maps": (
+        lambda a, b, c: (a @ b) @ graphc.tanh(c * c),
+        [("n", 7, 5), ("n", 5, 9), ("n", 9, 4)],
+    ),
+    "an operand made by maps and transposed": (
+        lambda a, b, c: graphc.matrix_transpose(graphc.tanh(a @ b)) @ graphc.exp(c),
+        [("n", 7, 5), ("n", 5, 9), ("n", 7, 4)],
+    ),
+    "both operands from one product": (
+        lambda a, b: (lambda s: graphc.sin(s) @ graphc.matrix_transpose(graphc.cos(s)))(a @ b),
+        [("n", 7, 5), ("n", 5, 9)],
+    ),
+    "a product with itself": (
+        lambda a, b: (lambda s: s @ graphc.matrix_transpose(s))(a @ b),
+        [("n", 7, 5), ("n", 5, 9)],
+    ),
+    "after a sum that keeps its axis": (
+        lambda a, b, c: (lambda s: (s / (1 + (s * s).sum(axis=-1, keepdims=True))) @ c)(a @ b),
+        [("n", 7, 5), ("n", 5, 9), ("n", 9, 4)],
+    ),
+    "after a sum over rows": (
+        lambda a, b, c: (lambda s: (s - s.mean(axis=-2, keepdims=True)) @ c)(a @ b),
+        [("n", 7, 5), ("n", 5, 9), ("n", 9, 4)],
+    ),
+    "of a sum alone": (
+        lambda a, b, c: (a @ b).sum(axis=-1, keepdims=True) @ c,
+        [("n", 7, 5), ("n", 5, 9), ("n", 1, 4)],
+    ),
+    "with a running sum between": (
+        lambda a, b, c: graphc.cumulative_sum(a @ b, axis=-1) @ c,
+        [("n", 7, 5), ("n", 5, 9), ("n", 9, 4)],
+    ),
+    "with a reversed view between": (
+        lambda a, b, c: graphc.flip(a @ b, axis=-1) @ c,
+        [("n", 7, 5), ("n", 5, 9), ("n", 9, 4)],
+    ),
+    "with a slice between": (
+        lambda a, b, c: (a @ b)[:, 1:, ::2] @ c,
+        [("n", 7, 5), ("n", 5, 9), ("n", 5, 4)],
+    ),
+    "with a reshape between": (
+        lambda a, b, c: (a @ b).reshape((-1, 3, 21)) @ c,
+        [("n", 7, 5), ("n", 5, 9), ("n", 21, 4)],
+    ),
+    "rows of another product": (
+        lambda a, b, c, d: graphc.concat([a @ b, c], axis=-1) @ d,
+        [("n", 7, 5), ("n", 5, 9), ("n", 7, 2), ("n", 11, 4)],
+    ),
+    "two that follow one": (
+        lambda a, b, c, d: (lambda s: (s @ c).sum() + graphc.softmax(s) @ d)(graphc.tanh(a @ b)),
+        [("n", 7, 5), ("n", 5, 9), ("n", 9, 4), ("n", 9, 3)],
+    ),
+    "a vector and matrices": (
+        lambda a, b, c: (lambda s: graphc.softmax(s) @ c)(a @ b),
+        [("n", 1, 5), ("n", 5, 9), ("n", 9, 4)],
+    ),
+    "results of one column": (
+        lambda a, b, c: graphc.softmax(a @ b) @ c,
+        [("n", 7, 5), ("n", 5, 9), ("n", 9, 1)],
+    ),
+    "depth 1": (lambda a, b, c: graphc.softmax(a @ b) @ c, [("n", 7, 1), ("n", 1, 9), ("n", 9, 4)]),
+    "depth 0": (lambda a, b, c: graphc.softmax(a @ b) @ c, [("n", 7, 0), ("n", 0, 9), ("n", 9, 4)]),
+    "no columns between": (lambda a, b, c: graphc.tanh(a @ b) @ c, [("n", 7, 5), ("n", 5, 0), ("n", 0, 4)]),
+    "no rows": (lambda a, b, c: graphc.tanh(a @ b) @ c, [("n", 0, 5), ("n", 5, 9), ("n", 9, 4)]),
+    "two batch axes in another order": (
+        lambda a, b, c: graphc.permute_dims(graphc.softmax(a @ b), (1, 0, 2, 3)) @ c,
+        [("n", 2, 7, 5), ("n", 2, 5, 9), (2, "n", 9, 4)],
+    ),
+    "one shared operand": (
+        lambda a, b, c: graphc.softmax(a @ b) @ c,
+        [("n", 7, 5), ("n", 5, 9), (9, 4)],
+    ),
+    "rows of more than a block": (
+        lambda a, b, c: graphc.softmax(a @ b) @ c,
+        [("n", 171, 3), ("n", 3, 90), ("n", 90, 130)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_contractions_that_follow_each_other(name):
+    function, shapes = CHAINS[name]
+    check(function, shapes, (3,), dtype="float64")
+
+
+@pytest.mark.parametrize("name", ["after a sum over rows", "two batch axes in another order", "one shared operand"])
+def test_contractions_that_follow_each_other_in_float32_and_any_batch(name):
+    function, shapes = CHAINS[name]
+    check(function, shapes, (0, 1, 5), workers=(2, 3))
+
+
+@pytest.mark.parametrize("name", ["after a sum that keeps its axis", "both operands from one product", "depth 1"])
+def test_derivatives_of_first_and_second_order(name):
+    function, shapes = CHAINS[name]
+    arrays = arrays_of([[2 if size == "n" else (size + 1) // 2 for size in shape] for shape in shapes], "float64")
+    report = graphc.check_gradients(function, arrays)
+    assert report.first < 1e-5 and report.second < 1e-5
+
+
+def test_derivatives_of_causal_attention():
+    arrays = arrays_of([(2, 2, 3, 2), (2, 2, 4, 2), (2, 2, 4, 3)], "float64")
+    report = graphc.check_gradients(lambda q, k, v: attention(q, k, v, causal=True), arrays)
+    assert report.first < 1e-5 and report.second < 1e-5
