@@ -114,15 +114,29 @@ class _Planner:
                 operands[tensor] = leaves
             elif (after := self._companion(late)) is not None:
                 inlined[tensor] = _Copy(tensor, leaves, after)
-        beside = {
-            tensor: _Copy(tensor, leaves, other.after)
-            for tensor, leaves in operands.items()
-            for other in inlined.values()
-            if other.tensor.shape == tensor.shape
-            and not leaves.isdisjoint(other.leaves)
-            and self.place[other.after.node] < min(self.place[node] for node in self._late_readers(tensor))
-        }
-        return inlined | beside
+        return inlined | self._beside(operands, inlined)
+
+    def _beside(
+        self, operands: Mapping[Tensor, frozenset[Tensor]], inlined: Mapping[Tensor, _Copy]
+    ) -> dict[Tensor, _Copy]:
+        """Copies of operands of contractions, each with the latest copy that is made of the same kept value in time."""
+        by_leaf: dict[Tensor, list[_Copy]] = {}
+        for copy in inlined.values():
+            for leaf in copy.leaves:
+                by_leaf.setdefault(leaf, []).append(copy)
+        found = {}
+        for tensor, leaves in operands.items():
+            first = min(self.place[node] for node in self._late_readers(tensor))
+            fitting = [
+                other
+                for leaf in leaves
+                for other in by_leaf.get(leaf, ())
+                if other.tensor.shape == tensor.shape and self.place[other.after.node] < first
+            ]
+            if fitting:
+                after = max(fitting, key=lambda other: self.place[other.tensor.node]).after
+                found[tensor] = _Copy(tensor, leaves, after)
+        return found
 
     def _late_readers(self, tensor: Tensor) -> list[Node]:
         return [node for node in self.readers[tensor] if self.parts[node] == BACKWARD]

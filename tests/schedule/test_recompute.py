@@ -254,9 +254,8 @@ def test_a_deep_network(forced):
     h = x = graphc.placeholder("x", ("n", 7))
     w, b = graphc.variable(normal(7, 7)), graphc.variable(normal(7))
     found = []
-    for depth in (20, 40):
+    for _ in range(2):
         for _ in range(20):
             h = gelu_tanh(h @ w + b)
         found.append(copies([x], graphc.gradients(h.sum(), [x, w, b])))
-        assert len(found) * 20 == depth
     assert found[1] - found[0] == 20
