@@ -143,7 +143,8 @@ class Program:
         with self.session._lock:  # nothing may run between the step and the reading of its times
             start = time.perf_counter_ns()
             values = self._step([feeds[tensor] for tensor in self.inputs], timed=True)
-            return values, profile_of(self._executable, time.perf_counter_ns() - start)
+            step_ns = time.perf_counter_ns() - start - self._executable.timing_ns
+            return values, profile_of(self._executable, step_ns)
 
     def _step(self, values: Sequence[Any], timed: bool = False) -> list[Any]:
         """Like the step before, if it can be; otherwise feeds are checked and cast and their sizes looked at."""

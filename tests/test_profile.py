@@ -6,6 +6,7 @@ import importlib.util
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -243,6 +244,25 @@ def test_a_median_takes_each_time_by_itself() -> None:
         median([])
     with pytest.raises(GraphcError, match="one program"):
         median([*profiles, other])
+    for wrong in (profiles[0], [profiles[0], 3]):
+        with pytest.raises(GraphcError, match="expected a list of profiles"):
+            median(wrong)  # type: ignore[arg-type]
+
+
+def test_laying_out_the_timed_table_is_no_part_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, timer = 0.2, executable.Timer
+
+    def laid_out_slowly(*arguments: Any) -> timing.Timer:
+        time.sleep(slow)
+        return timer(*arguments)
+
+    monkeypatch.setattr(executable, "Timer", laid_out_slowly)
+    x = rows()
+    with graphc.Session(threads=1) as session:
+        before = time.perf_counter()
+        _, profile = session.run(graphc.tanh(x), {x: floats(ROWS, WIDTH)}, profile=True)
+        whole = time.perf_counter() - before
+    assert profile.step_us * 1e-6 <= whole - slow
 
 
 def test_the_table_shows_the_slowest_first_and_sums_up_the_rest() -> None:
@@ -254,6 +274,10 @@ def test_the_table_shows_the_slowest_first_and_sums_up_the_rest() -> None:
     assert all(len(line) <= 120 for line in text.splitlines())
     assert "test_profile.py" in text and "rows = 32" in text
     assert f"in {len(profile.kernels) - 1} more" in profile.table(1)
+    assert repr(profile).startswith(f"<Profile: {len(profile.kernels)} kernels")
+    for wrong in (-1, 1.5, "all"):
+        with pytest.raises(GraphcError, match="whole number of kernels"):
+            profile.table(wrong)  # type: ignore[arg-type]
 
 
 def test_a_saved_profile_is_a_trace(tmp_path: Path) -> None:

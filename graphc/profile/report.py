@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median as middle
 from typing import Any
@@ -110,7 +110,7 @@ class KernelProfile:
         return asdict(self) | {name: getattr(self, name) for name in derived}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """Where the time of a step went; made by ``session.run(..., profile=True)``. Print it for a table.
 
@@ -119,7 +119,7 @@ class Profile:
     kernels : tuple of KernelProfile
         In order of execution, copies of variables and of loops' carries among them.
     step_us : float
-        Microseconds of the whole call: feeds, kernels, control, outputs.
+        Microseconds of the whole call: feeds, kernels, control, outputs; not of laying out the timed table before.
     steps : int
         1; or of how many profiles this one is the median.
     sizes : dict of str to int
@@ -141,7 +141,7 @@ class Profile:
     workers: int
     timer_ns: int
     limits: tuple[Limits, ...]
-    events: tuple[Event, ...] = field(default=(), repr=False)
+    events: tuple[Event, ...] = ()
 
     @property
     def kernels_us(self) -> float:
@@ -178,11 +178,21 @@ class Profile:
         ----------
         most : int, optional
             Kernels and lines to show; all if not given.
+
+        Raises
+        ------
+        GraphcError
+            If that is no whole number of at least 0.
         """
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+            raise GraphcError(f"profile: expected a whole number of kernels to show, got {most!r}")
         return format_profile(self, most)
 
     def __str__(self) -> str:
         return self.table()
+
+    def __repr__(self) -> str:
+        return f"<Profile: {len(self.kernels)} kernels and copies, {self.kernels_us:.1f} of {self.step_us:.1f} us>"
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the events, in types that JSON knows."""
@@ -244,8 +254,10 @@ def median(profiles: Sequence[Profile]) -> Profile:
     Raises
     ------
     GraphcError
-        If there are none, or they are of different programs or sizes.
+        If there are none, one is no profile, or they are of different programs or sizes.
     """
+    if not isinstance(profiles, Sequence) or not all(isinstance(profile, Profile) for profile in profiles):
+        raise GraphcError(f"profile: expected a list of profiles to take the median of, got {profiles!r}")
     if not profiles:
         raise GraphcError("profile: expected at least one profile to take the median of, got none")
     last = profiles[-1]
