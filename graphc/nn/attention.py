@@ -23,7 +23,7 @@ from graphc.ir.symbolic import Dim
 from graphc.ir.types import broadcast_shapes, format_shape
 from graphc.nn import initializers
 from graphc.nn.initializers import Initializer
-from graphc.nn.layers import Dense, Layer, dropout, require_count, require_rate, static_sizes
+from graphc.nn.layers import Dense, Layer, dropout, require_count, require_number, require_rate, static_sizes
 from graphc.nn.normalization import LayerNorm
 from graphc.ops.base import as_tensor, promote, shown
 
@@ -66,8 +66,8 @@ def scaled_dot_product_attention(
 
     Raises
     ------
-    ShapeError, DTypeError
-        If shapes do not fit, or the mask is not bool.
+    ShapeError, DTypeError, GraphError
+        If shapes do not fit, the mask is not bool, or the scale is no number.
 
     Notes
     -----
@@ -77,7 +77,8 @@ def scaled_dot_product_attention(
     query, key, value = promote(NAME, [query, key, value], minimum="float")
     allowed = None if mask is None else as_tensor(mask)
     _require_fit(query, key, value)
-    scores = ops.matmul(query, ops.matrix_transpose(key)) * (_default_scale(query) if scale is None else float(scale))
+    factor = _default_scale(query) if scale is None else require_number(NAME, "scale", scale)
+    scores = ops.matmul(query, ops.matrix_transpose(key)) * factor
     if allowed is not None:
         _require_mask(allowed, scores)
     if causal:
@@ -192,6 +193,7 @@ class MultiHeadAttention(Layer):
             raise ShapeError(
                 f"MultiHeadAttention: {self.heads} heads do not divide the width {width} of {format_shape(x.shape)}",
                 operands=(x,),
+                hint="each head attends with width / heads features",
             )
         self.qkv = Dense(3 * width, **self.options)
         self.projection = Dense(width, **self.options)

@@ -67,9 +67,11 @@ class Layer:
         """
         if "_built" not in vars(self):
             raise GraphError(f"{type(self).__name__}: expected its __init__ to call super().__init__()")
+        taken = [name for name in inspect.signature(self.forward).parameters if name != "x"]
         for option in options:
-            if option not in inspect.signature(self.forward).parameters:
-                raise GraphError(f"{type(self).__name__}: takes no {option}=")
+            if option not in taken:
+                known = ", ".join(f"{name}=" for name in taken)
+                raise GraphError(f"{type(self).__name__}: takes no {option}=", hint=f"a call takes {known}")
         x = as_tensor(x)
         if not self._built:
             self.build(x)
@@ -87,8 +89,19 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
     def variable(self, part: str, initializer: Initializer, shape: Sequence[int], dtype: Any) -> Tensor:
-        """A trainable variable named by the layer's path and ``part``."""
+        """A trainable variable named by the layer's path and ``part``.
+
+        Raises
+        ------
+        GraphError
+            If the initializer is no function.
+        """
         label = f"{self.path}/{part}"
+        if not callable(initializer):
+            raise GraphError(
+                f"{label}: expected a function (shape, dtype, generator) as initializer, got {initializer!r}",
+                hint="graphc.nn.initializers has some",
+            )
         made = ops.variable(initializer, name=label, shape=tuple(shape), dtype=dtype, _auto=not self.named)
         self._own.append(made)
         return made
@@ -129,6 +142,21 @@ def require_rate(name: str, rate: Any) -> float:
     if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate < 1:
         raise GraphError(f"{name}: expected 0 <= rate < 1, got {rate!r}")
     return float(rate)  # NumPy's float64 is not weak and would widen float32
+
+
+def require_number(name: str, what: str, value: Any) -> float:
+    """A number as Python's float, since NumPy's float64 is not weak and would widen float32; or a GraphError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise GraphError(f"{name}: expected a number as {what}, got {value!r}")
+    return float(value)
+
+
+def require_epsilon(name: str, value: Any) -> float:
+    """A number of at least 0, or a GraphError."""
+    epsilon = require_number(name, "epsilon", value)
+    if not epsilon >= 0:
+        raise GraphError(f"{name}: expected an epsilon of at least 0, got {value!r}")
+    return epsilon
 
 
 def dropout(x: Any, rate: float) -> Tensor:

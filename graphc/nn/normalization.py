@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from graphc import ops
-from graphc.errors import DTypeError, GraphError, ShapeError
+from graphc.errors import DTypeError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.types import format_shape, is_float
 from graphc.nn import initializers
 from graphc.nn.initializers import Initializer
-from graphc.nn.layers import Layer, require_count, static_sizes
+from graphc.nn.layers import Layer, require_count, require_epsilon, static_sizes
 from graphc.ops.base import as_tensor, shown
 
 EPSILON = 1e-5
@@ -37,8 +37,8 @@ def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, axes: int = 1, ep
 
     Raises
     ------
-    ShapeError, DTypeError
-        If there are fewer axes, a scale or bias has another shape, or ``x`` is no float.
+    ShapeError, DTypeError, GraphError
+        If there are fewer axes, a scale or bias has another shape, ``x`` is no float, or ``epsilon`` is negative.
 
     Notes
     -----
@@ -50,6 +50,7 @@ def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, axes: int = 1, ep
         raise DTypeError(f"layer_norm: expected float32 or float64, got {x.type}", operands=(x,))
     if require_count("layer_norm", "number of axes", axes) > x.ndim:
         raise ShapeError(f"layer_norm: {axes} axes to normalise, but {shown(x)} has {x.ndim}", operands=(x,))
+    epsilon = require_epsilon("layer_norm", epsilon)
     over = tuple(range(-axes, 0))
     deviation = x - ops.mean(x, over, keepdims=True)
     variance = ops.mean(ops.square(deviation), over, keepdims=True)
@@ -99,9 +100,7 @@ class LayerNorm(Layer):
     ):
         super().__init__(name)
         self.axes = require_count("LayerNorm", "number of axes", axes)
-        if not epsilon >= 0:
-            raise GraphError(f"LayerNorm: expected an epsilon of at least 0, got {epsilon!r}")
-        self.epsilon = float(epsilon)
+        self.epsilon = require_epsilon("LayerNorm", epsilon)
         self.use_scale, self.use_bias = use_scale, use_bias
         self.scale_initializer, self.bias_initializer = scale_initializer, bias_initializer
 

@@ -392,6 +392,8 @@ def test_sizes_that_make_no_sense() -> None:
     refused(GraphError, lambda: nn.TransformerBlock(2, hidden=0), "positive hidden width, got 0")
     refused(GraphError, lambda: nn.TransformerBlock(2, activation="gelu"), "function as activation")  # type: ignore[arg-type]
     refused(GraphError, lambda: nn.LayerNorm(epsilon=-1.0), "epsilon of at least 0")
+    refused(GraphError, lambda: nn.LayerNorm(epsilon="small"), "expected a number as epsilon, got 'small'")  # type: ignore[arg-type]
+    refused(GraphError, lambda: nn.layer_norm(floats(3), epsilon=-1.0), "layer_norm: expected an epsilon of at least 0")
     refused(GraphError, lambda: nn.LayerNorm(0), "positive number of axes, got 0")
     refused(GraphError, lambda: nn.dropout(floats(3), -0.1), "expected 0 <= rate < 1, got -0.1")
 
@@ -426,6 +428,7 @@ def test_attention_that_does_not_fit() -> None:
     refused(ShapeError, lambda: attend(q, q, floats("b", 5, 4)), "value (b, 5, 4) do not fit")
     refused(ShapeError, lambda: attend(q, floats("c", 3, 4), floats("c", 3, 4)), "do not fit")
     refused(ShapeError, lambda: attend(floats(4), q, q), "query (4,)")
+    refused(GraphError, lambda: attend(q, q, q, scale="sqrt"), "expected a number as scale, got 'sqrt'")  # type: ignore[arg-type]
 
 
 def test_masks_that_do_not_fit() -> None:
@@ -440,4 +443,10 @@ def test_masks_that_do_not_fit() -> None:
     refused(DTypeError, lambda: attend(q, q, q, floats(3, 3)), "expected a mask of bool, got float32[3, 3]", "mask > 0")
     layer = nn.MultiHeadAttention(2)
     refused(ShapeError, lambda: layer(q, mask=floats("b", 3, dtype="bool")), "mask (b, 3)", "scores (b, 2, 3, 3)")
-    refused(GraphError, lambda: nn.Dense(4)(q, mask=floats("b", 3, dtype="bool")), "Dense: takes no mask=")
+    refused(GraphError, lambda: nn.Dense(4)(q, mask=floats("b", 3, dtype="bool")), "Dense: takes no mask=", "training=")
+    refused(GraphError, lambda: layer(q, masks=None), "MultiHeadAttention: takes no masks=", "training=, mask=")
+
+
+def test_an_initializer_must_be_a_function() -> None:
+    dense = nn.Dense(3, kernel_initializer="he_normal")  # type: ignore[arg-type]
+    refused(GraphError, lambda: dense(floats(2, 4)), "dense/kernel: expected a function", "graphc.nn.initializers")
