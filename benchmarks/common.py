@@ -16,6 +16,7 @@ import argparse
 import datetime
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -305,18 +306,46 @@ def add_common_options(parser: argparse.ArgumentParser, *, seconds: float, peers
     parser.add_argument("--seconds", type=float, default=seconds, help="time measured a figure and round")
     if peers:
         parser.add_argument(
-            "--python-for-peers", default=sys.executable, metavar="PATH", help="interpreter that has the peers"
+            "--python-for-peers",
+            default=sys.executable,
+            metavar="PATH",
+            type=program,
+            help="interpreter that has the peers",
         )
-    parser.add_argument("--json", metavar="FILE", help="write the rows, one JSON object a line of an array")
-    parser.add_argument("--plot", metavar="FILE", help="draw a picture (needs matplotlib)")
+    add_file_options(parser)
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """``--json --plot``; where a file cannot be made there is told before anything is measured."""
+    parser.add_argument(
+        "--json", metavar="FILE", type=new_file, help="write the rows, one JSON object a line of an array"
+    )
+    parser.add_argument("--plot", metavar="FILE", type=new_file, help="draw a picture (needs matplotlib)")
+
+
+def program(text: str) -> str:
+    """A program that this process may run."""
+    if shutil.which(text) is None:
+        raise argparse.ArgumentTypeError(f"expected a program, got {text!r}")
+    return text
+
+
+def new_file(text: str) -> str:
+    """A file in a folder that exists."""
+    if Path(text).is_dir() or not Path(text).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file in a folder that exists, got {text!r}")
+    return text
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse, and check the common options."""
     args = parser.parse_args(arguments)
     threads = getattr(args, "threads", 1)
-    if args.rounds < 1 or args.seconds <= 0 or min(threads if isinstance(threads, list) else [threads]) < 1:
+    threads = threads if isinstance(threads, list) else [threads]
+    if args.rounds < 1 or not args.seconds > 0 or min(threads) < 1:
         parser.error("--rounds and --threads are at least 1, --seconds is positive")
+    if max(threads) > processors():  # threads are enforced by processors, so the rows would be wrong
+        parser.error(f"expected at most {processors()} threads, one a processor, got {max(threads)}")
     return args
 
 

@@ -18,6 +18,7 @@ equal_work.json
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 from dataclasses import dataclass
@@ -230,6 +231,8 @@ def main() -> int:
     parser.add_argument("--engine", choices=("graphc", "torch"), default="graphc")
     parser.add_argument("--write", action="store_true", help="make equal_work.json anew, with torch")
     args = parser.parse_args()
+    if args.engine == "torch" and importlib.util.find_spec("torch") is None:
+        parser.error("--engine torch needs torch, which the extra [bench] installs")
     if args.write:
         if args.engine != "torch":
             parser.error("--write goes with --engine torch: the reference is not graphc's own")

@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="with --run: rounds of every script")
     parser.add_argument("--seconds", type=float, help="with --run: seconds a figure and round of every script")
     parser.add_argument("--workloads", default="tiny,mlp,mlp-large,transformer")
-    parser.add_argument("--python-for-peers", default=sys.executable, metavar="PATH")
+    parser.add_argument("--python-for-peers", default=sys.executable, metavar="PATH", type=common.program)
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     if args.run:

@@ -143,8 +143,7 @@ def plot(rows: list[Row], path: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Time building and compiling as graphs grow.")
     parser.add_argument("--sizes", type=common.numbers(2), default="1000,10000,100000", help="nodes, between commas")
-    parser.add_argument("--json", metavar="FILE", help="write the rows, one JSON object a line of an array")
-    parser.add_argument("--plot", metavar="FILE", help="draw a picture (needs matplotlib)")
+    common.add_file_options(parser)
     args = parser.parse_args()
     rows = []
     for family in FAMILIES:

@@ -127,6 +127,22 @@ def test_an_engine_that_is_not_installed_is_named(tmp_path):
     assert "torch: left out" in done.stderr and "no such module" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--threads", "100000"], "threads, one a processor, got 100000"),
+        (["--seconds", "nan"], "--seconds is positive"),
+        (["--json", "no/such/folder/rows.json"], "expected a file in a folder that exists"),
+        (["--plot", "."], "expected a file in a folder that exists"),
+        (["--python-for-peers", "no-such-python"], "expected a program, got 'no-such-python'"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_measured(options, message):
+    command = [sys.executable, str(BENCHMARKS / "training.py"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and message in done.stderr and not done.stdout
+
+
 def test_the_page_is_made_of_the_files(folder, tmp_path):
     names = [path.stem for path in sorted(folder.glob("*.json"))]
     if not names:
