@@ -102,6 +102,7 @@ def show_info(arguments: argparse.Namespace) -> int:
         ("vectors", f"{8 * host.vector_bytes} bits, {host.vector_registers} registers"),
         ("features", " ".join(enabled) or "unknown"),
         ("threads", f"{settings.threads} of {os.cpu_count() or 1} processors"),
+        ("helpers", f"{settings.helpers} processes, at most, help to compile"),
         ("cache", f"{settings.cache_dir}"),
         ("cached", f"{len(cache.entries())} kernels, {used} of {format_bytes(settings.cache_bytes)}"),
         ("dumps", str(settings.dump) if settings.dump else "off (GRAPHC_DUMP=folder)"),

@@ -1,7 +1,7 @@
 """The whole way from a graph to running code, as one list.
 
-    declare + infer -> simplify -> differentiate -> simplify -> fuse + order -> emit -> run
-                       Graph                        ->          Schedule     -> Source -> Executable
+    declare + infer -> simplify -> differentiate -> simplify -> split + recompute -> fuse + order -> emit -> run
+                       Graph                                                     -> Schedule     -> Source -> Executable
 
 Every entry of :data:`PIPELINE` is a function of what the one before it returned. After each, the IR is verified
 (``GRAPHC_VERIFY=1``) and observers are told, such as dumps (``GRAPHC_DUMP=dir``). A stage's folder tells how it works.

@@ -11,6 +11,11 @@ Roots are visited in topological order, and kernels are kept in a list that is a
    an optimizer's state, say), if that is small enough for what will follow the root there.
 4. Otherwise it starts a kernel.
 
+A contraction cuts its result into blocks that fit a cache, and what follows runs on a block, so it normally starts a
+kernel; it joins the one that makes its operand only if it is one of many small products, one at each shared point, as
+attention's are. Sorts and indexed accumulations are kernels by themselves. A value that
+:mod:`graphc.schedule.recompute` computes again waits for the tensor beside which it is needed, as if it read it.
+
 Scalars that depend on sources alone (a learning rate, one over the batch size) gather in a *prelude*, the first
 kernel of all, so that they never keep a root from joining the kernel it would otherwise belong to.
 

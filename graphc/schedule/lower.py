@@ -198,4 +198,3 @@ def repeats(reader: Node, tensor: Tensor) -> bool:
     if isinstance(reader.op, Contraction):
         return True
     return not isinstance(reader.op, Map) and reader.result.ndim > tensor.ndim if len(reader.results) == 1 else False
-
