@@ -111,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--out", type=Path, default=Path("out"))
     arguments = parser.parse_args(argv)
+    if arguments.steps < 1:
+        parser.error(f"--steps: expected at least 1, got {arguments.steps}")
     text, held_out = load()
     alphabet = sorted(set(text + held_out))
     codes, held_codes = (np.searchsorted(alphabet, list(part)) for part in (text, held_out))

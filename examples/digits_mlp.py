@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument("--profile", action="store_true", help="show where the time of a training step goes")
     arguments = parser.parse_args()
+    if arguments.epochs < 1:
+        parser.error(f"--epochs: expected at least 1, got {arguments.epochs}")
     images, targets, test_images, test_targets = load()
 
     # The graph: declared once, before there is any data.
