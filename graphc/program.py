@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graphc.codegen.cpu import jit
 from graphc.codegen.emit import Source
 from graphc.compiler import compile_graph
 from graphc.errors import ExecutionError, FeedError, GraphError, IndexOutOfRangeError, SessionError, ShapeError
@@ -26,7 +27,7 @@ from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
 from graphc.passes.streams import number_streams
 from graphc.runtime import reference
-from graphc.runtime.executable import Executable
+from graphc.runtime.executable import Executable, common
 from graphc.runtime.memory import require
 from graphc.schedule.footprint import MemoryReport
 
@@ -78,16 +79,17 @@ class Program:
         if session.backend == "reference":
             self._expanded = self._for_reference()
             return
-        self.source = compile_graph(graph)
-        self._executable = Executable(
-            self.source,
-            inputs,
-            session._variables,
-            session._random_state,
-            session.workers,
-            session.reuse_memory,
-            self.events.append,
-        )
+        with jit.begun(common()):  # helpers start while the passes run
+            self.source = compile_graph(graph)
+            self._executable = Executable(
+                self.source,
+                inputs,
+                session._variables,
+                session._random_state,
+                session.workers,
+                session.reuse_memory,
+                self.events.append,
+            )
 
     def __repr__(self) -> str:
         return f"<Program of {len(self.inputs)} inputs, {len(self.outputs)} outputs, {self.kernels} kernels>"

@@ -59,6 +59,11 @@ _Bytes = tuple[object, int, int]
 OnEvent = Callable[[jit.KernelEvent], None]
 
 
+def common() -> list[jit.Wanted]:
+    """The compiled functions that every program needs."""
+    return [*walker().values(), gate()]
+
+
 @dataclass(frozen=True, eq=False)
 class Moving:
     """Where a tensor of a loop's body lies: another place in each iteration."""
@@ -175,7 +180,7 @@ class Executable:
         )
         kernels = [*map(jit.Wanted, texts), *(contraction.wanted(micro.name) for micro in micros)]
         events: list[jit.KernelEvent] = []
-        jit.prepare([*kernels, *walker().values(), gate()], events.append)
+        jit.prepare([*kernels, *common()], events.append)
         if on_event is not None:
             for event in events[: len(kernels)]:
                 on_event(event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections import deque
+import time
 
 import pytest
 
@@ -47,20 +47,22 @@ def fake(monkeypatch):
     return use
 
 
-def test_a_helper_makes_the_same_object_code():
+def test_a_helper_makes_the_same_object_code(monkeypatch):
     wanted = requests(2)
-    queue = deque(wanted)
-    crew = helpers.Helpers(1, queue)
+    monkeypatch.setattr(helpers, "count_for", lambda seconds: 1)
+    crew = helpers.Helpers(wanted[:1])
+    crew.start()
+    assert crew.complete(wanted) == 2
     (thread,) = crew._threads.values()
     thread.join()
     crew.close()
-    assert crew.failure is None and not queue
+    assert crew.failure is None and crew.take() is None
     assert crew.done == {request.export: jit._compile_here(request) for request in wanted}
 
 
 def test_a_helper_ends_with_its_input():
     process = helpers._start()
-    assert process.stdout.readline() == helpers.READY
+    assert process.stdout.readline() == helpers.helper.READY
     process.stdin.close()
     assert process.wait() == 0
     process.stdout.close()
@@ -145,7 +147,7 @@ def test_how_many_helpers(monkeypatch):
     try:
         monkeypatch.setattr(config, "available_processors", lambda: 8)
         config.configure(helpers=7)
-        assert [helpers.count_for(seconds) for seconds in (0.0, 0.55, 0.65, 1.05, 100.0)] == [0, 0, 1, 2, 7]
+        assert [helpers.count_for(seconds) for seconds in (0.0, 0.4, 0.5, 0.9, 100.0)] == [0, 0, 1, 2, 7]
         config.configure(helpers=1)
         assert helpers.count_for(100.0) == 1
         config.configure(helpers=0)
@@ -167,3 +169,37 @@ def test_a_bar_on_a_terminal_alone(monkeypatch):
         with helpers._Progress(4, helpers.LONG_SECONDS) as progress:
             progress.show(4)
         assert ("compiling kernels" in stream.getvalue()) is shown
+
+
+def test_helpers_begin_with_what_is_known_early(monkeypatch):
+    """Before the rest is known a helper has compiled the early one; the caller begins with the others."""
+    monkeypatch.setattr(helpers, "count_for", lambda seconds: 1)
+    early, *others = requests(3)
+    crew = helpers.Helpers([early])
+    crew.start()
+    while early.export not in crew.done:
+        time.sleep(0.01)
+    here: list[str] = []
+
+    def compile_one(request: Request) -> bytes:
+        here.append(request.export)
+        return jit._compile_here(request)
+
+    made = helpers.compile_all([early, *others], compile_one, crew)
+    assert sorted(made) == ["k0", "k1", "k2"] and early.export not in here
+
+
+def test_helpers_that_are_not_needed_after_all_are_ended(monkeypatch):
+    """A pass fails while a helper starts: no process is left, and the next program is compiled as any other."""
+    monkeypatch.setattr(helpers, "count_for", lambda seconds: 1)
+    crews: list[helpers.Helpers] = []
+    start = helpers.Helpers.start
+    monkeypatch.setattr(helpers.Helpers, "start", lambda self: (crews.append(self), start(self)))
+    wanted = jit.Wanted(SOURCE.format(factor=time.time()))
+    with pytest.raises(ZeroDivisionError), jit.begun([wanted]):
+        raise ZeroDivisionError
+    (process,) = crews[0]._threads
+    assert process.poll() is not None and jit._begun is None
+    with jit.begun([wanted]):
+        jit.prepare([wanted])
+    assert jit.load([wanted.source])[0] and jit._begun is None

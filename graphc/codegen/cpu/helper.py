@@ -1,20 +1,27 @@
-"""What a compile helper runs: ``python -m graphc.codegen.cpu.helper``.
+"""What a compile helper runs: ``python helper.py``, this file.
 
 It says that it is ready, then compiles one request after another: a line of JSON on its standard input (``source``,
 ``filename``, ``function``, ``signature``, ``export``), answered by a line with the number of bytes of the object code
 and these bytes; by ``-1`` where the source does not compile, which the asking process will find out itself.  When its
 input ends, because there is nothing left to do or because the asking process died, it ends.
+
+What counts is how soon it is ready.  It needs the code generator alone, so it imports that as part of a bare package
+``graphc``, without the modules that the package imports for its users, and leaves garbage collection out: modules
+stay.  It ends without taking the interpreter down, for the asking process waits until it is gone.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import sys
+from pathlib import Path
+from types import ModuleType
 
-from graphc.codegen.cpu.helpers import READY
-from graphc.errors import CompileError
+READY = b"ready\n"
+"""What a helper says first; :mod:`graphc.codegen.cpu.helpers` waits for it."""
 
 
 def main() -> None:
@@ -23,6 +30,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever prints must not disturb the answers
     from graphc.codegen.cpu import object_code
+    from graphc.errors import CompileError
 
     try:
         answers.write(READY)
@@ -36,7 +44,12 @@ def main() -> None:
             answers.flush()
     except BrokenPipeError:  # the asking process died meanwhile
         os._exit(1)
+    os._exit(0)
 
 
 if __name__ == "__main__":
+    gc.disable()
+    package = ModuleType("graphc")
+    package.__path__ = [str(Path(__file__).resolve().parents[2])]
+    sys.modules[package.__name__] = package
     main()

@@ -1,13 +1,14 @@
 """Compile helpers: processes that compile kernels beside the one that needs them.
 
 Numba's front end is Python and holds the interpreter's lock, LLVM's is behind a lock of its own, so only processes
-compile side by side.  They run ``sys.executable -m graphc.codegen.cpu.helper`` rather than ``multiprocessing``, which
+compile side by side.  They run ``helper.py`` as programs of their own rather than ``multiprocessing``, which
 would run the user's script again where that has no main guard.
 
 All work comes from one queue.  The process that needs the kernels takes from it, and so does a thread for each helper,
 which writes a request to its helper and reads the object code from it; nothing passes through files.  A helper that
-starts late simply takes less.  If one dies, its request goes back to the queue, so the kernels come to be in any
-case, and the user is told once.  A helper ends when its input does: with the work, or with the process that started it.
+starts late simply takes less, and one that starts before the kernels are printed begins with what is known by then.
+If one dies, its request goes back to the queue, so the kernels come to be in any case, and the user is told once.  A
+helper ends when its input does: with the work, or with the process that started it.
 
 ``T`` seconds of work on ``1 + h`` processes take ``(T + h * s) / (1 + h)``, where ``s`` is what a helper takes to
 start; there are as many helpers as each still saves :data:`WORTHWHILE_SECONDS`, one for each free processor at most.
@@ -15,7 +16,6 @@ start; there are as many helpers as each still saves :data:`WORTHWHILE_SECONDS`,
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -27,11 +27,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from graphc import config
+from graphc.codegen.cpu import helper
 from graphc.errors import GraphcWarning
 
-READY = b"ready\n"
-START_SECONDS = 0.4
-"""Until a helper's first kernel: starting Python, importing graphc and Numba."""
+START_SECONDS = 0.25
+"""Until a helper's first kernel: starting Python, importing Numba and the code generator."""
 
 WORTHWHILE_SECONDS = 0.1
 """A helper has to save as much, for it takes processor time from others."""
@@ -89,14 +89,16 @@ class _Progress:
 
 
 class Helpers:
-    """Some helpers at work on a queue of requests.
+    """Some helpers, and the requests that they and the caller work on.
+
+    Requests may come before the caller has time for them: while it is still making the others, helpers start and
+    begin with the *early* ones.  The caller begins with the others, so that functions of one module, which share what
+    they call, are compiled by one process.
 
     Parameters
     ----------
-    count : int
-        How many; 0 is allowed.
-    queue : deque of Request
-        What is left to do; the caller takes from it, too.
+    early : iterable of Request
+        Long ones first.
 
     Attributes
     ----------
@@ -106,15 +108,22 @@ class Helpers:
         What became of a helper that ended before its time.
     """
 
-    def __init__(self, count: int, queue: deque[Request]):
+    def __init__(self, early: Iterable[Request] = ()):
         self.done: dict[str, bytes] = {}
         self.failure: str | None = None
-        self._queue = queue
+        self._early, self._later = deque(early), deque[Request]()
+        self._known = {request.export for request in self._early}
+        self._more = threading.Condition()  # also guards both queues
+        self._complete = False  # no more requests will come
+        self._ending = False
         self._threads: dict[subprocess.Popen[bytes], threading.Thread] = {}
         self._ready: set[subprocess.Popen[bytes]] = set()
         self._stopped: set[subprocess.Popen[bytes]] = set()
-        self._ending = False
-        for _ in range(count):
+
+    def start(self) -> None:
+        """Have as many helpers as the requests are worth."""
+        seconds = seconds_for(request.source for request in (*self._early, *self._later))
+        while len(self._threads) < count_for(seconds) and self.failure is None:
             try:
                 process = _start()
             except OSError as error:
@@ -124,12 +133,42 @@ class Helpers:
             self._threads[process] = thread
             thread.start()
 
+    def complete(self, requests: Iterable[Request]) -> int:
+        """Add the last requests, long ones first; of those that are known already there is no second.
+
+        Returns
+        -------
+        int
+            How many there are in all.
+        """
+        with self._more:
+            new = {request.export: request for request in requests if request.export not in self._known}
+            self._known.update(new)
+            self._later.extend(new.values())
+            self._complete = True
+            self._more.notify_all()
+        return len(self._known)
+
+    def take(self) -> Request | None:
+        """A request for the caller to carry out; None where nothing is left."""
+        with self._more:
+            queue = self._later or self._early
+            return queue.popleft() if queue else None
+
+    def _take_for_helper(self) -> Request | None:
+        """A request for a helper; waits until there is one, or until none will come."""
+        with self._more:
+            while not (self._early or self._later or self._complete or self._ending):
+                self._more.wait()
+            queue = self._early or self._later
+            return queue.popleft() if queue and not self._ending else None
+
     def finish(self) -> None:
-        """Wait for what the helpers are at; the queue may then hold requests of those that died.
+        """Wait for what the helpers are at; there may then be requests left of those that died.
 
         A helper that is still starting is not waited for.
         """
-        self._ending = True
+        self._end()
         for process, thread in self._threads.items():
             if process not in self._ready:
                 self._stop(process)
@@ -137,10 +176,15 @@ class Helpers:
 
     def close(self) -> None:
         """End all helpers, whatever they are at."""
-        self._ending = True
+        self._end()
         for process, thread in self._threads.items():
             self._stop(process)
             thread.join()
+
+    def _end(self) -> None:
+        with self._more:
+            self._ending = True
+            self._more.notify_all()
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is None:  # not one that has died by itself
@@ -153,11 +197,10 @@ class Helpers:
         with process:  # closes its pipes, so that it ends, and waits for that
             try:
                 assert process.stdin is not None and process.stdout is not None
-                if process.stdout.readline() != READY:
+                if process.stdout.readline() != helper.READY:
                     raise EOFError
                 self._ready.add(process)
-                while not self._ending:
-                    request = self._queue.popleft()
+                while (request := self._take_for_helper()) is not None:
                     process.stdin.write(json.dumps(request._asdict()).encode() + b"\n")
                     process.stdin.flush()
                     size = int(process.stdout.readline())
@@ -167,48 +210,56 @@ class Helpers:
                     if size < 0:  # it does not compile: the caller will find out, and say why
                         break
                     self.done[request.export] = code
-                    request = None
-            except IndexError:  # nothing left
-                pass
             except (OSError, ValueError, EOFError):
                 if process not in self._stopped:
                     status = process.wait()
                     how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
                     self.failure = how
         if request is not None:
-            self._queue.append(request)
+            with self._more:
+                self._later.append(request)
 
 
 def _start() -> subprocess.Popen[bytes]:
     """A new helper, which sees the modules that this process sees."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return subprocess.Popen(
-        [sys.executable, "-m", "graphc.codegen.cpu.helper"],
+        [sys.executable, helper.__file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
     )
 
 
-def compile_all(requests: Iterable[Request], compile_one: Callable[[Request], bytes]) -> dict[str, bytes]:
+def compile_all(
+    requests: Iterable[Request], compile_one: Callable[[Request], bytes], helpers: Helpers | None = None
+) -> dict[str, bytes]:
     """Object code of all requests, by export; made here by `compile_one`, and by helpers where that is faster.
+
+    Parameters
+    ----------
+    requests : iterable of Request
+        Long ones first, lest one is left alone at the end.
+    compile_one : callable
+        Makes the object code of one.
+    helpers : Helpers, optional
+        Those that have begun with some of them; they are ended.
 
     Raises
     ------
     CompileError
         If a source does not compile.
     """
-    queue = deque(sorted(requests, key=lambda request: -len(request.source)))  # long ones first: none is left alone
-    seconds = seconds_for(request.source for request in queue)
+    requests = list(requests)
+    helpers = Helpers() if helpers is None else helpers
     made: dict[str, bytes] = {}
-    helpers = Helpers(count_for(seconds), queue)
     try:
-        with _Progress(len(queue), seconds) as progress:
+        total = helpers.complete(requests)
+        helpers.start()
+        with _Progress(total, seconds_for(request.source for request in requests)) as progress:
             for last_round in (False, True):
-                while queue:
-                    with contextlib.suppress(IndexError):  # a helper was faster
-                        request = queue.popleft()
-                        made[request.export] = compile_one(request)
+                while (request := helpers.take()) is not None:
+                    made[request.export] = compile_one(request)
                     progress.show(len(made) + len(helpers.done))
                 if not last_round:
                     helpers.finish()

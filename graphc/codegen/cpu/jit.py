@@ -15,15 +15,17 @@ import linecache
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import llvmlite.binding as llvm
 
 from graphc.codegen.cpu import cache, machine
-from graphc.codegen.cpu.helpers import Request, compile_all
+from graphc.codegen.cpu.helpers import Helpers, Request, compile_all
 from graphc.errors import CompileError
+from graphc.passes.collector import collector_paused
 
 Kind = Literal["memory", "disk", "compiled"]
 
@@ -72,6 +74,8 @@ _lock = threading.RLock()
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _addresses: dict[str, int] = {}
 _loader: _Loader | None = None
+_begun: Helpers | None = None
+"""Helpers that have begun with a part of what this process will need; guarded by the lock."""
 
 
 @dataclass(frozen=True)
@@ -141,19 +145,9 @@ def prepare(wanted: Sequence[Wanted], on_event: Callable[[KernelEvent], None] | 
     CompileError
         As :func:`load`.
     """
-    keys = [cache.key_of(one.source, f"{one.symbol} {one.signature}") for one in wanted]
+    keys = [_key(one) for one in wanted]
     with _lock:
-        kinds: dict[str, tuple[Kind, float]] = {}
-        missing: dict[str, Wanted] = {}
-        for key, one in zip(keys, wanted, strict=True):
-            if key not in _addresses and key not in missing:
-                start = time.perf_counter()
-                entry = cache.load(key, one.source)
-                if entry is None:
-                    missing[key] = one
-                else:
-                    _link(key, one.source, *entry)
-                    kinds[key] = ("disk", time.perf_counter() - start)
+        kinds, missing = _look_up(wanted)
         if missing:
             start = time.perf_counter()
             _compile(missing)
@@ -163,6 +157,49 @@ def prepare(wanted: Sequence[Wanted], on_event: Callable[[KernelEvent], None] | 
         for key in keys:
             kind, seconds = kinds.pop(key, ("memory", 0.0))
             on_event(KernelEvent(kind, key, seconds))
+
+
+@contextmanager
+def begun(wanted: Sequence[Wanted]) -> Iterator[None]:
+    """Have helpers begin with functions, unless they are there, before :func:`prepare` is called inside with more.
+
+    A program's kernels are known only when it has been through all passes; a helper has started by then, and has
+    compiled what every program needs.
+    """
+    global _begun
+    with _lock:  # held throughout: a child of a fork would keep a helper's pipe open
+        _, missing = _look_up(wanted)
+        if not missing or _begun is not None:
+            yield
+            return
+        helpers = _begun = Helpers(_requests(missing).values())
+        try:
+            helpers.start()
+            yield
+        finally:
+            _begun = None
+            helpers.close()
+
+
+def _key(one: Wanted) -> str:
+    return cache.key_of(one.source, f"{one.symbol} {one.signature}")
+
+
+def _look_up(wanted: Sequence[Wanted]) -> tuple[dict[str, tuple[Kind, float]], dict[str, Wanted]]:
+    """Bring here what is on disk; by key, how that went, and what has to be compiled."""
+    kinds: dict[str, tuple[Kind, float]] = {}
+    missing: dict[str, Wanted] = {}
+    for one in wanted:
+        key = _key(one)
+        if key not in _addresses and key not in missing:
+            start = time.perf_counter()
+            entry = cache.load(key, one.source)
+            if entry is None:
+                missing[key] = one
+            else:
+                _link(key, one.source, *entry)
+                kinds[key] = ("disk", time.perf_counter() - start)
+    return kinds, missing
 
 
 def _link(key: str, source: str, symbol: str, code: bytes) -> None:
@@ -176,15 +213,27 @@ def _link(key: str, source: str, symbol: str, code: bytes) -> None:
         raise CompileError(f"{cache.source_name(source)}: the object code does not load: {error}") from error
 
 
-def _compile(missing: dict[str, Wanted]) -> None:
-    """Compile what is neither here nor on disk, keep it there and bring it here."""
+def _requests(missing: dict[str, Wanted]) -> dict[str, Request]:
+    """What to ask the compiler for; what is not a kernel comes first, for it is long, then long kernels."""
     requests = {}
-    for key, one in missing.items():
+    for key, one in sorted(missing.items(), key=lambda item: _priority(item[1])):
         filename = cache.keep_source(one.source) or f"<{cache.source_name(one.source)}>"
         # tracebacks find the text even where there is no file
         linecache.cache[filename] = (len(one.source), None, one.source.splitlines(keepends=True), filename)
         requests[key] = Request(one.source, filename, one.symbol, one.signature, export=f"graphc_{key[:40]}")
-    codes = compile_all(requests.values(), _compile_here)
+    return requests
+
+
+def _priority(one: Wanted) -> tuple[bool, int]:
+    return one.signature == KERNEL_SIGNATURE, -len(one.source)
+
+
+def _compile(missing: dict[str, Wanted]) -> None:
+    """Compile what is neither here nor on disk, keep it there and bring it here."""
+    global _begun
+    requests = _requests(missing)
+    helpers, _begun = _begun, None
+    codes = compile_all(requests.values(), _compile_here, helpers)
     for key, request in requests.items():
         code = codes[request.export]
         cache.store(key, request.source, request.export, code)
@@ -192,6 +241,7 @@ def _compile(missing: dict[str, Wanted]) -> None:
 
 
 def _compile_here(request: Request) -> bytes:
-    from graphc.codegen.cpu import object_code  # imports Numba: only where there is something to compile
+    with collector_paused():
+        from graphc.codegen.cpu import object_code  # imports Numba: only where there is something to compile
 
     return object_code.compile_source(**request._asdict())
