@@ -107,8 +107,36 @@ class _Target(CPU):
     """What Numba knows the target as."""
 
 
+class _Interpreter(interpreter.Interpreter):
+    """Bytecode -> Numba IR."""
+
+    def post_process(self, peepholes: Any, func_ir: Any) -> Any:
+        """The IR as it is: kernels have no ``try``, ``with``, displays or starred arguments to put together again."""
+        return func_ir
+
+
 class _Typing(typing.Context):
-    """How calls are typed: what is built in, and intrinsics."""
+    """How calls are typed: what is built in, and intrinsics.
+
+    What a function returns for some types of arguments is found out once: kernels call a few functions again and
+    again, and finding out means trying each of an operator's signatures.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._resolved: dict[tuple[Any, tuple[Any, ...]], Any] = {}
+
+    def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
+        """The signature that a call takes; None or a typing error where none fits."""
+        if kws:
+            return super().resolve_function_type(func, args, kws)
+        key = func, tuple(args)
+        signature = self._resolved.get(key)
+        if signature is None:
+            signature = super().resolve_function_type(func, args, kws)
+            if signature is not None:
+                self._resolved[key] = signature
+        return signature
 
     def load_additional_registries(self) -> None:
         """None: NumPy's functions, ``math``, lists and dicts are not for kernels."""
@@ -184,7 +212,7 @@ def lower(function: Callable[..., Any], signature: str, name: str) -> Lowered:
 
 def _lower(function: Callable[..., Any], arguments: tuple[Any, ...], result: Any, name: str) -> Lowered:
     identity = bytecode.FunctionIdentity.from_function(function)
-    code = interpreter.Interpreter(identity).interpret(bytecode.ByteCode(identity))
+    code = _Interpreter(identity).interpret(bytecode.ByteCode(identity))
     typed = typed_passes.type_inference_stage(_descriptor.typing_context, _context, code, arguments, result)
     library = Library(_context.codegen(), name)
     descriptor = funcdesc.PythonFunctionDescriptor.from_specialized_function(
