@@ -143,7 +143,26 @@ class _Typing(typing.Context):
 
 
 class _Lowering(cpu.CPUContext):
-    """How calls are lowered: what is built in, and intrinsics."""
+    """How calls are lowered: what is built in, and intrinsics. What lowers a call, and how large a type is, is found
+    out once."""
+
+    def init(self) -> None:
+        super().init()
+        self._implementations: dict[tuple[Any, Any], Any] = {}
+        self._sizes: dict[Any, int] = {}
+
+    def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
+        """What lowers a call of a function with a signature."""
+        key = fn, sig
+        if key not in self._implementations:
+            self._implementations[key] = super().get_function(fn, sig, _firstcall)
+        return self._implementations[key]
+
+    def get_abi_sizeof(self, ty: Any) -> int:
+        """Bytes that a value of an LLVM type takes."""
+        if ty not in self._sizes:
+            self._sizes[ty] = super().get_abi_sizeof(ty)
+        return self._sizes[ty]
 
     def load_additional_registries(self) -> None:
         from numba.cpython import builtins, iterators, numbers, rangeobj, tupleobj  # noqa: F401  (they register)
