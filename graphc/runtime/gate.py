@@ -24,6 +24,7 @@ from graphc.codegen.cpu.frontend import procedure
 from graphc.runtime import layout as at
 from graphc.runtime.walker import load, store, word
 
+CONTROL_CODE = True  # for the compiler: no loop here is worth unrolling
 I64 = ir.IntType(64)
 LOW_HALF = 0xFFFF_FFFF  # of a word whose first four bytes are a C int
 

@@ -41,6 +41,7 @@ from graphc.codegen.cpu.frontend import procedure
 from graphc.runtime import layout as at
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
+CONTROL_CODE = True  # for the compiler: no loop here is worth unrolling
 CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE = 1, 6  # Linux; the coarse one is 4 ms late at most and costs 3 ns, not 23
 LOOKS = 32  # looks at a word between two looks at the clock
 FOREVER = 1 << 62

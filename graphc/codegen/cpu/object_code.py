@@ -42,7 +42,8 @@ def compile_source(source: str, filename: str, *, function: str, signature: str,
     Parameters
     ----------
     source : str
-        A Python module that defines the kernel in the subset that Numba compiles.
+        A Python module that defines the kernel in the subset that Numba compiles. With ``CONTROL_CODE = True`` among
+        its names it has no loops worth unrolling or vectorising.
     filename : str
         What the code object carries as its file.
     function : str
@@ -78,7 +79,8 @@ def compile_source(source: str, filename: str, *, function: str, signature: str,
 
 def _module(source: str, filename: str, function: str, signature: str, export: str) -> llvm.ModuleRef:
     """A kernel in LLVM IR, optimised for this machine."""
-    kernel = _function(_execute(source, filename), filename, function)
+    namespace = _execute(source, filename)
+    kernel = _function(namespace, filename, function)
     try:
         with collector_paused(), global_compiler_lock:
             library, descriptor = frontend.lower(kernel, signature, export)
@@ -88,7 +90,7 @@ def _module(source: str, filename: str, function: str, signature: str, export: s
     except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
         # Numba and LLVM report some faults of a source as plain exceptions
         raise CompileError(f"{filename}: the kernel does not compile: {_shortened(str(error))}") from error
-    _optimise(module, export)
+    _optimise(module, export, computes=not namespace.get("CONTROL_CODE", False))
     return module
 
 
@@ -128,12 +130,12 @@ def _link(library: frontend.Library, wrapper: ir.Module, export: str) -> llvm.Mo
     return whole
 
 
-def _optimise(module: llvm.ModuleRef, export: str) -> None:
-    """Run LLVM's -O3 pipeline once over the module."""
+def _optimise(module: llvm.ModuleRef, export: str, computes: bool) -> None:
+    """Run LLVM's pipeline once over the module: -O3 where it `computes`, -O1 elsewhere."""
     target = machine.target_machine()
     module.name, module.triple, module.data_layout = export, target.triple, str(target.target_data)
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = True
+    options = llvm.create_pipeline_tuning_options(speed_level=3 if computes else 1)
+    options.loop_vectorization = options.loop_unrolling = computes
     options.slp_vectorization = False  # merges the emitter's explicit lanes badly and costs time
     passes = llvm.create_pass_builder(target, options)
     passes.getModulePassManager().run(module, passes)
