@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,3 +203,17 @@ def test_addresses_stay_valid_after_fork():
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_another_numba_is_refused_by_name(monkeypatch):
+    """What is cached still runs; what has to be compiled is an error that says which version would do."""
+    assert jit.load([DOUBLE])
+    monkeypatch.setattr(config, "version_of", lambda distribution: "0.99.1")
+    assert jit.load([DOUBLE])
+    with pytest.raises(CompileError, match=r"Numba 0\.68.*found 0\.99\.1[\s\S]*pip install"):
+        jit.load([DOUBLE + "# never compiled\n"])
+
+
+def test_the_package_asks_for_the_numba_that_it_knows():
+    requirements = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert f"numba=={jit.NUMBA_SERIES}.*" in requirements

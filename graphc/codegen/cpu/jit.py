@@ -22,12 +22,16 @@ from typing import Any, Literal
 
 import llvmlite.binding as llvm
 
+from graphc import config
 from graphc.codegen.cpu import cache, machine
 from graphc.codegen.cpu.helpers import Helpers, Request, compile_all
 from graphc.errors import CompileError
 from graphc.passes.collector import collector_paused
 
 Kind = Literal["memory", "disk", "compiled"]
+
+NUMBA_SERIES = "0.68"
+"""The Numba whose inner parts :mod:`graphc.codegen.cpu.frontend` knows; ``pyproject.toml`` asks for the same."""
 
 KERNEL_SIGNATURE = "void(CPointer(int64), CPointer(int64), int64, int64)"
 
@@ -215,6 +219,12 @@ def _link(key: str, source: str, symbol: str, code: bytes) -> None:
 
 def _requests(missing: dict[str, Wanted]) -> dict[str, Request]:
     """What to ask the compiler for; what is not a kernel comes first, for it is long, then long kernels."""
+    version = config.version_of("numba")
+    if not version.startswith(f"{NUMBA_SERIES}."):
+        raise CompileError(
+            f"kernels are compiled by parts of Numba {NUMBA_SERIES}, which differ in other versions; found {version}",
+            hint=f'run: pip install "numba=={NUMBA_SERIES}.*"',
+        )
     requests = {}
     for key, one in sorted(missing.items(), key=lambda item: _priority(item[1])):
         filename = cache.keep_source(one.source) or f"<{cache.source_name(one.source)}>"
