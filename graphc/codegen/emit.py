@@ -1,11 +1,19 @@
-"""Schedule -> Source: the text of every kernel, for one target."""
+"""Schedule -> Source: the text of every kernel, for one target.
+
+Kernels of one structure (:mod:`graphc.codegen.structure`) are printed once; the others take the first one's text, with
+their own tensors, nodes and random streams in the places of its own. So a network's printing grows with its distinct
+kernels, not with its layers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from graphc.codegen.source import KernelSource
+from graphc.codegen.structure import Structure, structure_of
+from graphc.ir.node import Tensor
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.schedule import Schedule
 
@@ -34,4 +42,26 @@ def emit(schedule: Schedule) -> Source:
     """Print all kernels of a schedule for the CPU."""
     from graphc.codegen.cpu.printer import emit as emit_kernel
 
-    return Source(schedule, {kernel: emit_kernel(kernel) for kernel in schedule.kernels()})
+    printed: dict[tuple[Any, ...], tuple[Structure, KernelSource]] = {}
+    kernels: dict[Kernel, KernelSource] = {}
+    for kernel in schedule.kernels():
+        own = structure_of(kernel)
+        first = printed.get(own.key)
+        if first is None:
+            kernels[kernel] = emit_kernel(kernel)
+            printed[own.key] = own, kernels[kernel]
+        else:
+            kernels[kernel] = _transferred(*first, own)
+    return Source(schedule, kernels)
+
+
+def _transferred(first: Structure, source: KernelSource, own: Structure) -> KernelSource:
+    """What was printed for one kernel, for another of the same structure."""
+    tensors = dict(zip(first.tensors, own.tensors, strict=True))
+    streams = dict(zip(first.streams, own.streams, strict=True))
+    return replace(
+        source,
+        arguments=tuple([tensors[entry] if isinstance(entry, Tensor) else entry for entry in source.arguments]),
+        sizes=tuple([streams[entry] if isinstance(entry, int) else entry for entry in source.sizes]),
+        nodes=own.nodes,
+    )

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from graphc.ir.node import Tensor
+from graphc.ir.node import Node, Tensor
 from graphc.ir.origin import Origin
 from graphc.ir.symbolic import Size
 
@@ -71,11 +72,23 @@ class KernelSource:
         Whose address each word of ``buffers`` is.
     sizes : tuple of int, Dim or KernelId
         What each word of ``dims`` holds.
-    lines : mapping of int to tuple of Origin
-        Number of a line of ``text``, from 1 -> the user's lines that it comes from.
+    nodes : tuple of Node
+        The graph nodes that the kernel computes.
+    places : mapping of int to tuple of int
+        Number of a line of ``text``, from 1 -> places in ``nodes`` of those it was written for.
     """
 
     text: str
     arguments: tuple[Argument, ...]
     sizes: tuple[RuntimeSize, ...]
-    lines: Mapping[int, tuple[Origin, ...]] = field(default_factory=dict, repr=False)
+    nodes: tuple[Node, ...] = field(default=(), repr=False)
+    places: Mapping[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def lines(self) -> dict[int, tuple[Origin, ...]]:
+        """Number of a line of ``text``, from 1 -> the user's lines that it comes from, each once."""
+        found = {}
+        for number, places in self.places.items():
+            origins = (origin for place in places for origin in self.nodes[place].origins)
+            found[number] = tuple(dict.fromkeys(origins))
+        return found

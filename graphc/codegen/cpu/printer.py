@@ -33,7 +33,7 @@ from graphc.codegen.cpu.maps import write_maps
 from graphc.codegen.cpu.products import with_compiled_products, write_products
 from graphc.codegen.cpu.routines import write_routine
 from graphc.codegen.cpu.rows import write_rows
-from graphc.codegen.cpu.writer import INDENT, Line, origins_of
+from graphc.codegen.cpu.writer import INDENT, Line
 from graphc.codegen.source import KernelSource
 from graphc.ir.op import View
 from graphc.ir.types import DTYPES
@@ -93,10 +93,15 @@ def emit(kernel: Kernel) -> KernelSource:
         Line(INDENT + line.text, line.nodes) for line in [*prologue, *body]
     )]  # fmt: skip
     head = [f'"""{_summary(kernel)}"""', *_imports("\n".join(line.text for line in code)), "", ""]
-    origins = {nodes: origins_of(nodes) for nodes in dict.fromkeys(line.nodes for line in code)}
-    lines = {number: origins[line.nodes] for number, line in enumerate(code, start=len(head) + 1) if line.nodes}
+    nodes = kernel.nodes
+    number_of = {node: number for number, node in enumerate(nodes)}
+    places = {
+        line: tuple(number_of[node] for node in found)
+        for line, (_, found) in enumerate(code, start=len(head) + 1)
+        if found
+    }
     text = "\n".join([*head, *(line.text for line in code)]) + "\n"
-    return KernelSource(text, tuple(context.arguments), tuple(context.sizes), lines)
+    return KernelSource(text, tuple(context.arguments), tuple(context.sizes), nodes, places)
 
 
 def _summary(kernel: Kernel) -> str:

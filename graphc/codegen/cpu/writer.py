@@ -8,12 +8,11 @@ same value and are written once (value numbering).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from graphc.ir.node import Node
-from graphc.ir.origin import Origin
 
 INDENT = "    "
 
@@ -140,8 +139,3 @@ class Writer:
         """All lines, once every loop is closed."""
         (body,) = self._scopes
         return body.lines
-
-
-def origins_of(nodes: Sequence[Node]) -> tuple[Origin, ...]:
-    """The user's lines of some nodes, each once."""
-    return tuple(dict.fromkeys(origin for node in nodes for origin in node.origins))
