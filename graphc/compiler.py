@@ -68,14 +68,14 @@ def compile_graph(graph: Graph, checked: bool | None = None) -> Source:
     product: Any = graph
     for observer in OBSERVERS:
         observer("declare", graph, 0.0)
-    for name, stage in PIPELINE:
-        start = time.perf_counter()
-        with collector_paused():
+    with collector_paused():
+        for name, stage in PIPELINE:
+            start = time.perf_counter()
             product = stage(product)
-        seconds = time.perf_counter() - start
-        gone |= GONE.get(name, set())
-        if checked and isinstance(product, Graph):
-            verify(product, name, absent=gone)
-        for observer in OBSERVERS:
-            observer(name, product, seconds)
+            seconds = time.perf_counter() - start
+            gone |= GONE.get(name, set())
+            if checked and isinstance(product, Graph):
+                verify(product, name, absent=gone)
+            for observer in OBSERVERS:
+                observer(name, product, seconds)
     return product

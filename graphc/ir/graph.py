@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from graphc.errors import GraphError
@@ -31,17 +32,23 @@ def topological(tensors: Iterable[Tensor], stop: Callable[[Node], bool] | None =
         if tensor.node in seen:
             continue
         seen.add(tensor.node)
-        stack = [(tensor.node, iter(() if stop and stop(tensor.node) else tensor.node.inputs))]
-        while stack:
-            node, inputs = stack[-1]
+        node, inputs = tensor.node, iter(() if stop and stop(tensor.node) else tensor.node.inputs)
+        waiting: list[tuple[Node, Iterator[Tensor]]] = []
+        while True:
             for source in inputs:
-                if source.node not in seen:
-                    seen.add(source.node)
-                    stack.append((source.node, iter(() if stop and stop(source.node) else source.node.inputs)))
-                    break
+                maker = source.node
+                if maker not in seen:
+                    seen.add(maker)
+                    if maker.inputs and not (stop and stop(maker)):
+                        waiting.append((node, inputs))
+                        node, inputs = maker, iter(maker.inputs)
+                        break
+                    order.append(maker)
             else:
                 order.append(node)
-                stack.pop()
+                if not waiting:
+                    break
+                node, inputs = waiting.pop()
     return order
 
 
@@ -119,7 +126,7 @@ Rule = Callable[[Node, tuple[Tensor, ...]], "Sequence[Tensor] | None"]
 
 def remake(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The results of the same op on other inputs; the node itself if the inputs are the same."""
-    if all(new is old for new, old in zip(inputs, node.inputs, strict=True)):
+    if len(inputs) == len(node.inputs) and all(map(is_, inputs, node.inputs)):
         return node.results
     with derived_from(node.origin):
         return make_node(node.op, inputs, node.attributes).results

@@ -14,7 +14,7 @@ Scalars are compared by identity, so that shared parts of an expression stay sha
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +32,9 @@ BOOL, INT64 = np.dtype("bool"), np.dtype("int64")
 class Scalar:
     """Base of scalar expressions; ``dtype`` is the type of its value."""
 
-    __slots__ = ("dtype",)
+    __slots__ = ("_parts", "dtype")
     dtype: np.dtype[Any]
+    _parts: tuple[Scalar, ...]  # see graphc.schedule.kernel.walk; set when it is asked for
 
 
 class Literal(Scalar):
@@ -117,7 +118,7 @@ def apply(function: str, *arguments: Scalar) -> Apply:
     count, rule, _ = FUNCTIONS[function]
     if len(arguments) != count:
         raise GraphError(f"scalar expression: {function} takes {count} arguments, got {len(arguments)}")
-    dtype = {"same": arguments[0].dtype, "bool": BOOL, "second": arguments[min(1, count - 1)].dtype}[rule]
+    dtype = BOOL if rule == "bool" else arguments[{"same": 0, "second": 1}[rule]].dtype
     return Apply(function, arguments, dtype)
 
 
@@ -131,9 +132,35 @@ _COMPARE = {
 }  # fmt: skip
 
 
+Builder = Callable[[Mapping[str, Scalar], "np.dtype[Any]"], Scalar]
+
+
 @cache
-def _parsed(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body
+def _builder(text: str) -> Builder:
+    """What builds an expression from its inputs and the dtype of its numbers; the text is parsed once."""
+
+    def builder(tree: ast.expr) -> Builder:
+        if isinstance(tree, ast.Name):
+            name = tree.id
+            return lambda inputs, dtype: inputs[name]
+        if isinstance(tree, ast.Constant):
+            number = tree.value
+            return lambda inputs, dtype: Literal(number, dtype)
+        if isinstance(tree, ast.BinOp):
+            return applied(_BINARY[type(tree.op)], tree.left, tree.right)
+        if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
+            return applied("negative", tree.operand)
+        if isinstance(tree, ast.Compare):
+            return applied(_COMPARE[type(tree.ops[0])], tree.left, tree.comparators[0])
+        if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name):
+            return applied(tree.func.id, *tree.args)
+        raise GraphError(f"scalar expression: {ast.unparse(tree)!r} in {text!r} is not part of the language")
+
+    def applied(function: str, *operands: ast.expr) -> Builder:
+        builders = [builder(operand) for operand in operands]
+        return lambda inputs, dtype: apply(function, *[build(inputs, dtype) for build in builders])
+
+    return builder(ast.parse(text, mode="eval").body)
 
 
 def from_text(text: str, inputs: Mapping[str, Scalar], dtype: np.dtype[Any]) -> Scalar:
@@ -148,20 +175,4 @@ def from_text(text: str, inputs: Mapping[str, Scalar], dtype: np.dtype[Any]) -> 
     dtype : numpy.dtype
         The dtype of numbers in the text.
     """
-
-    def build(tree: ast.expr) -> Scalar:
-        if isinstance(tree, ast.Name):
-            return inputs[tree.id]
-        if isinstance(tree, ast.Constant):
-            return Literal(tree.value, dtype)
-        if isinstance(tree, ast.BinOp):
-            return apply(_BINARY[type(tree.op)], build(tree.left), build(tree.right))
-        if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
-            return apply("negative", build(tree.operand))
-        if isinstance(tree, ast.Compare):
-            return apply(_COMPARE[type(tree.ops[0])], build(tree.left), build(tree.comparators[0]))
-        if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name):
-            return apply(tree.func.id, *map(build, tree.args))
-        raise GraphError(f"scalar expression: {ast.unparse(tree)!r} in {text!r} is not part of the language")
-
-    return build(_parsed(text))
+    return _builder(text)(inputs, dtype)

@@ -30,11 +30,12 @@ Size = Union[int, "Dim"]
 class Atom:
     """What polynomials are made of. ``key`` orders atoms and is unique among them."""
 
-    __slots__ = ("_hash", "key")
+    __slots__ = ("_dim", "_hash", "key")
 
     def __init__(self, key: tuple[Any, ...]):
         self.key = key
         self._hash = hash(key)
+        self._dim: Dim | None = None  # the expression that is this atom, once asked for
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Atom) and self.key == other.key)
@@ -245,7 +246,9 @@ def _sum(left: Size, right: Size) -> Size:
 
 def of_atom(atom: Atom) -> Dim:
     """The expression that is one atom."""
-    return Dim((((atom,), 1),))
+    if atom._dim is None:
+        atom._dim = Dim((((atom,), 1),))
+    return atom._dim
 
 
 def named(name: str) -> Dim:

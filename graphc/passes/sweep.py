@@ -60,18 +60,21 @@ class _Sweep:
 
     def final_forms(self, tensors: Sequence[Tensor], trail: tuple[str, ...]) -> tuple[Tensor, ...]:
         """Sweep what the tensors depend on; ``trail`` names the ops replaced on the way here."""
+        final = self.final
+        if trail and all(tensor in final for tensor in tensors):
+            return tuple([final[tensor] for tensor in tensors])
         for node in topological(tensors, stop=self.is_known):
-            if self.is_known(node):
+            if node.results[0] in final:
                 continue
-            inputs = tuple(self.final[tensor] for tensor in node.inputs)
+            inputs = tuple([final[tensor] for tensor in node.inputs])
             results = remake_with_bodies(node, inputs, lambda body: sweep(body, self.replace))
-            if results[0] in self.final:
-                results = tuple(self.final[tensor] for tensor in results)
+            if results[0] in final:
+                results = tuple([final[tensor] for tensor in results])
             else:
                 results = self.replaced(results, trail)
             for old, new in zip(node.results, results, strict=True):
-                self.final[old] = self.final[new] = new
-        return tuple(self.final[tensor] for tensor in tensors)
+                final[old] = final[new] = new
+        return tuple([final[tensor] for tensor in tensors])
 
     def replaced(self, results: tuple[Tensor, ...], trail: tuple[str, ...]) -> tuple[Tensor, ...]:
         """What finally stands for a node's results."""
@@ -80,8 +83,8 @@ class _Sweep:
             made = self.replace(node)
         if made is None:
             return results
-        types, expected = [str(tensor.type) for tensor in made], [str(tensor.type) for tensor in results]
-        if types != expected:
+        if [tensor.type for tensor in made] != [tensor.type for tensor in results]:
+            types, expected = [str(tensor.type) for tensor in made], [str(tensor.type) for tensor in results]
             raise GraphError(
                 f"{node.op.name}: expected a replacement of types {expected}, got {types}", origin=node.origin
             )

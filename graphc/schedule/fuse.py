@@ -81,7 +81,10 @@ class Pool:
 
     def axis(self, place: int, extent: Size) -> Axis:
         """The loop variable for a place of results' shapes."""
-        return self._axes.setdefault((place, extent), Axis(extent))
+        axis = self._axes.get((place, extent))
+        if axis is None:
+            axis = self._axes[place, extent] = Axis(extent)
+        return axis
 
     def axes(self, shape: Sequence[Size]) -> tuple[Axis, ...]:
         """Loop variables over a shape."""

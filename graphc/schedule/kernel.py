@@ -228,16 +228,27 @@ class Kernel:
         return tuple(dict.fromkeys(node for stage in self.stages for node in stage.nodes))
 
 
-def walk(*scalars: Scalar) -> Iterator[Scalar]:
+def walk(*scalars: Scalar) -> Sequence[Scalar]:
     """Every part of some expressions once, those inside positions and indices included; operands first."""
-    seen: set[int] = set()
-    stack: list[Scalar | tuple[Scalar]] = [*reversed(scalars)]  # in a tuple: its operands were yielded
+    if len(scalars) != 1:
+        return tuple(dict.fromkeys(part for scalar in scalars for part in walk(scalar)))
+    (scalar,) = scalars
+    try:
+        return scalar._parts  # an expression never changes, and fusion and printing ask again and again
+    except AttributeError:
+        scalar._parts = tuple(_postorder(scalar)) if operands_of(scalar) else (scalar,)
+        return scalar._parts
+
+
+def _postorder(scalar: Scalar) -> Iterator[Scalar]:
+    seen: set[Scalar] = set()
+    stack: list[Scalar | tuple[Scalar]] = [scalar]  # in a tuple: its operands were yielded
     while stack:
         part = stack.pop()
         if isinstance(part, tuple):
             yield part[0]
-        elif id(part) not in seen:
-            seen.add(id(part))
+        elif part not in seen:
+            seen.add(part)
             operands = operands_of(part)
             if operands:
                 stack.append((part,))
@@ -251,8 +262,8 @@ def operands_of(part: Scalar) -> Sequence[Scalar]:
     if isinstance(part, Apply):
         return part.arguments
     sizes = part.index if isinstance(part, Load) else (part.size,) if isinstance(part, Position) else ()
-    found = [value.payload for size in sizes for value in values_of(size)]
-    return [payload for payload in found if isinstance(payload, Scalar)]
+    found = [value.payload for size in sizes if not isinstance(size, int) for value in values_of(size)]
+    return [payload for payload in found if isinstance(payload, Scalar)] if found else ()
 
 
 def cost(*scalars: Scalar) -> int:

@@ -22,10 +22,11 @@ from collections.abc import Collection, Sequence
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import Contraction, Control, Effect, Map, RowRoutine, Source, View
+from graphc.ir.op import Contraction, Control, Effect, Map, Op, RowRoutine, Source, View
 from graphc.ir.scalar import Literal, Load, Scalar
 from graphc.ir.symbolic import Axis, Size, Value, atoms_of, coefficient, of_atom
 from graphc.ir.types import flat_offset
+from graphc.ops.base import Elementwise
 from graphc.schedule.kernel import cost
 
 CHEAP = 4
@@ -175,12 +176,22 @@ class Lowering:
         return node.op.scalar(node, index, read)
 
 
+_function_costs: dict[tuple[Op, int], int] = {}
+
+
 def own_cost(node: Node) -> int:
     """Cost of one element of a map's own function, in additions."""
+    alike = isinstance(node.op, Elementwise) and not node.attributes  # whatever the shape
+    key = (node.op, len(node.inputs))
+    if alike and key in _function_costs:
+        return _function_costs[key]
     axes = [of_atom(Axis(size)) for size in node.result.shape]
     assert isinstance(node.op, Map)
     dummies = node.op.scalar(node, axes, lambda place, at: Load(node.inputs[place], at))
-    return max(0, cost(dummies) - len(node.inputs))
+    found = max(0, cost(dummies) - len(node.inputs))
+    if alike:
+        _function_costs[key] = found
+    return found
 
 
 def reads_once(reader: Node, tensor: Tensor) -> bool:
