@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from graphc.errors import GraphError
 from graphc.ir.node import Node, Tensor, make_node
 from graphc.ir.op import Effect, Source
-from graphc.ir.origin import derived_from
+from graphc.ir.origin import NOWHERE, derived_from
 
 if TYPE_CHECKING:
     import networkx
@@ -155,20 +155,21 @@ def rewrite(graph: Graph, rule: Rule, *, replaced: dict[Tensor, Tensor] | None =
         If a rule changes a result's type.
     """
     new: dict[Tensor, Tensor] = {} if replaced is None else replaced
-    for node in graph.nodes:
-        if all(tensor in new for tensor in node.results):
-            continue
-        inputs = tuple(new[tensor] for tensor in node.inputs)
-        with derived_from(node.origin):
+    with derived_from(NOWHERE) as current:
+        for node in graph.nodes:
+            if all(tensor in new for tensor in node.results):
+                continue
+            inputs = tuple([new[tensor] for tensor in node.inputs])
+            current.move(node.origin)
             results = rule(node, inputs)
-        if results is None:
-            results = remake(node, inputs)
-        for old, tensor in zip(node.results, results, strict=True):
-            if tensor.type != old.type:
-                raise GraphError(
-                    f"a rule changed the type of {old.name} from {old.type} to {tensor.type}", origin=node.origin
-                )
-            new[old] = tensor
+            if results is None:
+                results = remake(node, inputs)
+            for old, tensor in zip(node.results, results, strict=True):
+                if tensor is not old and tensor.type != old.type:
+                    raise GraphError(
+                        f"a rule changed the type of {old.name} from {old.type} to {tensor.type}", origin=node.origin
+                    )
+                new[old] = tensor
     outputs = tuple(new[tensor] for tensor in graph.outputs)
     if all(now is old for now, old in zip(outputs, graph.outputs, strict=True)):
         return graph

@@ -46,6 +46,8 @@ class Origin:
         return f"{place} ({self.derived})" if self.derived else place
 
 
+NOWHERE = Origin("", 0)
+
 _override: ContextVar[Origin | None] = ContextVar("graphc_origin", default=None)
 
 
@@ -58,7 +60,7 @@ def here() -> Origin:
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back  # type: ignore[assignment]
     if frame is None:
-        return Origin("", 0)
+        return NOWHERE
     return Origin(frame.f_code.co_filename, frame.f_lineno)
 
 
@@ -81,8 +83,13 @@ class derived_from:  # not a generator: passes enter it for every node
     def __init__(self, origin: Origin, what: str = ""):
         self._origin = Origin(origin.filename, origin.line, what) if what else origin
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> derived_from:
         self._token = _override.set(self._origin)
+        return self
+
+    def move(self, origin: Origin) -> None:
+        """Nodes made from now on carry another origin."""
+        _override.set(origin)
 
     def __exit__(self, *exception: object) -> None:
         _override.reset(self._token)

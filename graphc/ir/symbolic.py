@@ -256,6 +256,19 @@ def named(name: str) -> Dim:
     return of_atom(Name(name))
 
 
+def weighted_sum(sizes: Iterable[Size], weights: Iterable[Size]) -> Size:
+    """Sum of sizes times weights."""
+    total: dict[Monomial, int] = {}
+    for size, weight in zip(sizes, weights, strict=True):
+        if isinstance(size, int) and isinstance(weight, int):
+            total[()] = total.get((), 0) + size * weight
+            continue
+        for monomial, factor in size.terms if isinstance(weight, int) else terms_of(size * weight):  # type: ignore[union-attr]
+            scale = weight if isinstance(weight, int) else 1
+            total[monomial] = total.get(monomial, 0) + factor * scale
+    return _make(total)
+
+
 def product(sizes: Iterable[Size]) -> Size:
     """Product of sizes; 1 for none."""
     total: Size = 1

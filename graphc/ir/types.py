@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir.symbolic import Dim, Size, named, product, recombine
+from graphc.ir.symbolic import Dim, Size, named, product, recombine, weighted_sum
 
 Shape = tuple[Size, ...]
 
@@ -36,15 +37,20 @@ class TensorType(NamedTuple):
     @property
     def size(self) -> Size:
         """Number of elements."""
-        return product(self.shape)
+        return _count(self.shape)
 
     @property
     def bytes(self) -> Size:
         """Bytes of a contiguous array of this type."""
-        return product(self.shape) * self.dtype.itemsize
+        return _count(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
         return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
+
+
+@lru_cache(maxsize=4096)
+def _count(shape: Shape) -> Size:
+    return product(shape)
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:
@@ -117,6 +123,11 @@ def format_shape(shape: Sequence[Size]) -> str:
 
 def row_major_strides(shape: Sequence[Size]) -> Shape:
     """Element strides of a contiguous row-major array."""
+    return _strides(tuple(shape))
+
+
+@lru_cache(maxsize=4096)
+def _strides(shape: Shape) -> Shape:
     strides: list[Size] = []
     step: Size = 1
     for size in reversed(shape):
@@ -127,10 +138,7 @@ def row_major_strides(shape: Sequence[Size]) -> Shape:
 
 def flat_offset(shape: Sequence[Size], index: Sequence[Size]) -> Size:
     """Place of an element in a contiguous row-major array, in elements."""
-    total: Size = 0
-    for position, stride in zip(index, row_major_strides(shape), strict=True):
-        total = total + position * stride
-    return recombine(total)
+    return recombine(weighted_sum(index, row_major_strides(shape)))
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:

@@ -5,7 +5,10 @@ Runs after differentiation: until then a ``custom_call`` has to stay whole, beca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Decomposed
 from graphc.passes.sweep import sweep
 
@@ -23,4 +26,8 @@ def decompose(graph: Graph) -> Graph:
     Graph
         The same object if it holds no such op.
     """
-    return sweep(graph, lambda node: node.op.decompose(node) if isinstance(node.op, Decomposed) else None)
+    return sweep(graph, _parts, lambda node: isinstance(node.op, Decomposed))
+
+
+def _parts(node: Node) -> Sequence[Tensor] | None:
+    return node.op.decompose(node) if isinstance(node.op, Decomposed) else None

@@ -21,7 +21,7 @@ MOST_INPUTS = 16
 
 def split_wide(graph: Graph) -> Graph:
     """Cut all path sums and concatenations of more than :data:`MOST_INPUTS` inputs, in bodies too."""
-    return sweep(graph, _split)
+    return sweep(graph, _split, lambda node: len(node.inputs) > MOST_INPUTS)
 
 
 def _split(node: Node) -> Sequence[Tensor] | None:

@@ -22,7 +22,7 @@ MOST_REPLACEMENTS = 64
 """How often one replacement may lead to the next; more means that they undo each other."""
 
 
-def sweep(graph: Graph, replace: Replace) -> Graph:
+def sweep(graph: Graph, replace: Replace, applies: Callable[[Node], bool] | None = None) -> Graph:
     """Rebuild a graph and the bodies in it.
 
     Parameters
@@ -31,6 +31,8 @@ def sweep(graph: Graph, replace: Replace) -> Graph:
     replace : callable
         From a node, whose inputs are final, to the tensors that stand for its results, or None to keep it. What it
         makes carries the node's origin.
+    applies : callable, optional
+        Whether ``replace`` may replace a node. A graph without such nodes is not walked any further.
 
     Returns
     -------
@@ -42,10 +44,16 @@ def sweep(graph: Graph, replace: Replace) -> Graph:
     GraphError
         If a replacement has another type, or replacements do not end.
     """
+    if applies is not None and not _holds(graph, applies):
+        return graph
     outputs = _Sweep(replace).final_forms(graph.outputs, ())
     if all(new is old for new, old in zip(outputs, graph.outputs, strict=True)):
         return graph
     return Graph(graph.inputs, outputs, graph.info)
+
+
+def _holds(graph: Graph, applies: Callable[[Node], bool]) -> bool:
+    return any(applies(node) or any(_holds(body, applies) for body in node.bodies) for node in graph.nodes)
 
 
 class _Sweep:

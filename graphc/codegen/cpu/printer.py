@@ -95,11 +95,8 @@ def emit(kernel: Kernel) -> KernelSource:
     head = [f'"""{_summary(kernel)}"""', *_imports("\n".join(line.text for line in code)), "", ""]
     nodes = kernel.nodes
     number_of = {node: number for number, node in enumerate(nodes)}
-    places = {
-        line: tuple(number_of[node] for node in found)
-        for line, (_, found) in enumerate(code, start=len(head) + 1)
-        if found
-    }
+    numbers = {found: tuple(number_of[node] for node in found) for found in dict.fromkeys(line.nodes for line in code)}
+    places = {number: numbers[line.nodes] for number, line in enumerate(code, start=len(head) + 1) if line.nodes}
     text = "\n".join([*head, *(line.text for line in code)]) + "\n"
     return KernelSource(text, tuple(context.arguments), tuple(context.sizes), nodes, places)
 
