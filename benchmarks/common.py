@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -196,16 +196,29 @@ def limit_processors(threads: int) -> None:
 
 def best_seconds(call: Callable[[], object], seconds: float, window: float = 0.05, warm: int = 3) -> float:
     """Best mean seconds a call over windows of at least `window` seconds, for `seconds` in all."""
-    for _ in range(warm):
-        call()
-    best, began = float("inf"), time.perf_counter()
-    while True:
-        count, start = 0, time.perf_counter()
-        while (spent := time.perf_counter() - start) < window or not count:
+    return best_by_turns({"": call}, seconds, window, warm)[""]
+
+
+def best_by_turns(
+    calls: Mapping[str, Callable[[], object]], seconds: float, window: float, warm: int = 3
+) -> dict[str, float]:
+    """:func:`best_seconds` of several calls, which take turns: a window of each, again and again.
+
+    What the machine gives changes from one second to the next, most of all its memory's rate where others share it;
+    figures that are to be compared have to come from the same seconds.
+    """
+    for call in calls.values():
+        for _ in range(warm):
             call()
-            count += 1
-        best = min(best, spent / count)
-        if time.perf_counter() - began >= seconds:
+    best, began = dict.fromkeys(calls, float("inf")), time.perf_counter()
+    while True:
+        for name, call in calls.items():
+            count, start = 0, time.perf_counter()
+            while (spent := time.perf_counter() - start) < window or not count:
+                call()
+                count += 1
+            best[name] = min(best[name], spent / count)
+        if time.perf_counter() - began >= seconds * len(calls):
             return best
 
 

@@ -266,17 +266,33 @@ def arithmetic(bits: int, threads: int, seconds: float) -> Row:
     return {"limit": f"multiply-add float{bits}", "where": "registers", "threads": threads, "flop_per_s": rate}
 
 
-def streaming(loop: str, where: str, threads: int, seconds: float) -> Row:
-    """The rate of one loop on arrays that lie in one place."""
-    elements = elements_of(where, ARRAYS[loop], threads)
+def calls_of(loop: str, arrays: list[list[NDArray[np.float32]]]) -> list[Callable[[int], object]]:
+    """A call a thread, given a number of passes, that runs one loop over that thread's arrays."""
     function = loops()[loop]
 
     def call_of(arrays: list[NDArray[np.float32]]) -> Callable[[int], object]:
         a, b, c = (arrays + arrays[-1:] * 2)[:3]
         return lambda passes: function(a, b, c, passes)
 
-    parts = [[aligned(elements) for _ in range(ARRAYS[loop])] for _ in range(threads)]
-    rate = best_rate([call_of(arrays) for arrays in parts], elements * 4, seconds)
+    return [call_of(part) for part in arrays]
+
+
+def arrays_of(elements: int, count: int, threads: int) -> list[list[NDArray[np.float32]]]:
+    """`count` arrays for each thread."""
+    return [[aligned(elements) for _ in range(count)] for _ in range(threads)]
+
+
+def once(loop: str, arrays: list[list[NDArray[np.float32]]], pool: ThreadPoolExecutor) -> Callable[[], object]:
+    """One pass of a loop by all threads at once."""
+    calls = calls_of(loop, arrays)
+    return lambda: [future.result() for future in [pool.submit(call, 1) for call in calls]]
+
+
+def streaming(loop: str, where: str, threads: int, seconds: float) -> Row:
+    """The rate of one loop on arrays that lie in one place."""
+    elements = elements_of(where, ARRAYS[loop], threads)
+    parts = arrays_of(elements, ARRAYS[loop], threads)
+    rate = best_rate(calls_of(loop, parts), elements * 4, seconds)
     return {
         "limit": loop,
         "where": where,

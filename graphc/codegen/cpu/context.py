@@ -63,6 +63,7 @@ class Context:
         self.registers: dict[Tensor, Callable[[], Known]] = {}
         self._pointers: dict[Tensor, str] = {}
         self._scratch: dict[Tensor, _ScratchArray] = {}
+        self._moved: dict[Tensor, tuple[str, Size]] = {}
         self._scratch_lines: list[tuple[str, str, int, Size]] = []  # name, dtype, item size, first byte
         self._scratch_bytes: Size = 0
         self._micro_kernels: set[str] = set()
@@ -148,6 +149,10 @@ class Context:
         name = self.scratch(count, tensor.dtype.name, tensor.dtype.itemsize)
         self._scratch[tensor] = _ScratchArray(name, shape, steps)
 
+    def move(self, tensor: Tensor, pointer: str, start: Size) -> None:
+        """From now on elements of a result in memory, from offset ``start`` on, are behind another pointer."""
+        self._moved[tensor] = pointer, start
+
     def is_kept(self, tensor: Tensor) -> bool:
         """Whether a result has a place outside of registers."""
         return tensor in self._pointers or tensor in self._scratch
@@ -173,6 +178,8 @@ class Context:
 
     def pointer(self, tensor: Tensor) -> str:
         """Name of the pointer to a tensor in memory or scratch."""
+        if tensor in self._moved:
+            return self._moved[tensor][0]
         found = self._scratch.get(tensor)
         return found.pointer if found else self._pointers[tensor]
 
@@ -189,7 +196,8 @@ class Context:
                 for axis, stride in found.steps:
                     place = place + of_atom(axis) * stride
             self._flat[key] = place
-        return self.expressions.rename(place)
+        place = self.expressions.rename(place)
+        return place - self._moved[tensor][1] if tensor in self._moved else place
 
     def made_here(self, tensor: Tensor) -> bool:
         """Whether a stage of this kernel makes a tensor."""

@@ -13,7 +13,7 @@ Offsets and lengths are int64, in elements.
 
 ===================  =======================================================================
 pointers             ``pointer_<dtype>(buffers, k)``, ``offset``, ``address``, ``stack_<dtype>(n)``
-memory               ``load``, ``store``, ``load_bool``, ``store_bool``, ``prefetch``
+memory               ``load``, ``store``, ``load_bool``, ``store_bool``, ``prefetch``, ``stream``, ``drain``
 floats               ``fma minimum maximum rint floor ceil trunc sqrt fabs copysign``
 bits and choice      ``select``, ``bits``, ``from_bits``
 casts                ``as_float32`` ... ``as_uint64``, ``as_bool``
@@ -35,6 +35,7 @@ from numba import extending
 from numba.core import cgutils, errors, types
 
 from graphc.codegen.cpu import integers, scalar
+from graphc.codegen.cpu.machine import host
 from graphc.codegen.cpu.philox import philox as philox_formula
 from graphc.codegen.cpu.scalar import KINDS, Scalar
 
@@ -42,6 +43,8 @@ intrinsic: Any = extending.intrinsic  # its annotation gives the signature of th
 
 INT64 = ir.IntType(64)
 STACK_ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
+LINE_BYTES = 64
+"""Bytes of a cache line."""
 
 NUMBA_TYPES: dict[str, Any] = {name: getattr(types, name) for name in KINDS if name != "bool"}
 NUMBA_TYPES["bool"] = types.boolean
@@ -353,6 +356,61 @@ def prefetch(context: Any, pointer: Any, i: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(pointer, types.unliteral(i)), lower
+
+
+@intrinsic
+def stream(context: Any, pointer: Any, i: Any, source: Any, count: Any) -> Any:
+    """Copy ``count`` elements to element ``i`` and on, whole cache lines past the caches.
+
+    Such a store does not first read the line that it replaces. It is seen by others only after :func:`drain`.
+    """
+    if _pointee(pointer) != _pointee(source):
+        raise errors.TypingError(f"stream: from {source} to {pointer}")
+
+    def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        size = KINDS[_pointee(pointer)].bits // 8
+        in_line, zero = INT64(LINE_BYTES // size), INT64(0)
+        target, first, read, length = values
+        target = builder.gep(target, [_index(builder, first, signature.args[1])])
+        length = _index(builder, length, signature.args[3])
+        vector = ir.VectorType(read.type.pointee, in_line.constant).as_pointer()
+
+        def copy(start: Any, stop: Any, lines: bool) -> None:
+            with cgutils.for_range_slice(builder, start, stop, in_line if lines else INT64(1)) as (place, _):
+                read_from, write_to = (builder.gep(each, [place]) for each in (read, target))
+                if lines:
+                    read_from, write_to = (builder.bitcast(each, vector) for each in (read_from, write_to))
+                value = builder.load(read_from, align=size)
+                stored = builder.store(value, write_to, align=LINE_BYTES if lines else size)
+                if lines:
+                    stored.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+
+        past = builder.and_(builder.neg(builder.ptrtoint(target, INT64)), INT64(LINE_BYTES - 1))
+        head = builder.udiv(past, INT64(size))
+        head = builder.select(builder.icmp_signed("<", head, length), head, length)
+        whole = builder.mul(builder.udiv(builder.sub(length, head), in_line), in_line)
+        copy(zero, head, lines=False)
+        copy(head, builder.add(head, whole), lines=True)
+        copy(builder.add(head, whole), length, lines=False)
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.unliteral(i), source, types.unliteral(count)), lower
+
+
+@intrinsic
+def drain(context: Any) -> Any:
+    """Order all that :func:`stream` has stored before whatever is stored from here on.
+
+    Elsewhere than on x86 such stores are ordered as all others, by the barrier at a kernel's end.
+    """
+
+    def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if host().triple.startswith("x86_64"):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse.sfence"), [])
+        return context.get_dummy_value()
+
+    return types.void(), lower
 
 
 # --- between workers ------------------------------------------------------------------------------

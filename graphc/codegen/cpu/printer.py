@@ -13,8 +13,8 @@ a row routine      a call for each row (:mod:`~graphc.codegen.cpu.routines`)
 
 Names say what they are, and carry a number in order of use: ``x`` inputs, ``y`` stored results, ``t`` scratch, ``a``
 accumulators, ``n`` run-time sizes, ``e`` extents, ``i`` points that workers share, ``j`` elements, ``r`` reduced
-positions, ``l`` lanes and places in a block, ``c`` lengths of blocks, ``o`` offsets, ``p`` positions, ``q`` places to
-prefetch, ``b`` choices, ``v`` values.
+positions, ``l`` lanes and places in a block, ``c`` lengths of blocks, ``o`` offsets, ``p`` positions, ``w`` rows of
+results, ``b`` choices, ``v`` values.
 
 The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``independence``, ``lanes``, ``division``, ``sorting``
 and ``tiles``. It imports them by name; nothing imports them here, because they need Numba, and a program whose kernels

@@ -17,28 +17,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from graphc.codegen.cpu import columns, formulas
-from graphc.codegen.cpu.context import LINE_BYTES, Context, fixed, operand_tensors
+from graphc.codegen.cpu import columns, formulas, streaming
+from graphc.codegen.cpu.context import Context, fixed, operand_tensors
 from graphc.codegen.cpu.loops import collapse, replaced
 from graphc.codegen.cpu.reductions import Accumulator, lanes_for, position_in, values_of
 from graphc.codegen.cpu.scans import write_scan
+from graphc.codegen.cpu.streaming import NO_FETCHES, Fetches
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load
-from graphc.ir.symbolic import Axis, Size, coefficient, floordiv, of_atom, product
+from graphc.ir.symbolic import Axis, Size, floordiv, of_atom, product
 from graphc.schedule.kernel import Map, Reduce, Scan, Stage, walk
 
 SHORT_ROW = 256
 """Bytes of results a point: below, workers take points in units that fill cache lines."""
-
-PREFETCH_FROM = 1 << 20
-"""Bytes of a tensor from which on its rows are asked for ahead of time: about a core's own cache."""
-
-PREFETCH_AHEAD = 2048
-"""Bytes ahead, in whole rows (measured for softmax and layer norm over 512 columns)."""
-
-LONGEST_PREFETCH = 8192
-"""Bytes of a row; in a longer one the hardware sees the stream, and two of them would crowd the first cache."""
 
 
 def space(stage: Stage) -> tuple[Axis, ...]:
@@ -57,45 +49,36 @@ def write_rows(context: Context) -> None:
         columns.write_columns(context, axes)
         return
     with context.loops.shared_out(axes, row_unit(context)):
-        if axes and len(groups) > 1:
-            _prefetch_rows(context, axes[-1])
-        for group in groups:
-            write_group(context, group)
+        streams = _write_points(context, groups, axes)
+    if streams:
+        context.writer.line("drain()")
 
 
-def _prefetch_rows(context: Context, axis: Axis) -> None:
-    """Ask for the rows that will be worked on soon.
+def _write_points(context: Context, groups: Sequence[Sequence[Stage]], axes: Sequence[Axis]) -> bool:
+    """The loops of one point; where there are several, rows are fetched ahead and stored past the caches.
 
-    While loops go over one row again and again, the hardware sees no stream and fetches nothing ahead.
+    Returns whether the latter may happen.
     """
-    writer = context.writer
-    for tensor, (start, row) in _rows_in_memory(context, axis).items():
-        size, line = tensor.type.size, LINE_BYTES // tensor.dtype.itemsize
-        bytes_of_row = row * tensor.dtype.itemsize
-        if isinstance(size, int) and size * tensor.dtype.itemsize < PREFETCH_FROM:
-            continue
-        if LINE_BYTES <= bytes_of_row <= LONGEST_PREFETCH:
-            ahead = row * -(-PREFETCH_AHEAD // bytes_of_row)
-            first, place = context.expressions.named(start + ahead, "o").text, writer.name("q")
-            with writer.block(f"for {place} in range(0, {row}, {line}):"):
-                writer.line(f"prefetch({context.pointer(tensor)}, {first} + {place})")
+    rows = streaming.rows_in_memory(context, axes[-1]) if axes and len(groups) > 1 else []
+    laned = [place for place, group in enumerate(groups) if _lanes_of(group)]
+    with streaming.streamed(context, rows) as may_stream:
+        for place, group in enumerate(groups):
+            fetches = NO_FETCHES
+            if place in laned:
+                wanted = streaming.fetches_of(context, rows, space(group[0])[0].extent)
+                fetches = Fetches(wanted, laned.index(place), len(laned))
+            write_group(context, group, fetches)
+    return may_stream
 
 
-def _rows_in_memory(context: Context, axis: Axis) -> dict[Tensor, tuple[Size, int]]:
-    """Tensors in memory of which every point of a shared axis has the next row: where that begins, its elements."""
-    found: dict[Tensor, tuple[Size, int]] = {}
-    for stage in context.kernel.stages:
-        extents = {own: own.extent for own in stage.loop_axes()}
-        row = product(extents.values())
-        reads = [(part.tensor, part.index) for part in walk(*stage.scalars()) if isinstance(part, Load)]
-        writes = [(tensor, context.index_of(stage)) for tensor in stage.results if context.is_stored(tensor)]
-        for tensor, index in [*reads, *writes]:
-            if not isinstance(row, int) or tensor in found or not context.in_memory(tensor):
-                continue
-            place = context.flat(tensor, index)
-            if coefficient(place, axis) == row and any(coefficient(place, own) == 1 for own in extents):
-                found[tensor] = replaced(place, dict.fromkeys(extents, 0)), row
-    return found
+def _lanes_of(group: Sequence[Stage]) -> int:
+    """Lanes of a group that is one loop, of static length, with reductions; 0 for others."""
+    axes = space(group[0])
+    sums = [stage for stage in group if isinstance(stage, Reduce) and not stage.axes]
+    if len(axes) != 1 or not sums or not isinstance(axes[0].extent, int):
+        return 0
+    lanes = max(lanes_for(stage, axes[0].extent) for stage in sums)
+    return lanes if lanes > 1 else 0
 
 
 def row_unit(context: Context) -> int:
@@ -151,7 +134,7 @@ def keep_results(context: Context, groups: Sequence[Sequence[Stage]], apart: Col
                     context.keep(tensor, stage.axes)
 
 
-def write_group(context: Context, group: Sequence[Stage]) -> None:
+def write_group(context: Context, group: Sequence[Stage], fetches: Fetches = NO_FETCHES) -> None:
     """Print stages that run together at one point of the shared axes."""
     first = group[0]
     if isinstance(first, Scan):
@@ -163,7 +146,7 @@ def write_group(context: Context, group: Sequence[Stage]) -> None:
         value = context.expressions.scalar(first.value)
         finish_scalar(context, first, value)
     else:
-        write_loop(context, group)
+        write_loop(context, group, fetches)
 
 
 def _announce(context: Context, group: Sequence[Stage]) -> None:
@@ -203,7 +186,7 @@ def joined(context: Context, group: Sequence[Stage]) -> Iterator[list[Axis]]:
         expressions.renamed = before
 
 
-def write_loop(context: Context, group: Sequence[Stage]) -> None:
+def write_loop(context: Context, group: Sequence[Stage], fetches: Fetches = NO_FETCHES) -> None:
     """Print the loop of maps with axes and reductions without."""
     _announce(context, group)
     with joined(context, group) as axes:
@@ -221,7 +204,7 @@ def write_loop(context: Context, group: Sequence[Stage]) -> None:
                 with context.loops.over(axes[-1:], independent=True):
                     _write_body(context, group, accumulators, "")
             else:
-                _write_lanes(context, group, accumulators, axes[-1], lanes)
+                _write_lanes(context, group, accumulators, axes[-1], lanes, fetches)
         context.registers = before
         for accumulator in accumulators:
             value = accumulator.fold() if accumulator.width > 1 else accumulator.result()
@@ -236,7 +219,12 @@ def _accumulator(context: Context, stage: Reduce, extent: Size, lanes: int) -> A
 
 
 def _write_lanes(
-    context: Context, group: Sequence[Stage], accumulators: Sequence[Accumulator], axis: Axis, lanes: int
+    context: Context,
+    group: Sequence[Stage],
+    accumulators: Sequence[Accumulator],
+    axis: Axis,
+    lanes: int,
+    fetches: Fetches,
 ) -> None:
     """The innermost loop in whole rounds of lanes, then what is left."""
     writer, expressions = context.writer, context.expressions
@@ -252,8 +240,11 @@ def _write_lanes(
 
     if whole.text != "0":
         with writer.block(f"for {rounds} in range(0, {whole.text}, {lanes}):"):
+            fetches.write(writer, rounds, lanes)
             body(f"for {lane} in range({lanes}):", rounds)
     if rest.text != "0":
+        if rest.text.isdigit():
+            fetches.write(writer, whole.text, int(rest.text))
         body(f"for {lane} in range({rest.text}):", whole.text)
 
 
