@@ -16,6 +16,9 @@ What is timed, the same for all engines: inputs in memory that stays, results in
   autograd, whose results are new tensors.  kernels.py tells the C library to keep freed memory, so that they cost no
   page faults.
 
+graphc's process also runs the streaming loops of limits.py, on arrays of a case's size, a window of each in turn, and
+adds a row for each loop: ``{"limit", "where", "threads", "bytes_per_s", "bus_per_s"}``, where ``where`` is the case.
+
 ``both`` stores the value and every gradient, from an incoming gradient that is given.
 """
 
@@ -25,14 +28,18 @@ import argparse
 import json
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from common import best_seconds, limit_processors
+from common import best_by_turns, best_seconds, cache_bytes, limit_processors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Call = Callable[[], object]
+
+WINDOWS = 20
+"""Turns of a kernel and of each loop beside it."""
 
 RATE, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8  # of Adam
 NORM_EPS = 1e-5  # of layer norm
@@ -293,6 +300,18 @@ ENGINES: dict[str, tuple[Callable[..., Call], Callable[..., Call]]] = {
 }
 
 
+def beside_limits(call: Call, case: str, elements: int, args: argparse.Namespace) -> tuple[float, list[dict[str, Any]]]:
+    """Seconds of a kernel, and the rates of the streaming loops that took turns with it."""
+    import limits
+
+    where = "DRAM" if 4 * elements > max(cache_bytes().values()) else "L3"
+    with ThreadPoolExecutor(args.threads) as pool:
+        loops = limits.Beside(elements, args.threads, where, pool)
+        best = best_by_turns({"": call, **loops.calls}, args.seconds, args.seconds / WINDOWS, warm=2)
+    place = {"where": case, "threads": args.threads}
+    return best[""], [loops.rates(loop, best[loop]) | place for loop in loops.calls]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time single kernels of one engine.")
     parser.add_argument("engine", choices=list(ENGINES))
@@ -310,7 +329,11 @@ def main() -> None:
             call = matmul(form, *shape, args.threads)
         else:
             call = case(name, form, *shape, args.threads)
-        seconds = best_seconds(call, args.seconds, window=args.seconds / 4, warm=2)
+        if name != "matmul" and args.engine == "graphc":
+            seconds, limits = beside_limits(call, text, math.prod(shape), args)
+            rows += limits
+        else:
+            seconds = best_seconds(call, args.seconds, window=args.seconds / 4, warm=2)
         rows.append({"case": text, "engine": args.engine, "threads": args.threads, "seconds": seconds})
         del call
     print(json.dumps(rows))

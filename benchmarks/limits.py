@@ -20,7 +20,7 @@ Streaming
     memory bus as well: an ordinary store first reads the line that it writes (write-allocate), so each array written
     but not read counts twice.  They are the same for read, update and bypass.
 
-kernels.py runs this script in each of its rounds, and says how it compares a kernel's traffic with these rates.
+kernels.py runs the streaming loops in turns with kernels, and says how it compares a kernel's traffic with these rates.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ LINES_AT_ONCE = 8
 
 TIMES_L3 = 4
 """An array in DRAM is this many times as large as L3."""
+
+LEAST_WORK = 1 << 26
+"""Bytes of an array that a call goes over at least, in several passes if need be: a millisecond."""
 
 WINDOW = 0.03
 """Seconds that a compiled call lasts at least, so that starting threads counts for nothing."""
@@ -282,10 +285,44 @@ def arrays_of(elements: int, count: int, threads: int) -> list[list[NDArray[np.f
     return [[aligned(elements) for _ in range(count)] for _ in range(threads)]
 
 
-def once(loop: str, arrays: list[list[NDArray[np.float32]]], pool: ThreadPoolExecutor) -> Callable[[], object]:
-    """One pass of a loop by all threads at once."""
+def at_once(
+    loop: str, arrays: list[list[NDArray[np.float32]]], passes: int, pool: ThreadPoolExecutor
+) -> Callable[[], object]:
+    """Some passes of a loop by all threads at once."""
     calls = calls_of(loop, arrays)
-    return lambda: [future.result() for future in [pool.submit(call, 1) for call in calls]]
+    return lambda: [future.result() for future in [pool.submit(call, passes) for call in calls]]
+
+
+class Beside:
+    """The streaming loops on arrays of a kernel's size, to take turns with the kernel.
+
+    Parameters
+    ----------
+    elements : int
+        float32 elements of an array, of all threads together.
+    threads : int
+    where : str
+        What holds the arrays; past the caches goes only what does not fit into them.
+    pool : ThreadPoolExecutor
+        With that many threads.
+    """
+
+    def __init__(self, elements: int, threads: int, where: str, pool: ThreadPoolExecutor):
+        own = elements // threads // 128 * 128
+        passes = -(-LEAST_WORK // (4 * own * threads))
+        arrays = arrays_of(own, max(ARRAYS.values()), threads)
+        self.nbytes = 4 * own * threads * passes
+        self.calls = {
+            loop: at_once(loop, arrays, passes, pool) for loop in ARRAYS if loop != "bypass" or where == "DRAM"
+        }
+
+    def rates(self, loop: str, seconds: float) -> Row:
+        """What a loop's time for one of these calls comes to."""
+        return {
+            "limit": loop,
+            "bytes_per_s": NAMED[loop] * self.nbytes / seconds,
+            "bus_per_s": ON_BUS[loop] * self.nbytes / seconds,
+        }
 
 
 def streaming(loop: str, where: str, threads: int, seconds: float) -> Row:

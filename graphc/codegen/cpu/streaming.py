@@ -62,10 +62,11 @@ class Row(NamedTuple):
         """Length in bytes."""
         return self.elements * self.tensor.dtype.itemsize
 
-    def may_fill(self, limit: int) -> bool:
-        """Whether the whole tensor may have that many bytes."""
-        size = self.tensor.type.size
-        return not isinstance(size, int) or size * self.tensor.dtype.itemsize >= limit
+
+def may_fill(tensor: Tensor, nbytes: int) -> bool:
+    """Whether a tensor may have that many bytes."""
+    size = tensor.type.size
+    return not isinstance(size, int) or size * tensor.dtype.itemsize >= nbytes
 
 
 def rows_in_memory(context: Context, axis: Axis) -> list[Row]:
@@ -116,7 +117,7 @@ def fetches_of(context: Context, rows: Sequence[Row], extent: Size) -> tuple[tup
     places = []
     for row in rows:
         wanted = row.elements == extent and LINE_BYTES <= row.nbytes <= LONGEST_PREFETCH
-        if wanted and not row.is_result and row.may_fill(PREFETCH_FROM):
+        if wanted and not row.is_result and may_fill(row.tensor, PREFETCH_FROM):
             ahead = row.elements * -(-PREFETCH_AHEAD // row.nbytes)
             first = context.expressions.named(row.start + ahead, "o").text
             places.append((context.pointer(row.tensor), first, LINE_BYTES // row.tensor.dtype.itemsize))
@@ -136,7 +137,7 @@ def streamed(context: Context, rows: Sequence[Row]) -> Iterator[bool]:
     pending: list[tuple[str, str]] = []
     for row in rows:
         whole = row.tensor.dtype.kind != "b" and row.nbytes <= LONGEST_PREFETCH
-        if not (row.is_result and whole and row.nbytes >= SHORTEST_STREAM and row.may_fill(STREAM_FROM)):
+        if not (row.is_result and whole and row.nbytes >= SHORTEST_STREAM and may_fill(row.tensor, STREAM_FROM)):
             continue
         pointer, dtype = context.pointer(row.tensor), row.tensor.dtype
         condition = _streams(context, row, rows)
