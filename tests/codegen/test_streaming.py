@@ -1,0 +1,49 @@
+"""Large results are stored past the caches: the same bits, whole lines or not, for any number of workers."""
+
+import numpy as np
+import pytest
+
+import graphc
+from graphc.codegen.cpu import streaming
+from graphc.codegen.cpu.printer import emit
+
+ROWS = 37
+
+
+def softmax_and_gradient(columns, dtype, threads):
+    x, g = (graphc.placeholder(name, ("rows", columns), dtype) for name in "xg")
+    y = graphc.softmax(x)
+    program = graphc.compile([x, g], [y, *graphc.gradients(y, [x], seed=g)], session=graphc.Session(threads=threads))
+    generator = np.random.default_rng(0)
+    arrays = [generator.standard_normal((ROWS, columns)).astype(dtype) for _ in range(2)]
+    return arrays, program(*arrays)
+
+
+@pytest.mark.parametrize(("columns", "dtype"), [(512, "float32"), (333, "float32"), (259, "float64")])
+def test_stores_past_the_caches_change_no_bit(monkeypatch, columns, dtype):
+    (x, g), through_caches = softmax_and_gradient(columns, dtype, 1)
+    monkeypatch.setattr(streaming, "STREAM_FROM", 4096)
+    for threads in (1, 3):
+        _, past_them = softmax_and_gradient(columns, dtype, threads)
+        for one, other in zip(through_caches, past_them, strict=True):
+            np.testing.assert_array_equal(one, other)
+    e = np.exp(x - x.max(1, keepdims=True))
+    y = e / e.sum(1, keepdims=True)
+    np.testing.assert_allclose(past_them[0], y, rtol=2e-6)
+    np.testing.assert_allclose(past_them[1], y * (g - (g * y).sum(1, keepdims=True)), rtol=1e-4, atol=1e-7)
+
+
+def test_the_size_decides_at_run_time(monkeypatch, tmp_path):
+    """A result of at least the limit's bytes goes past the caches, a smaller one or one of short rows does not."""
+    monkeypatch.setattr(streaming, "STREAM_FROM", 1 << 16)
+    limit = (1 << 16) // 4
+    assert f">= {limit})" in source_of(("rows", 512))
+    assert f">= {limit})" in source_of((128, 512))
+    assert "stream(" not in source_of((16, 512))
+    assert "stream(" not in source_of(("rows", 128))
+
+
+def source_of(shape):
+    x = graphc.placeholder("x", shape)
+    (kernel,) = graphc.compile([x], graphc.softmax(x)).source.kernels
+    return emit(kernel).text
