@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphc import ops
 from graphc.errors import GradientError, GraphError
@@ -108,7 +109,12 @@ class Optimizer:
     def state(self, variable: Tensor, part: str) -> Tensor:
         """A variable of zeros like ``variable``."""
         name = f"{type(self).__name__.lower()}/{variable.name}/{part}"
-        return ops.variable(np.zeros(variable.shape, variable.dtype), name=name, trainable=False, _auto=True)
+        return ops.variable(_zeros, name=name, shape=variable.shape, dtype=variable.dtype, trainable=False, _auto=True)
+
+
+def _zeros(shape: tuple[int, ...], dtype: Any, generator: np.random.Generator) -> NDArray[Any]:
+    """Made by the session, which sees first whether memory suffices; the graph would keep an array for good."""
+    return np.zeros(shape, dtype)
 
 
 class SGD(Optimizer):

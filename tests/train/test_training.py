@@ -215,3 +215,12 @@ def test_updates_read_old_values_and_take_effect_together():
         np.testing.assert_array_equal(old, [1.0, 2.0])
         np.testing.assert_array_equal(session.get(a), [10.0, 20.0])
         np.testing.assert_array_equal(session.get(b), [11.0, 22.0])
+
+
+@pytest.mark.parametrize("optimizer", [optim.Adam(), optim.Momentum()], ids=lambda one: type(one).__name__)
+def test_the_state_of_variables_too_large_for_memory_is_refused_by_the_session(optimizer):
+    """No array of that size is made to declare it, nor to run it."""
+    w = graphc.variable(lambda *_: pytest.fail("was asked for values"), shape=(10**7, 10**7), name="w")
+    update = optimizer.minimize((w * w).sum())
+    with graphc.Session(threads=1) as session, pytest.raises(graphc.GraphcError, match=r"'w': .* bytes"):
+        session.run(update)
