@@ -7,7 +7,9 @@ what only training does, such as dropout.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -146,9 +148,10 @@ def require_rate(name: str, rate: Any) -> float:
 
 def require_number(name: str, what: str, value: Any) -> float:
     """A number as Python's float, since NumPy's float64 is not weak and would widen float32; or a GraphError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise GraphError(f"{name}: expected a number as {what}, got {value!r}")
-    return float(value)
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.complexfloating)):
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    raise GraphError(f"{name}: expected a number as {what}, got {reprlib.repr(value)}")
 
 
 def require_epsilon(name: str, value: Any) -> float:

@@ -51,7 +51,7 @@ def np_gelu(x: np.ndarray) -> np.ndarray:
 def test_layer_norm(axes: int) -> None:
     x, scale, bias = normal(2, 3, 5), normal(*(3, 5)[2 - axes :]), normal(*(3, 5)[2 - axes :])
     got = evaluate(lambda *t: nn.layer_norm(*t, axes=axes), x, scale, bias)
-    np.testing.assert_allclose(got, np_layer_norm(x, scale, bias, axes), rtol=1e-12)
+    np.testing.assert_allclose(got, np_layer_norm(x, scale, bias, axes), rtol=1e-12, atol=1e-14)
     assert graphc.check_gradients(lambda *t: nn.layer_norm(*t, axes=axes), [x, scale, bias]).second < 1e-5
 
 
@@ -67,7 +67,7 @@ def test_layer_norm_of_equal_elements_is_zero() -> None:
 def test_layer_norm_with_neither_scale_nor_bias_has_no_variables() -> None:
     layer = nn.LayerNorm(use_scale=False, use_bias=False)
     x = normal(3, 4)
-    np.testing.assert_allclose(evaluate(layer, x), np_layer_norm(x), rtol=1e-12)
+    np.testing.assert_allclose(evaluate(layer, x), np_layer_norm(x), rtol=1e-12, atol=1e-14)
     assert layer.variables == []
 
 
@@ -124,9 +124,9 @@ def query_key_value() -> list[np.ndarray]:
 def test_attention() -> None:
     arrays = query_key_value()
     got = evaluate(nn.scaled_dot_product_attention, *arrays)
-    np.testing.assert_allclose(got, np_attention(*arrays), rtol=1e-12)
+    np.testing.assert_allclose(got, np_attention(*arrays), rtol=1e-12, atol=1e-14)
     got = evaluate(lambda *t: nn.scaled_dot_product_attention(*t, scale=0.3), *arrays)
-    np.testing.assert_allclose(got, np_attention(*arrays, scale=0.3), rtol=1e-12)
+    np.testing.assert_allclose(got, np_attention(*arrays, scale=0.3), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("lengths", [(4, 5), (5, 4), (5, 5)])
@@ -134,7 +134,9 @@ def test_causal_attention_sees_no_later_key(lengths: tuple[int, int]) -> None:
     length, source = lengths
     arrays = [normal(2, length, 6), normal(2, source, 6), normal(2, source, 3)]
     got = evaluate(lambda *t: nn.scaled_dot_product_attention(*t, causal=True), *arrays)
-    np.testing.assert_allclose(got, np_attention(*arrays, np.tril(np.ones((length, source), bool))), rtol=1e-12)
+    np.testing.assert_allclose(
+        got, np_attention(*arrays, np.tril(np.ones((length, source), bool))), rtol=1e-12, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (2, 1, 1, 5), (3, 4, 1), (2, 3, 4, 5)])
@@ -142,15 +144,19 @@ def test_masked_attention(shape: tuple[int, ...]) -> None:
     arrays, mask = query_key_value(), RNG.random(shape) < 0.7
     mask[..., 0] = True
     got = evaluate(nn.scaled_dot_product_attention, *arrays, mask)
-    np.testing.assert_allclose(got, np_attention(*arrays, mask), rtol=1e-12)
+    np.testing.assert_allclose(got, np_attention(*arrays, mask), rtol=1e-12, atol=1e-14)
     got = evaluate(lambda *t: nn.scaled_dot_product_attention(*t, causal=True), *arrays, mask)
-    np.testing.assert_allclose(got, np_attention(*arrays, mask & np.tril(np.ones((4, 5), bool))), rtol=1e-12)
+    np.testing.assert_allclose(
+        got, np_attention(*arrays, mask & np.tril(np.ones((4, 5), bool))), rtol=1e-12, atol=1e-14
+    )
 
 
 def test_attention_broadcasts_over_heads() -> None:
     """Several query heads that share one key and value head."""
     arrays = [normal(2, 3, 4, 6), normal(2, 1, 5, 6), normal(2, 1, 5, 7)]
-    np.testing.assert_allclose(evaluate(nn.scaled_dot_product_attention, *arrays), np_attention(*arrays), rtol=1e-12)
+    np.testing.assert_allclose(
+        evaluate(nn.scaled_dot_product_attention, *arrays), np_attention(*arrays), rtol=1e-12, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"causal": True}, {"mask": True}, {"mask": True, "causal": True}], ids=str)
@@ -177,7 +183,7 @@ def test_a_query_without_keys_gets_zero() -> None:
     np.testing.assert_array_equal(value[2], 0)
     np.testing.assert_array_equal(slopes[0][2], 0)
     keep = [0, 1, 3]
-    np.testing.assert_allclose(value[keep], np_attention(arrays[0][keep], *arrays[1:]), rtol=1e-12)
+    np.testing.assert_allclose(value[keep], np_attention(arrays[0][keep], *arrays[1:]), rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(slopes[2], np_softmax(arrays[0][keep] @ arrays[1].T / 3**0.5).sum(0)[:, None] + [0, 0])
 
 
@@ -196,7 +202,7 @@ def test_attention_over_named_lengths() -> None:
         for length in (1, 4, 9):
             x = normal(2, length, 6)
             expected = np_attention(x, x, x, np.tril(np.ones((length, length), bool)))
-            np.testing.assert_allclose(session.run(y, {q: x}), expected, rtol=1e-12)
+            np.testing.assert_allclose(session.run(y, {q: x}), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_dropout_of_attention_weights() -> None:
