@@ -101,3 +101,18 @@ def test_float32_sums_and_means_keep_their_digits() -> None:
 
 def test_einsum_of_two_scalars() -> None:
     assert run([graphc.ops.einsum(",->", 2.0, 3.0)], {})[0] == 6.0
+
+
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_indices_of_a_narrow_dtype_count_from_the_end_of_a_longer_axis(backend: str) -> None:
+    indices, x = graphc.placeholder("indices", ("n",), "int8"), graphc.placeholder("x", (200,))
+    fed = np.array([-1, -128, 127, 0], np.int8)
+    values = np.arange(200, dtype=np.float32)
+    taken = graphc.take(x, indices, axis=0)
+    fetches = [taken, graphc.take(values, fed, axis=0), graphc.take_along_axis(x, indices, axis=0)]
+    fetches.append(graphc.gradients(taken.sum(), x))
+    with graphc.Session(threads=1, backend=backend) as session:
+        *found, slope = session.run(fetches, {x: values, indices: fed})
+    for got in found:
+        np.testing.assert_array_equal(got, values[fed])
+    assert np.flatnonzero(slope).tolist() == [0, 72, 127, 199]

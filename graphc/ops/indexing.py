@@ -82,7 +82,8 @@ def _counted_from_front(name: str, node: Node, indices: Array, extent: int) -> A
             f"{name}: index {int(indices[wrong].flat[0])} is out of range for an axis of size {extent}",
             origin=node.origin,
         )
-    return np.where(indices < 0, indices + np.asarray(extent).astype(indices.dtype), indices).astype(np.int64)
+    places = indices.astype(np.int64)  # int8 has no room for the sum below
+    return np.where(places < 0, places + extent, places)
 
 
 def _place(index: Scalar, extent: Size) -> Dim:
