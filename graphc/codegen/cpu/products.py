@@ -1,4 +1,4 @@
-"""Kernels that begin with a contraction: matmul, batched or not, convolution, with what follows on the hot tile.
+"""Kernels with contractions: matmul, batched or not, attention, with what comes before and after on the hot tile.
 
 ``C[b.., m.., n..] = sum over k.. of A[b.., m.., k..] * B[b.., k.., n..]``, all operands strided views of memory. One
 axis of each kind goes to the compiled contraction (:mod:`graphc.codegen.cpu.contraction`); the others become
@@ -6,15 +6,16 @@ loops around its call, those of k adding to what is there. Of the axes of C, the
 comes from A, the operands change places.
 
 Workers share out blocks of C. Cutting m and n changes no bit, since every element is a sum of products in
-an order that k alone decides. So blocks are cut as evenly as whole register tiles allow, lest one worker get a block
-of 448 rows and another what remains of 512; and where rows alone are cut, each worker cuts its own part of them.
-After each block the other stages run over it while it is in the cache::
+an order that k alone decides. So blocks are cut as evenly as whole register tiles allow, lest one worker get twice the
+work of another; and where rows alone are cut, each worker cuts its own part of them.
+The stages of a kernel are *segments*, contractions and what lies between them, and follow each other on a block while
+it is in the cache; what one segment makes for another lies in scratch, a block of it::
 
     for block in blocks of (m, n):                  for block in blocks of m:
         contract(A[m0:], B[:, n0:], tile)               contract(A[m0:], B, tile)
         for i in rows of the block:                     for i in rows of the block:
             for j in its columns:                           softmax, normalisation ... of row i
-                y[i, j] = tanh(tile[i, j] + b[j])
+                y[i, j] = tanh(tile[i, j] + b[j])       contract(softmaxed rows, V, output)
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ ROW_BLOCK_TILES = 6
 BLOCK_COLUMNS, LEAST_COLUMNS = 512, 64
 """Columns of a block, at most and at least."""
 
-HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS, HOT_PRODUCT = 6, 128, 1 << 18
+HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS, HOT_PRODUCT = 6, 64, 1 << 18
 """The same where stages go over the block with several other tensors, and C has up to so many elements."""
 
 
