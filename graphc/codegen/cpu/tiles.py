@@ -6,9 +6,10 @@ each k, the vectors of B's row k are loaded once, and each is multiplied by A's 
     t[i, j] = fma(a[i, k], b[k, j], t[i, j])        k = 0, 1, ..., K - 1
     c[i, j] = t[i, j]                               or c[i, j] + t[i, j]
 
-So **every element of a tile is one chain of fused multiply-adds in the order of k** (products with hardly any rows or
-columns have an order of their own, :mod:`graphc.codegen.cpu.dots`), whatever the tile's shape and wherever it begins: however the rows and columns of a product are cut into tiles, blocks and
-workers, its bits are the same. A chain begins at zero and is *added* to what is there, so a long sum is a sum of the
+So **every element of a tile is one chain of fused multiply-adds in the order of k**, whatever the tile's shape and
+wherever its rows and columns begin: however the rows and columns of a product are cut into tiles, blocks and
+workers, its bits are the same. (Products with hardly any rows or columns have an order of their own, see
+:mod:`graphc.codegen.cpu.dots`.) A chain begins at zero and is *added* to what is there, so a long sum is a sum of the
 sums of its blocks: its error grows with the length of a block plus the number of blocks, not with their product.
 
 The code is emitted as LLVM IR, where vectors are explicit, rather than left to a vectoriser.
