@@ -110,6 +110,7 @@ class Session:
         self._slots = Slots()
         self._variables: dict[Tensor, Array] = {}
         self._labels: dict[str, Tensor] = {}
+        self._numbers: dict[str, int] = {}  # of labels that layers share, the one given last
         self._programs: dict[Any, Program] = {}
         self._requests: dict[Any, _Request] = {}
         self._programs_of_outputs: dict[tuple[Tensor, ...], Program] = {}
@@ -321,20 +322,20 @@ class Session:
         return found
 
     def _make_storage(self, variables: Sequence[Tensor]) -> list[Array]:
-        labels: list[str] = []
+        fresh: dict[str, Tensor] = {}
+        numbers: dict[str, int] = {}
         for variable in variables:
-            label = variable.node["name"] or f"variable:{len(self._labels) + len(labels)}"
+            label = variable.node["name"] or f"variable:{len(self._labels) + len(fresh)}"
             if variable.node["_auto"]:
-                label = self._numbered(label, labels)
-            other = self._labels.get(label)
-            if label in labels:
-                other = variables[labels.index(label)]
+                label = self._numbered(label, fresh, numbers)
+            other = fresh.get(label, self._labels.get(label))
             if other is not None:
                 raise SessionError(
                     f"two variables are named {label!r}; the other was declared at {other.node.origin}",
                     origin=variable.node.origin,
                 )
-            labels.append(label)
+            fresh[label] = variable
+        labels = list(fresh)
         if variables:
             sizes = [evaluate(variable.type.bytes, {}) for variable in variables]
             largest = max(range(len(sizes)), key=sizes.__getitem__)
@@ -353,16 +354,23 @@ class Session:
         except BaseException:  # an interrupt amid large values: as if they had not been asked for
             self._slots.forget(labels)
             raise
-        self._labels.update(zip(labels, variables, strict=True))
+        self._labels.update(fresh)
+        self._numbers.update(numbers)
         self._variables.update((v, slot.array) for v, slot in zip(variables, slots, strict=True))
         return [slot.array for slot in slots]
 
-    def _numbered(self, label: str, more: Sequence[str]) -> str:
-        """The label, with the first number that makes it new where a layer of that name is there already."""
-        candidate, number = label, 0
-        while candidate in self._labels or candidate in more:
+    def _numbered(self, label: str, fresh: Mapping[str, Tensor], numbers: dict[str, int]) -> str:
+        """The label, with the first number that makes it new where a layer of that name is there already.
+
+        The search begins at the number that the label got last, in ``numbers`` or before; else a thousand layers of
+        one name would take a million steps.
+        """
+        number = numbers.get(label, self._numbers.get(label, 0))
+        candidate = f"{label}#{number}" if number else label
+        while candidate in self._labels or candidate in fresh:
             number += 1
             candidate = f"{label}#{number}"
+        numbers[label] = number
         return candidate
 
     def _initial(self, variable: Tensor, label: str) -> Array:
