@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,7 +44,11 @@ def simplified(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
 
 
 def copies(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
-    """How many values the backward pass makes again."""
+    """How many values the backward pass makes again.
+
+    Equal nodes of graphs that are gone, but that the collector has not freed yet, would lend their origins to these.
+    """
+    gc.collect()
     graph = recompute.recompute(simplified(inputs, outputs))
     return sum(node.op.name == "again" for node in graph.nodes)
 
