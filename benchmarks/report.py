@@ -24,7 +24,7 @@ from common import Row
 INTRODUCTION = """\
 # Benchmarks
 
-Made by `python benchmarks/report.py` from one run of each of the scripts in `benchmarks/`; nothing here is written by hand.
+Made by `python benchmarks/report.py` from one run of each script in `benchmarks/`; nothing here is written by hand.
 Engines run alternately, each in processes of its own, on the same work; a figure is the minimum over rounds. Single
 runs on a shared machine differ by more than a percent shows, so only what stands in one table may be compared.
 """
