@@ -158,10 +158,9 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                 first = offset(first_a, copied * a_row)
                 for i in range((lines + {rows} - 1) // {rows} * {rows} if by_rows else lines):
                     line, to = offset(first, minimum_int(i, lines - 1) * apart), offset(block, i * pitch)
-                    copy(line, {width}, to, {width}, length // {width}, {width}, {lines_ahead} * apart)
-                    rest = length % {width}
-                    if rest > 0:
-                        copy(offset(line, length - rest), 0, offset(to, length - rest), 0, 1, rest, 0)
+                    for l in range(0, length, {width}):
+                        some = minimum_int(length - l, {width})
+                        copy(offset(line, l), 0, offset(to, l), 0, 1, some, {lines_ahead} * apart)
             for j in range(0, N, {width}):
                 columns = minimum_int(N - j, {width})
                 by_low_tiles = {masked} and columns < {width} and b_col == 1 and rows <= {few_rows}
