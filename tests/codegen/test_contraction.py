@@ -69,6 +69,24 @@ def test_values(dtype, m, k, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m,k,n", [(5, 3, 2), (20, 300, 70), (41, 33, 32), (560, 40, 48)])
+def test_values_of_lines_that_share_a_set_of_l1(dtype, m, k, n):
+    """Lines 4 KiB apart are copied, rows or columns alike."""
+    a, b = operands(dtype, m, k, n)
+    expected = multiply(a, b, np.empty((m, n), dtype))
+    assert np.abs(expected - a.astype("f8") @ b).max() <= TOLERANCE[dtype] * k
+
+    def apart(x):
+        room = np.full((x.shape[0], 4096 // x.itemsize), np.nan, x.dtype)
+        room[:, : x.shape[1]] = x
+        return room[:, : x.shape[1]]
+
+    for left in (np.asarray, apart, lambda x: apart(np.ascontiguousarray(x.T)).T if m <= 512 else x):
+        for right in (np.asarray, apart, lambda x: apart(np.ascontiguousarray(x.T)).T):
+            assert multiply(left(a), right(b), np.empty((m, n), dtype)).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_do_not_depend_on_the_cut(dtype):
     a, b = operands(dtype, 61, 400, 75)
     whole = multiply(a, b, np.empty((61, 75), dtype))

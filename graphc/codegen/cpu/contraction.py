@@ -10,12 +10,13 @@
 
 Operands are read in place where that is fast. They are copied (:mod:`graphc.codegen.cpu.panels`) where it is not:
 
-- a panel of B, to the stack, if its columns are strided, or if its rows lie a multiple of 1 KiB apart (they would share
-  a few sets of L1) and many tiles read it; also if it is narrower than a tile and the processor has no masked loads;
-- rows of A, likewise, if they lie a multiple of 1 KiB apart.
+- a panel of B, to the stack, if its columns are strided, or if its rows lie a multiple of 4 KiB apart (they would share
+  one set of L1) and many tiles read it; also if it is narrower than a tile;
+- a block of A, if its rows, or its columns where these are contiguous, lie a multiple of 4 KiB apart.
 
 Two tile shapes serve every M: the full one, and a low one. A rest of rows that is worth a full tile is copied with
-its last row repeated.
+its last row repeated. The full tile loads B without masks, which would cost it one step in thirty; the low one
+has them where they exist, and serves panels that are narrow and that few tiles read.
 
 While a tile of a large C is computed, the lines of C that it will end in and the next panel of B are asked for.
 
@@ -46,12 +47,13 @@ _PANEL_BYTES = 32 * 1024  # a panel of B: it shares L1 with the rows of A that p
 _MAX_DEPTH = 256  # rows of a panel: adding a tile to C costs little beside so many steps, and no chain is longer
 _DEPTH_UNIT = 16  # panels but the last are whole vectors deep, whatever the processor
 _BLOCK_BYTES = 546 * 1024  # rows of A in a block stay in half of L2, at the largest depth, where vectors have 64 bytes
-_CONFLICT_BYTES = 1024  # rows this far apart, or a multiple, share a few sets of L1
+_CONFLICT_BYTES = 4096  # rows this far apart, or a multiple, share one set of L1
 _DOTS_DEPTH = 2048  # places of k in a block of dot products: what is copied of B stays in L1 or L2
-_MANY_TILES = 10  # tiles that share a panel of B for whose sake it is copied out of few sets of L1
+_MANY_TILES = 10  # tiles that share a panel of B for whose sake it is copied out of one set of L1
 _ASKING_DEPTH = 64  # in fewer steps nothing that is asked for arrives
 _ASKING_BYTES = 128 * 1024  # a smaller C is in L2 already
-_ROWS_AHEAD = 4  # rows of A that are on their way from L3 while one is copied
+_FEW_TILES = 3  # tiles for whose sake a panel of few columns is not worth a copy
+_LINES_AHEAD = 4  # rows or columns of A that are on their way from L3 while one is copied
 ITEM_BYTES = {"float32": 4, "float64": 8}
 _LOW_ROWS = 4  # enough chains, with several vectors each, to hide the latency of a multiply-add
 
@@ -117,7 +119,7 @@ from graphc.codegen.cpu.intrinsics import load, minimum_int, offset, stack_{dtyp
 from graphc.codegen.cpu.panels import copier, transposer
 from graphc.codegen.cpu.tiles import tile
 
-full_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, masked={masked})
+full_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes})
 low_tile = tile("{dtype}", rows={low_rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
 copy = copier("{dtype}", vectors={vectors}, lanes={lanes})
 transpose = transposer("{dtype}", lanes={lanes})
@@ -133,7 +135,9 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
     if K > {depth}:
         pieces = (K + {depth} - 1) // {depth}
         step = ((K + pieces - 1) // pieces + {unit} - 1) // {unit} * {unit}
-    copies_a = a_k == 1 and a_row % {conflict} == 0 and M > {low_rows} and N > {few_columns}
+    by_rows = a_k == 1
+    conflicts = a_row % {conflict} == 0 if by_rows else a_row == 1 and a_k % {conflict} == 0
+    copies_a = conflicts and M > {low_rows}
     copies_b = b_k % {conflict} == 0 and M > {many_rows}
     k0 = 0
     while True:
@@ -143,19 +147,23 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
         for i0 in range(0, M, {block_rows}):
             rows = minimum_int(M - i0, {block_rows})
             whole = rows // {rows} * {rows}
-            by_full_tiles = rows if rows - whole > {low_limit} and a_k == 1 else whole
+            by_full_tiles = rows if rows - whole > {low_limit} and by_rows else whole
             copied = rows  # rows from here on are in `block`
             first_a = offset(a, i0 * a_row + k0 * a_k)
             if copies_a or by_full_tiles > whole:
                 copied = 0 if copies_a else whole
-                for i in range(copied, (rows + {rows} - 1) // {rows} * {rows}):
-                    row, to = offset(first_a, minimum_int(i, rows - 1) * a_row), offset(block, (i - copied) * {pitch})
-                    copy(row, {width}, to, {width}, depth // {width}, {width}, {rows_ahead} * a_row)
-                    rest = depth % {width}
-                    if rest > 0:
-                        copy(offset(row, depth - rest), 0, offset(to, depth - rest), 0, 1, rest, 0)
+                lines, length, apart, pitch = depth, rows, a_k, {column_pitch}
+                if by_rows:
+                    lines, length, apart, pitch = rows - copied, depth, a_row, {pitch}
+                first = offset(first_a, copied * a_row)
+                for i in range((lines + {rows} - 1) // {rows} * {rows} if by_rows else lines):
+                    line, to = offset(first, minimum_int(i, lines - 1) * apart), offset(block, i * pitch)
+                    for l in range(0, length, {width}):
+                        some = minimum_int(length - l, {width})
+                        copy(offset(line, l), 0, offset(to, l), 0, 1, some, {lines_ahead} * apart)
             for j in range(0, N, {width}):
                 columns = minimum_int(N - j, {width})
+                by_low_tiles = {masked} and columns < {width} and b_col == 1 and rows <= {few_rows}
                 rows_of_b, row_stride = offset(b, k0 * b_k + j * b_col), b_k
                 ahead, ahead_row, ahead_step = offset(rows_of_b, {width} * b_col), b_k, {rows} * b_k
                 if b_k == 1 and b_col != 1:
@@ -171,16 +179,18 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                             place = k * b_k + minimum_int(l, columns - 1) * b_col
                             store(panel, k * {width} + l, load(rows_of_b, place))
                     rows_of_b, row_stride = panel, {width}
-                elif copies_b or (columns < {width} and not {masked}):
+                elif copies_b or (columns < {width} and not by_low_tiles):
                     copy(rows_of_b, b_k, panel, {width}, depth, columns, 0)
                     rows_of_b, row_stride = panel, {width}
                 i = 0
                 while i < rows:
                     rows_of_a, stride, k_stride = offset(first_a, i * a_row), a_row, a_k
                     if i >= copied:
-                        rows_of_a, stride, k_stride = offset(block, (i - copied) * {pitch}), {pitch}, 1
+                        rows_of_a, stride, k_stride = offset(block, i - copied), 1, {column_pitch}
+                        if by_rows:
+                            rows_of_a, stride, k_stride = offset(block, (i - copied) * {pitch}), {pitch}, 1
                     to = offset(c, (i0 + i) * c_row + j)
-                    if i < by_full_tiles:
+                    if i < by_full_tiles and not by_low_tiles:
                         full_tile(rows_of_a, stride, k_stride, rows_of_b, row_stride, to, c_row,
                                   minimum_int(rows - i, {rows}), columns, depth, add, ahead, ahead_row, asks)
                         ahead = offset(ahead, ahead_step)
@@ -199,13 +209,15 @@ def _general_source(dtype: str) -> str:
     """The source of the general contraction of `dtype` for this machine."""
     shape, size = tile_shape(dtype), ITEM_BYTES[dtype]
     width, pitch = shape.width, shape.depth + shape.width
+    column_pitch = (shape.block_rows // width + 2) * width
     return _SOURCE.format(
         dtype=dtype, rows=shape.rows, vectors=shape.vectors, lanes=shape.lanes, low_rows=shape.low_rows,
         low_limit=2 * shape.low_rows, depth=shape.depth, unit=_DEPTH_UNIT, block_rows=shape.block_rows,
-        width=width, pitch=pitch, panel=shape.depth * width, block=shape.block_rows * pitch,
-        masked=machine.host().has_masks, conflict=_CONFLICT_BYTES // size, few_columns=4 * width,
-        asking_depth=_ASKING_DEPTH, asking_size=_ASKING_BYTES // size, rows_ahead=_ROWS_AHEAD,
-        many_rows=_MANY_TILES * shape.rows,
+        width=width, pitch=pitch, column_pitch=column_pitch, panel=shape.depth * width,
+        block=max(shape.block_rows * pitch, shape.depth * column_pitch),
+        masked=machine.host().has_masks, conflict=_CONFLICT_BYTES // size,
+        asking_depth=_ASKING_DEPTH, asking_size=_ASKING_BYTES // size, lines_ahead=_LINES_AHEAD,
+        many_rows=_MANY_TILES * shape.rows, few_rows=_FEW_TILES * shape.rows,
     )  # fmt: skip
 
 
