@@ -37,6 +37,7 @@ Tile sizes are a function of the processor alone and stand in the source.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -55,6 +56,7 @@ _ASKING_BYTES = 128 * 1024  # a smaller C is in L2 already
 _FEW_TILES = 3  # tiles for whose sake a panel of few columns is not worth a copy
 _LINES_AHEAD = 4  # rows or columns of A that are on their way from L3 while one is copied
 ITEM_BYTES = {"float32": 4, "float64": 8}
+_MANY_ROWS = 1000
 _LOW_ROWS = 4  # enough chains, with several vectors each, to hide the latency of a multiply-add
 
 
@@ -268,13 +270,13 @@ from graphc.codegen.cpu.intrinsics import minimum_int, offset, stack_{dtype}
 from graphc.codegen.cpu.panels import copier
 from graphc.codegen.cpu.tiles import tile
 
-one_row = tile("{dtype}", rows=1, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
-rows_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
+whole_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, clamped=True)
+part_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
 copy = copier("{dtype}", vectors={vectors}, lanes={lanes})
 
 
 def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
-    panel = stack_{dtype}({depth} * {width})
+    panel = stack_{dtype}({panel})
     step = {depth}
     if K > {depth}:
         pieces = (K + {depth} - 1) // {depth}
@@ -286,23 +288,25 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
         for j in range(0, N, {width}):
             columns = minimum_int(N - j, {width})
             rows_of_a, rows_of_b, stride = offset(a, k0 * a_k), offset(b, k0 * b_k + j), b_k
-            if columns < {width} and not {masked}:
+            if {copies} and columns < {width}:
                 copy(rows_of_b, b_k, panel, {width}, depth, columns, 0)
                 rows_of_b, stride = panel, {width}
-            if M == 1:
-                one_row(rows_of_a, a_row, a_k, rows_of_b, stride, offset(c, j), c_row, 1, columns, depth, add, b, 0,
-                        False)
-            else:
-                for i in range(0, M, {rows}):
-                    rows_tile(offset(rows_of_a, i * a_row), a_row, a_k, rows_of_b, stride, offset(c, i * c_row + j),
-                              c_row, minimum_int(M - i, {rows}), columns, depth, add, b, 0, False)
+            for i in range(0, M, {rows}):
+                rows_here, to = offset(rows_of_a, i * a_row), offset(c, i * c_row + j)
+                count = minimum_int(M - i, {rows})
+{tiles}
         k0 += step
         if k0 >= K:
             break
 '''
 
+_FEW_TILE = "{name}_tile(rows_here, a_row, a_k, rows_of_b, stride, to, c_row, count, columns, depth, add, b, 0, False)"
+
 FEW_ROWS = 12
-"""Most rows of a product that is done in low, wide tiles."""
+"""Most rows of a product of any width that is done in low tiles."""
+
+FEW_BYTES = 320
+"""Most bytes of a row of a product of any height that is done so, if that wastes less than the general tile."""
 
 FEW_COLUMNS = 8
 """Most columns of a product that is done by dot products."""
@@ -310,28 +314,91 @@ FEW_COLUMNS = 8
 LEAST_DOT = 16
 """Least length of such a dot product."""
 
+_LOW_TILES = tuple((rows, vectors) for rows in (1, 2, 3, 4, 5, 6, 9) for vectors in (1, 2, 3, 4, 5, 6, 8))
+_LEAST_CHAINS = 8  # fewer wait for one another: a multiply-add takes four cycles, and there may be two a cycle
+_STEP_COST = 2  # multiply-adds that go by while a loop over k counts and moves its pointers
+_HALF_COST = 0.55  # of a multiply-add of half a vector, where the processor computes whole ones in halves
+_NEAR = 1.05  # tiles of so nearly the least cost are as good
+
 # the contractions beside the general one, as endings of their names
 DOTS = "_dots"
-LOW = "_low"
-SLIM = "_slim"
+FEW = "_few"
 
 
-def _few_source(dtype: str, rows: int, vectors: int) -> str:
-    shape = tile_shape(dtype)
+@dataclass(frozen=True)
+class FewTile:
+    """A tile of a product of few rows or columns.
+
+    Attributes
+    ----------
+    rows, vectors, lanes : int
+    parts : str
+        ``"whole"`` if the product's columns fill its tiles, ``"part"`` if they lie in one tile that they do not fill,
+        ``"both"`` else. A tile that may be filled in part masks its loads, which costs as many multiply-adds.
+    """
+
+    rows: int
+    vectors: int
+    lanes: int
+    parts: str
+
+
+def few_tile(dtype: str, rows: int | None, columns: int) -> FewTile | None:
+    """The tile that wastes least on a product of few rows or columns; None if the general contraction is better.
+
+    Parameters
+    ----------
+    dtype : str
+    rows : int or None
+        None if known at run time only: many are expected.
+    columns : int
+
+    Notes
+    -----
+    A step of a tile costs its multiply-adds, as many again for masked loads, and the loop. Tiles stick out over the
+    product's edges: of 18 columns, two vectors of 16 compute 32; hence vectors of half the width, where a multiply-add
+    computes half a vector at once. Of tiles of nearly the least cost the largest is taken, so that a program with
+    several such products compiles few of them.
+    """
+    shape, target = tile_shape(dtype), machine.host()
+    height = _MANY_ROWS if rows is None else max(rows, 1)
+    widths = {target.vector_bytes // ITEM_BYTES[dtype], target.datapath_bytes // ITEM_BYTES[dtype]}
+
+    def parts(width: int) -> str:
+        return "whole" if columns % width == 0 else "part" if columns < width else "both"
+
+    def cost(tile: FewTile) -> float:
+        tiles = -(-height // tile.rows) * -(-max(columns, 1) // (tile.vectors * tile.lanes))
+        masks = tile.vectors if tile.parts != "whole" and target.has_masks else 0
+        step = max(tile.rows * tile.vectors, _LEAST_CHAINS) + masks + _STEP_COST
+        return tiles * step * (_HALF_COST if tile.lanes < shape.lanes else 1)
+
+    fitting = [
+        FewTile(r, v, lanes, parts(v * lanes))
+        for lanes in sorted(widths)
+        for r, v in _LOW_TILES
+        if r * v + v < target.vector_registers
+    ]
+    least = min(map(cost, fitting))
+    if (rows is None or rows > FEW_ROWS) and columns > shape.width:
+        general = FewTile(shape.rows, shape.vectors, shape.lanes, "whole")
+        if columns * ITEM_BYTES[dtype] > FEW_BYTES or cost(general) <= _NEAR * least:
+            return None
+    return max((t for t in fitting if cost(t) <= _NEAR * least), key=lambda t: (t.rows * t.vectors * t.lanes, t.lanes))
+
+
+def _few_source(dtype: str, tile: FewTile) -> str:
+    depth, masked, width = tile_shape(dtype).depth, machine.host().has_masks, tile.vectors * tile.lanes
+    whole, part = (_FEW_TILE.format(name=name) for name in ("whole", "part"))
+    lines = {"whole": [whole], "part": [part]}.get(
+        tile.parts, [f"if columns == {width}:", f"    {whole}", "else:", f"    {part}"]
+    )
+    copies = tile.parts != "whole" and not masked
     return _FEW_SOURCE.format(
-        dtype=dtype, rows=rows, vectors=vectors, lanes=shape.lanes, width=vectors * shape.lanes, depth=shape.depth,
-        unit=_DEPTH_UNIT, masked=machine.host().has_masks,
+        dtype=dtype, rows=tile.rows, vectors=tile.vectors, lanes=tile.lanes, width=width, depth=depth,
+        unit=_DEPTH_UNIT, masked=masked, copies=copies, panel=depth * width if copies else width,
+        tiles="\n".join(" " * 16 + line for line in lines),
     )  # fmt: skip
-
-
-def _low_source(dtype: str) -> str:
-    """Few rows: each of B's is read at most a few times, in long stretches."""
-    return _few_source(dtype, _LOW_ROWS, 4 if machine.host().vector_registers >= 32 else 2)
-
-
-def _slim_source(dtype: str) -> str:
-    """At most one vector of columns."""
-    return _few_source(dtype, 8, 1)
 
 
 def _dots_source(dtype: str) -> str:
@@ -346,10 +413,13 @@ def source(name: str) -> str:
     neither operand. ``K == 0`` writes zeros, or leaves C as it is with `accumulate`.
     """
     dtype, _, kind = name.partition("_")
-    makers = {"": _general_source, DOTS[1:]: _dots_source, LOW[1:]: _low_source, SLIM[1:]: _slim_source}
-    if kind not in makers:
-        raise CompileError(f"contraction: expected a name that ends in {', '.join(makers)}, got {name}")
-    return makers[kind](dtype)
+    few = re.fullmatch(rf"{FEW[1:]}(\d*)x(\d+)", kind)
+    if few is not None:
+        tile = few_tile(dtype, int(few[1]) if few[1] else None, int(few[2]))
+        return _general_source(dtype) if tile is None else _few_source(dtype, tile)
+    if kind not in ("", DOTS[1:]):
+        raise CompileError(f"contraction: expected a dtype, perhaps with {DOTS} or {FEW}MxN behind it, got {name}")
+    return _dots_source(dtype) if kind else _general_source(dtype)
 
 
 def wanted(name: str) -> jit.Wanted:
@@ -364,8 +434,9 @@ def address(name: str, on_event: Callable[[jit.KernelEvent], None] | None = None
     ----------
     name : str
         ``"float32"`` or ``"float64"``, or one of these with an ending. ``_dots`` expects A's rows to be contiguous if
-        M >= N and B's columns otherwise, and at most :data:`FEW_COLUMNS` on the shorter side. ``_low`` and ``_slim``
-        expect B's rows to be contiguous, and are for few rows, and for no more columns than a vector has.
+        M >= N and B's columns otherwise, and at most :data:`FEW_COLUMNS` on the shorter side. ``_fewMxN``
+        expects B's rows to be contiguous, and suits a product of M rows (``_fewxN``: known at run time only) and N
+        columns: the name is that of the product, so that kernels read the same on all processors.
     on_event : callable, optional
         Told how it came to be ready.
 

@@ -152,10 +152,10 @@ def _variant(context: Context, left: Load, right: Load, axes: tuple[Axis | None,
                 return contraction.DOTS
     if axes[2] is None or coefficient(b_flat, axes[2]) != 1 or not isinstance(n, int):
         return ""
-    lanes = contraction.tile_shape(left.dtype.name).lanes
-    if n <= lanes:
-        return contraction.SLIM
-    return contraction.LOW if isinstance(m, int) and m <= contraction.FEW_ROWS and n > 2 * lanes else ""
+    few_rows = isinstance(m, int) and m <= contraction.FEW_ROWS
+    if few_rows or n * left.dtype.itemsize <= contraction.FEW_BYTES:
+        return f"{contraction.FEW}{m if isinstance(m, int) else ''}x{n}"
+    return ""
 
 
 def _collapsed(context: Context, stage: Contract, axes: Sequence[Axis]) -> list[Axis]:
