@@ -38,8 +38,11 @@ from graphc.schedule.kernel import Contract, Kernel, Map, Reduce, Stage, walk
 BLOCKS_A_PROCESSOR = 2
 """Blocks are made smaller until there are so many, so that workers have something to share."""
 
-BLOCK_COLUMNS, SCRATCH_COLUMNS, LEAST_COLUMNS = 1024, 256, 64
-"""Columns of a block: at most, at most where other stages go over it, and at least."""
+BLOCK_COLUMNS, LEAST_COLUMNS = 512, 64
+"""Columns of a block, at most and at least."""
+
+SHARED_BLOCK_TILES = 19
+"""Rows of a block, in register tiles, where other stages go over it."""
 
 ROW_BLOCK_TILES = 6
 """Rows of a block, in register tiles, where blocks are whole rows of C, for stages that need whole rows."""
@@ -169,7 +172,7 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     """Rows and columns of a block: large, so that copying operands costs little, yet enough blocks for all workers.
 
     A block is as high as the contraction's own, which stay in L2, so that each panel of B is read and copied once a
-    block. Where columns alone are cut no block is made smaller, since each worker cuts its own part of them.
+    block. Where columns alone are cut two blocks suffice, since each worker cuts its own part of them.
 
     Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
     L1 until they come to them; large products lose more by copying operands again for each small block.
@@ -179,15 +182,15 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     cut_m = plan.m in shared
     if plan.n not in shared:
         return ROW_BLOCK_TILES * tile.rows, LEAST_COLUMNS
-    tiles = tile.block_rows // tile.rows
-    columns = BLOCK_COLUMNS if len(context.kernel.stages) == 1 else SCRATCH_COLUMNS
+    single = len(context.kernel.stages) == 1
+    tiles, columns = tile.block_rows // tile.rows if single else SHARED_BLOCK_TILES, BLOCK_COLUMNS
     if _reads_beside(context, plan.stage) > 1 and isinstance(m, int) and isinstance(n, int) and m * n <= HOT_PRODUCT:
         tiles, columns = HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS
     row_blocks = -(-m // (tiles * tile.rows)) if cut_m and isinstance(m, int) else 1
     rows = -(-m // (row_blocks * tile.rows)) if isinstance(m, int) else tiles
     if isinstance(n, int):
-        alone = isinstance(m, int) and row_blocks == 1 and all(axis in (plan.m, plan.n) for axis in shared)
-        least = 1 if alone else BLOCKS_A_PROCESSOR * machine.processors()
+        alone = single and isinstance(m, int) and row_blocks == 1 and all(axis in (plan.m, plan.n) for axis in shared)
+        least = 2 if alone else BLOCKS_A_PROCESSOR * machine.processors()
         while columns > LEAST_COLUMNS and row_blocks * -(-n // columns) < least:
             columns //= 2
         columns = -(-n // (-(-n // columns) * tile.width)) * tile.width if n else 1
@@ -217,8 +220,6 @@ class _Blocks:
         across = self.n.blocks.extent if self.n else 1
         outermost = reversed(self.cuts) if isinstance(across, int) and across % 2 == 0 else self.cuts
         self.points += [cut.blocks for cut in outermost if cut.blocks.extent != 1]
-        if not self.points and self.n and self.n.size > LEAST_COLUMNS:
-            self.points = [self.n.blocks]  # one block, but each worker may have its own part of it
 
     def plan_of(self, stage: Contract) -> Plan | None:
         """How one call computes a block of a contraction; None if the block's cuts are no rows and columns of it."""
