@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import is_
@@ -64,11 +64,15 @@ class Graph:
         What is computed; assigns among them are written to their variables.
     info : dict
         Notes that passes leave for drawings and reports (such as how the user's tensors map to today's).
+    derived : frozenset of Node
+        The nodes that only derivatives have brought into this graph. It is the graph that knows: a node is shared by
+        all graphs that make the same, and is part of a derivative in one and declared by the user in another.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     info: dict[str, Any] = field(default_factory=dict)
+    derived: frozenset[Node] = frozenset()
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -84,6 +88,25 @@ class Graph:
     def sources(self) -> tuple[Node, ...]:
         """The leaves: placeholders, variables, constants."""
         return tuple(node for node in self.nodes if isinstance(node.op, Source))
+
+    def is_derived(self, node: Node) -> bool:
+        """Whether a node is here for a derivative alone: it stands for one, or differentiation has made it."""
+        return node.op.derivative or node in self.derived
+
+    def rebuilt(self, outputs: tuple[Tensor, ...], new: Mapping[Tensor, Tensor]) -> Graph:
+        """The graph that a pass has made of this one; what was derived still is, and so is what was made of it.
+
+        Parameters
+        ----------
+        outputs : tuple of Tensor
+        new : mapping of Tensor to Tensor
+            For every tensor of this graph the one that stands for it.
+        """
+        made = Graph(self.inputs, outputs, self.info)
+        if not any(map(self.is_derived, self.nodes)):
+            return made
+        declared = _declared(self, new)
+        return Graph(self.inputs, outputs, self.info, frozenset(node for node in made.nodes if node not in declared))
 
     def consumers(self) -> dict[Tensor, list[Node]]:
         """For every tensor the nodes that read it, once each, in topological order."""
@@ -119,6 +142,28 @@ class Graph:
         from graphc.ir.printer import format_graph
 
         return format_graph(self)
+
+
+def _declared(graph: Graph, new: Mapping[Tensor, Tensor]) -> set[Node]:
+    """The nodes that now compute what the nodes of a graph that are not derived did.
+
+    What stands for a node reaches from its new results down to anything that stands for another tensor of the graph.
+    A node that has become the derivative that it was made of, as ``1 * gradient`` does, declares nothing.
+    """
+    standing = {new[tensor] for node in graph.nodes for tensor in node.results}
+    derivatives: set[Tensor] = set()  # that nodes visited so far read
+    declared: set[Node] = set()
+    for node in graph.nodes:
+        if graph.is_derived(node):
+            continue
+        derivatives.update(new[tensor] for tensor in node.inputs if graph.is_derived(tensor.node))
+        waiting = [made for tensor in node.results if (made := new[tensor]) not in derivatives]
+        while waiting:
+            maker = waiting.pop().node
+            if maker not in declared:
+                declared.add(maker)
+                waiting += [tensor for tensor in maker.inputs if tensor not in standing]
+    return declared
 
 
 Rule = Callable[[Node, tuple[Tensor, ...]], "Sequence[Tensor] | None"]
@@ -173,7 +218,7 @@ def rewrite(graph: Graph, rule: Rule, *, replaced: dict[Tensor, Tensor] | None =
     outputs = tuple(new[tensor] for tensor in graph.outputs)
     if all(now is old for now, old in zip(outputs, graph.outputs, strict=True)):
         return graph
-    return Graph(graph.inputs, outputs, graph.info)
+    return graph.rebuilt(outputs, new)
 
 
 def inline(graph: Graph, arguments: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -46,10 +46,11 @@ def sweep(graph: Graph, replace: Replace, applies: Callable[[Node], bool] | None
     """
     if applies is not None and not _holds(graph, applies):
         return graph
-    outputs = _Sweep(replace).final_forms(graph.outputs, ())
+    swept = _Sweep(replace)
+    outputs = swept.final_forms(graph.outputs, ())
     if all(new is old for new, old in zip(outputs, graph.outputs, strict=True)):
         return graph
-    return Graph(graph.inputs, outputs, graph.info)
+    return graph.rebuilt(outputs, swept.final)
 
 
 def _holds(graph: Graph, applies: Callable[[Node], bool]) -> bool:

@@ -18,7 +18,6 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Contraction, Effect
 from graphc.ir.printer import format_bytes
 from graphc.ir.symbolic import evaluate
-from graphc.passes.parts import is_derived
 from graphc.schedule.fuse import Loop, Step
 from graphc.schedule.memory import Block, MemoryPlan, block_bytes
 from graphc.schedule.schedule import Schedule
@@ -155,13 +154,14 @@ def kept_for_backward(schedule: Schedule, sizes: Mapping[str, int]) -> tuple[Kep
     tuple of Kept
         The largest first, then in order of execution.
     """
+    graph = schedule.graph
     makers = {tensor: place for place, step in enumerate(schedule.steps) for tensor in step.stored}
     reasons: dict[Tensor, dict[str, None]] = {}
     last: dict[Tensor, int] = {}
     for place, step in enumerate(schedule.steps):
         for tensor, nodes in _readings(step):
-            if tensor in makers and not is_derived(tensor.node) and not isinstance(tensor.node.op, Effect):
-                found = [_reason(tensor, node) for node in _derivatives(tensor, nodes)]
+            if tensor in makers and not graph.is_derived(tensor.node) and not isinstance(tensor.node.op, Effect):
+                found = [_reason(tensor, node) for node in _derivatives(graph, tensor, nodes)]
                 if found:
                     reasons.setdefault(tensor, {}).update(dict.fromkeys(found))
                     last[tensor] = place
@@ -185,7 +185,7 @@ def _readings(step: Step) -> Iterator[tuple[Tensor, tuple[Node, ...]]]:
                 yield tensor, step.stages[place].nodes
 
 
-def _derivatives(tensor: Tensor, nodes: Iterable[Node]) -> list[Node]:
+def _derivatives(graph: Graph, tensor: Tensor, nodes: Iterable[Node]) -> list[Node]:
     """The first nodes that differentiation made, on the ways from a tensor through a stage's nodes."""
     users: dict[Tensor, list[Node]] = {}
     for node in nodes:
@@ -196,7 +196,7 @@ def _derivatives(tensor: Tensor, nodes: Iterable[Node]) -> list[Node]:
     stack = [tensor]
     while stack:
         for node in users.get(stack.pop(), ()):
-            if is_derived(node):
+            if graph.is_derived(node):
                 found[node] = None
             else:
                 stack += [result for result in node.results if result not in seen]
@@ -206,7 +206,8 @@ def _derivatives(tensor: Tensor, nodes: Iterable[Node]) -> list[Node]:
 
 def _reason(tensor: Tensor, node: Node) -> str:
     """Why a node of the backward pass reads a forward tensor."""
-    origin, made = node.origin, tensor.node
+    origin = next((origin for origin in node.origins if origin.derived), node.origin)  # others' may come first
+    made = tensor.node
     op = origin.derived.removeprefix("gradient of ")
     here = (origin.filename, origin.line) in {(other.filename, other.line) for other in made.origins}
     if here and made.op.name == op and not isinstance(made.op, Contraction):

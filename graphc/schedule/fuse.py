@@ -186,7 +186,8 @@ class _Fuser:
     def _place(self, node: Node) -> None:
         shape = node.results[0].shape
         alone = build_stage(self.lowering, node, self.pool)
-        awaited = [load.tensor for load in alone.loads] + [n.inputs[1] for n in alone.nodes if n.op.name == "again"]
+        awaited = [load.tensor for load in alone.loads]
+        awaited += [part.inputs[place] for part in alone.nodes for place in part.op.awaited]
         latest = max((self.home.get(tensor, -1) for tensor in awaited), default=-1)
         for candidate in self._candidates(node, shape, latest):
             group = self.groups[candidate]

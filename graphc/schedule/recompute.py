@@ -209,7 +209,7 @@ class _Rewriter:
                 with derived_from(node.origin):
                     results = make_node(node.op, inputs, node.attributes).results
             self.new.update(zip(node.results, results, strict=True))
-        return Graph(self.graph.inputs, tuple(self.new[tensor] for tensor in self.graph.outputs), self.graph.info)
+        return self.graph.rebuilt(tuple(self.new[tensor] for tensor in self.graph.outputs), self.new)
 
     def _input(self, node: Node, tensor: Tensor) -> Tensor:
         if self.parts[node] == BACKWARD and tensor in self.copies:

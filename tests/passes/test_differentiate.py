@@ -1,6 +1,5 @@
 """Derivatives of graphs: values against central differences, structure, errors, size and time."""
 
-
 import numpy as np
 import pytest
 
@@ -35,7 +34,6 @@ from graphc.ops.reductions import sum_
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
 from graphc.passes.explain import explain_gradient
-from graphc.passes.parts import is_derived
 from graphc.passes.simplify import simplify
 from graphc.runtime.reference import evaluate
 
@@ -323,7 +321,7 @@ def test_what_an_explanation_makes_counts_as_derivative_in_drawings_too() -> Non
     text = str(explain_gradient(y, x))
     assert "cos" in text
     graph = simplify(differentiate(Graph((x,), (y, gradients(y, x)))))
-    assert all(is_derived(node) == (node not in set(topological([y]))) for node in graph.nodes)
+    assert all(graph.is_derived(node) == (node not in set(topological([y]))) for node in graph.nodes)
 
 
 def test_explanation_counts_exponentially_many_paths() -> None:
