@@ -9,7 +9,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from graphc.errors import GraphError
-from graphc.ir.node import Node, Tensor, make_node
+from graphc.ir.node import Node, Tensor, remade
 from graphc.ir.op import Effect, Source
 from graphc.ir.origin import NOWHERE, derived_from
 
@@ -102,11 +102,10 @@ class Graph:
         new : mapping of Tensor to Tensor
             For every tensor of this graph the one that stands for it.
         """
-        made = Graph(self.inputs, outputs, self.info)
         if not any(map(self.is_derived, self.nodes)):
-            return made
-        declared = _declared(self, new)
-        return Graph(self.inputs, outputs, self.info, frozenset(node for node in made.nodes if node not in declared))
+            return Graph(self.inputs, outputs, self.info)
+        derived = frozenset(topological(outputs)) - _declared(self, new)
+        return Graph(self.inputs, outputs, self.info, derived)
 
     def consumers(self) -> dict[Tensor, list[Node]]:
         """For every tensor the nodes that read it, once each, in topological order."""
@@ -144,19 +143,30 @@ class Graph:
         return format_graph(self)
 
 
+def holds(graph: Graph, wanted: Callable[[Node], bool]) -> bool:
+    """Whether a node of a graph, or of a body in it, is of a kind."""
+    nodes = graph.nodes
+    return any(map(wanted, nodes)) or any(
+        holds(body, wanted) for node in nodes if node.op.body_attributes for body in node.bodies
+    )
+
+
 def _declared(graph: Graph, new: Mapping[Tensor, Tensor]) -> set[Node]:
     """The nodes that now compute what the nodes of a graph that are not derived did.
 
     What stands for a node reaches from its new results down to anything that stands for another tensor of the graph.
     A node that has become the derivative that it was made of, as ``1 * gradient`` does, declares nothing.
     """
+    derived = {node for node in graph.nodes if graph.is_derived(node)}
     standing = {new[tensor] for node in graph.nodes for tensor in node.results}
     derivatives: set[Tensor] = set()  # that nodes visited so far read
     declared: set[Node] = set()
     for node in graph.nodes:
-        if graph.is_derived(node):
+        if node in derived:
             continue
-        derivatives.update(new[tensor] for tensor in node.inputs if graph.is_derived(tensor.node))
+        for tensor in node.inputs:
+            if tensor.node in derived:
+                derivatives.add(new[tensor])
         waiting = [made for tensor in node.results if (made := new[tensor]) not in derivatives]
         while waiting:
             maker = waiting.pop().node
@@ -174,7 +184,7 @@ def remake(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     if len(inputs) == len(node.inputs) and all(map(is_, inputs, node.inputs)):
         return node.results
     with derived_from(node.origin):
-        return make_node(node.op, inputs, node.attributes).results
+        return remade(node, inputs)
 
 
 def rewrite(graph: Graph, rule: Rule, *, replaced: dict[Tensor, Tensor] | None = None) -> Graph:
@@ -208,7 +218,7 @@ def rewrite(graph: Graph, rule: Rule, *, replaced: dict[Tensor, Tensor] | None =
             current.move(node.origin)
             results = rule(node, inputs)
             if results is None:
-                results = remake(node, inputs)
+                results = node.results if all(map(is_, inputs, node.inputs)) else remade(node, inputs)
             for old, tensor in zip(node.results, results, strict=True):
                 if tensor is not old and tensor.type != old.type:
                     raise GraphError(

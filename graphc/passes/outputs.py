@@ -30,7 +30,9 @@ def materialize_outputs(graph: Graph) -> Graph:
         }
         return make_node(node.op, inputs, {**node.attributes, **bodies}).results
 
-    return _copied(rewrite(graph, with_bodies), repeats=True)
+    if any(node.op.body_attributes for node in graph.nodes):
+        graph = rewrite(graph, with_bodies)
+    return _copied(graph, repeats=True)
 
 
 def _separate(body: Graph) -> Graph:

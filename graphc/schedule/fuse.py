@@ -45,6 +45,7 @@ from graphc.ir.op import (
 )
 from graphc.ir.scalar import Load, Scalar
 from graphc.ir.symbolic import Axis, Size, atoms_of, of_atom, product
+from graphc.ir.types import Shape
 from graphc.schedule import kernel as form
 from graphc.schedule.kernel import Kernel, Stage
 from graphc.schedule.loops import layout_of
@@ -78,6 +79,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._axes: dict[tuple[int, Size], Axis] = {}
+        self._shapes: dict[Shape, tuple[tuple[Axis, ...], tuple[Size, ...]]] = {}
 
     def axis(self, place: int, extent: Size) -> Axis:
         """The loop variable for a place of results' shapes."""
@@ -86,9 +88,20 @@ class Pool:
             axis = self._axes[place, extent] = Axis(extent)
         return axis
 
-    def axes(self, shape: Sequence[Size]) -> tuple[Axis, ...]:
+    def axes(self, shape: Shape) -> tuple[Axis, ...]:
         """Loop variables over a shape."""
-        return tuple(self.axis(place, extent) for place, extent in enumerate(shape))
+        return self._over(shape)[0]
+
+    def index(self, shape: Shape) -> tuple[Size, ...]:
+        """The same as an index of a tensor of that shape."""
+        return self._over(shape)[1]
+
+    def _over(self, shape: Shape) -> tuple[tuple[Axis, ...], tuple[Size, ...]]:
+        found = self._shapes.get(shape)
+        if found is None:
+            axes = tuple([self.axis(place, extent) for place, extent in enumerate(shape)])
+            found = self._shapes[shape] = axes, tuple(map(of_atom, axes))
+        return found
 
 
 @dataclass
@@ -251,14 +264,13 @@ class _Fuser:
             shared += 1
         if isinstance(stage, form.Scan):
             shared = min(shared, stage.axes.index(stage.scanned))
+        here = self.pool.index(shape)
         for load in stage.loads:
             if load.tensor in group.made:
                 aligned = 0
-                for place, extent in enumerate(shape[:shared]):
-                    if load.index[place] != of_atom(self.pool.axis(place, extent)):
-                        break
+                while aligned < shared and load.index[aligned] == here[aligned]:
                     aligned += 1
-                shared = min(shared, aligned)
+                shared = aligned
         return shared if self._worth(group, stage, shape, shared) else None
 
     def _worth(self, group: Group, stage: Stage, shape: tuple[Size, ...], shared: int) -> bool:
@@ -347,8 +359,7 @@ def build_stage(lowering: Lowering, node: Node, pool: Pool, made: Collection[Ten
     Its ``axes`` are all axes of the result; those that the kernel comes to share are cut off at the end.
     """
     result = node.results[0]
-    axes = pool.axes(result.shape)
-    index = [of_atom(axis) for axis in axes]
+    axes, index = pool.axes(result.shape), pool.index(result.shape)
     op = node.op
     nodes = _inlined_nodes(lowering, node, made)
 
