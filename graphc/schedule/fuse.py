@@ -112,6 +112,7 @@ class Group:
     stages: list[tuple[Stage, tuple[Axis, ...]]] = field(default_factory=list)
     made: dict[Tensor, Stage] = field(default_factory=dict)
     size: int = 0
+    work: Size = 0
     closed: bool = False
     batched: bool = False  # has a second contraction: it is one of many small kernels, each on a tile
 
@@ -245,7 +246,9 @@ class _Fuser:
     def _add(self, place: int, stage: Stage, shape: tuple[Size, ...]) -> None:
         group = self.groups[place]
         assert isinstance(group, Group)
-        group.stages.append((stage, self.pool.axes(shape)))
+        axes = self.pool.axes(shape)
+        group.stages.append((stage, axes))
+        group.work = group.work + _work(stage, axes)
         group.size += len(stage.nodes)
         group.batched |= isinstance(stage, form.Contract) and len(group.stages) > 1
         for tensor in stage.results:
@@ -332,12 +335,16 @@ class _Fuser:
 
 
 def _small(group: Group, stage: Stage) -> bool:
-    total: Size = 0
-    for part, axes in [*group.stages, (stage, ())]:
-        loops = axes or tuple(dict.fromkeys(part.axes + part.loop_axes()))
-        extra = part.reduced if isinstance(part, (form.Reduce, form.Contract)) else ()
-        total = total + product(axis.extent for axis in (*loops, *extra)) * form.cost(*part.scalars())
+    if not isinstance(group.work, int):
+        return False
+    total = group.work + _work(stage, ())
     return isinstance(total, int) and total <= SMALL_WORK
+
+
+def _work(stage: Stage, axes: tuple[Axis, ...]) -> Size:
+    loops = axes or tuple(dict.fromkeys(stage.axes + stage.loop_axes()))
+    extra = stage.reduced if isinstance(stage, (form.Reduce, form.Contract)) else ()
+    return product(axis.extent for axis in (*loops, *extra)) * form.cost(*stage.scalars())
 
 
 def _is_batched(stage: form.Contract, shared: Sequence[Axis]) -> bool:

@@ -110,7 +110,7 @@ class Lowering:
         self._cost[node.result] = own + sum(self._cost[tensor] for tensor in inputs)
         self._length[node.result] = max(1, len(inputs)) + sum(self._length[tensor] for tensor in inputs)
         spread = [self._reads[tensor] for tensor in inputs if reads_once(node, tensor)]
-        self._reads[node.result] = frozenset[Tensor]().union(*spread)
+        self._reads[node.result] = spread[0] if len(spread) == 1 else frozenset[Tensor]().union(*spread)
 
     def _is_root(self, node: Node) -> bool:
         tensor = node.result

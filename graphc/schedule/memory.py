@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import evaluate, names_of, product
+from graphc.ir.types import Shape
 from graphc.schedule.fuse import Loop, Step
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.loops import layout_of
@@ -130,13 +131,15 @@ def plan(
 
 def dims_of(graph: Graph) -> list[str]:
     """The named dims of a graph's tensors, those of bodies included, sorted."""
-    found: set[str] = set()
+    shapes: set[Shape] = set()  # far fewer than tensors
     stack = [graph]
     while stack:
         for node in stack.pop().nodes:
-            stack += node.bodies
-            found.update(name for tensor in node.results for size in tensor.shape for name in names_of(size))
-    return sorted(found)
+            if node.op.body_attributes:
+                stack += node.bodies
+            for tensor in node.results:
+                shapes.add(tensor.type.shape)
+    return sorted({name for shape in shapes for size in shape for name in names_of(size)})
 
 
 def live_bytes(schedule: Schedule, sizes: Mapping[str, int]) -> tuple[int, int]:
