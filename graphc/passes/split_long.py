@@ -41,19 +41,26 @@ LONGEST_CHUNK = 1 << 17
 
 def split_long(graph: Graph) -> Graph:
     """Cut all long reductions of static shape, in bodies too."""
-    return sweep(graph, _split)
+    return sweep(graph, _split, _is_long)
 
 
-def _split(node: Node) -> Sequence[Tensor] | None:
+def _is_long(node: Node) -> bool:
     if not isinstance(node.op, Reduction) or node.op.combine not in ("add", "maximum", "minimum"):
-        return None
+        return False
     (x,) = node.inputs
     sizes = [size for size in x.shape if isinstance(size, int)]
     if len(sizes) < x.ndim:
-        return None
+        return False
     points = prod(sizes[: min(node["axes"])])
-    if points >= ENOUGH_POINTS or prod(sizes) <= LONGEST_SHARE * points:
+    return points < ENOUGH_POINTS and prod(sizes) > LONGEST_SHARE * points
+
+
+def _split(node: Node) -> Sequence[Tensor] | None:
+    if not _is_long(node):
         return None
+    assert isinstance(node.op, Reduction)
+    (x,) = node.inputs
+    sizes = [size for size in x.shape if isinstance(size, int)]
     wide = node.op.combine == "add" and x.dtype == np.float32
     if node.op.combine == "add" and x.dtype == np.float64:
         return None  # what its roundings lose would be lost between chunks
