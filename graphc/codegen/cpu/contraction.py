@@ -388,15 +388,17 @@ def few_tile(dtype: str, rows: int | None, columns: int) -> FewTile | None:
 
 
 def _few_source(dtype: str, tile: FewTile) -> str:
-    depth, masked, width = tile_shape(dtype).depth, machine.host().has_masks, tile.vectors * tile.lanes
+    shape, masked, width = tile_shape(dtype), machine.host().has_masks, tile.vectors * tile.lanes
+    # Workers' parts of the columns begin at multiples of the general tile's width, not of this one's.
+    parts = "both" if tile.parts == "whole" and shape.width % width else tile.parts
     whole, part = (_FEW_TILE.format(name=name) for name in ("whole", "part"))
     lines = {"whole": [whole], "part": [part]}.get(
-        tile.parts, [f"if columns == {width}:", f"    {whole}", "else:", f"    {part}"]
+        parts, [f"if columns == {width}:", f"    {whole}", "else:", f"    {part}"]
     )
-    copies = tile.parts != "whole" and not masked
+    copies = parts != "whole" and not masked
     return _FEW_SOURCE.format(
-        dtype=dtype, rows=tile.rows, vectors=tile.vectors, lanes=tile.lanes, width=width, depth=depth,
-        unit=_DEPTH_UNIT, masked=masked, copies=copies, panel=depth * width if copies else width,
+        dtype=dtype, rows=tile.rows, vectors=tile.vectors, lanes=tile.lanes, width=width, depth=shape.depth,
+        unit=_DEPTH_UNIT, masked=masked, copies=copies, panel=shape.depth * width if copies else width,
         tiles="\n".join(" " * 16 + line for line in lines),
     )  # fmt: skip
 
