@@ -55,7 +55,7 @@ def weights(*shape: int) -> Tensor:
         # two of its three biases those of their updates.
         ("tiny", (13, 11)),
         ("mlp", (14, 10)),
-        ("mlp-large", (13, 11)),
+        ("mlp-large", (13, 10)),
         ("transformer", (88, 28)),
     ],
 )
