@@ -183,6 +183,18 @@ def test_dot_products(dtype, m, k, n):
     assert np.abs(twice - 2 * expected).max(initial=0) <= 2 * TOLERANCE[dtype] * max(k, 1)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_block_of_dot_products_has_the_bits_of_the_whole(dtype):
+    """Before: of fewer rows than columns, a strided B was read as if its columns were contiguous."""
+    a, b = operands(dtype, 20, 40, 5)
+    whole = multiply(a, b, np.empty((20, 5), dtype), variant="_dots")
+    for rows in range(1, 6):
+        part = multiply(a[:rows], b, np.full((rows, 5), np.nan, dtype), variant="_dots")
+        assert part.tobytes() == whole[:rows].tobytes()
+        turned = multiply(b.T, transposed(a[:rows].T), np.full((5, rows), np.nan, dtype), variant="_dots")
+        assert (turned == whole[:rows].T).all()
+
+
 def test_dot_products_are_lanes_added_in_halves():
     from fractions import Fraction
 

@@ -235,7 +235,9 @@ four_columns = dot_tile("{dtype}", rows=4, columns=4, lanes={lanes})
 def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
     columns = stack_{dtype}({narrow} * {depth})
     c_col = 1
-    if M < N:  # the longer side gives the rows: C's transpose is that of B times that of A
+    # The longer side gives the rows: C's transpose is that of B times that of A. A block may have fewer rows than
+    # columns though its product has more; then the rows are what is contiguous.
+    if a_k != 1 or (M < N and b_k == 1):
         a, a_row, a_k, b, b_k, b_col = b, b_col, b_k, a, a_k, a_row
         M, N, c_row, c_col = N, M, c_col, c_row
     k0 = 0
@@ -435,8 +437,8 @@ def address(name: str, on_event: Callable[[jit.KernelEvent], None] | None = None
     Parameters
     ----------
     name : str
-        ``"float32"`` or ``"float64"``, or one of these with an ending. ``_dots`` expects A's rows to be contiguous if
-        M >= N and B's columns otherwise, and at most :data:`FEW_COLUMNS` on the shorter side. ``_fewMxN``
+        ``"float32"`` or ``"float64"``, or one of these with an ending. ``_dots`` expects A's rows to be contiguous
+        and at most :data:`FEW_COLUMNS` columns, or B's columns to be contiguous and at most as many rows. ``_fewMxN``
         expects B's rows to be contiguous, and suits a product of M rows (``_fewxN``: known at run time only) and N
         columns: the name is that of the product, so that kernels read the same on all processors.
     on_event : callable, optional
