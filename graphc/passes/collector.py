@@ -16,8 +16,8 @@ from contextlib import contextmanager
 def collector_paused() -> Iterator[None]:
     """No automatic collection inside; afterwards as before."""
     was_enabled = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()  # inside, since an interrupt may come right after it
         yield
     finally:
         if was_enabled:
