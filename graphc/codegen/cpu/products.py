@@ -188,7 +188,7 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     if _reads_beside(context, plan.stage) > 1 and isinstance(m, int) and isinstance(n, int) and m * n <= HOT_PRODUCT:
         tiles, columns = HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS
     elif single and cut_m and isinstance(m, int) and isinstance(n, int) and n <= min(m, BLOCK_COLUMNS):
-        return min(tiles, -(-m // (machine.processors() * tile.rows))) * tile.rows, max(n, 1)
+        return max(min(tiles, -(-m // (machine.processors() * tile.rows))), 1) * tile.rows, max(n, 1)
     row_blocks = max(-(-m // (tiles * tile.rows)), 1) if cut_m and isinstance(m, int) else 1
     rows = -(-m // (row_blocks * tile.rows)) if isinstance(m, int) else tiles
     if isinstance(n, int):
