@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from graphc.codegen.cpu import columns, formulas, streaming
+from graphc.codegen.cpu import chunks, columns, formulas, streaming
 from graphc.codegen.cpu.context import Context, fixed, operand_tensors
 from graphc.codegen.cpu.loops import collapse, replaced
 from graphc.codegen.cpu.reductions import Accumulator, lanes_for, position_in, values_of
@@ -27,7 +27,7 @@ from graphc.codegen.cpu.writer import Known
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load
 from graphc.ir.symbolic import Axis, Size, floordiv, of_atom, product
-from graphc.schedule.kernel import Map, Reduce, Scan, Stage, walk
+from graphc.schedule.kernel import Map, Reduce, ReduceChunks, Scan, Stage, walk
 
 SHORT_ROW = 256
 """Bytes of results a point: below, workers take points in units that fill cache lines."""
@@ -43,6 +43,12 @@ def write_rows(context: Context) -> None:
     stages = context.kernel.stages
     groups = group_stages(context, stages)
     keep_results(context, groups)
+    if context.kernel.chunks:
+        with chunks.shared_out(context) as axes:
+            streams = _write_points(context, groups, axes)
+        if streams:
+            context.writer.line("drain()")
+        return
     axes, renamed = collapse(context.kernel.axes, context.accesses(stages))
     context.expressions.renamed.update(renamed)
     if axes and columns.suits(context, stages, axes[-1]):
@@ -101,6 +107,8 @@ def group_stages(context: Context, stages: Sequence[Stage]) -> list[list[Stage]]
 
 
 def _fusible(stage: Stage) -> bool:
+    if isinstance(stage, ReduceChunks):
+        return True
     return (isinstance(stage, Map) and bool(stage.axes)) or (isinstance(stage, Reduce) and not stage.axes)
 
 
@@ -255,6 +263,9 @@ def _write_body(context: Context, group: Sequence[Stage], accumulators: Sequence
     for stage in group:
         if isinstance(stage, Reduce):
             by_stage[stage.result].update(lane)
+            continue
+        if isinstance(stage, ReduceChunks):
+            pending.append((stage, chunks.combined(context, stage)))
             continue
         assert isinstance(stage, Map)
         value = context.expressions.scalar(stage.value)
