@@ -313,6 +313,7 @@ def load_scalar(node: Node, read: Read | None = None) -> Callable[[Sequence[Size
 
 
 __all__ = [
-    "KINDS", "REGISTRY", "AxisScan", "ChunkedReduction", "Contraction", "Control", "Decomposed", "Effect", "IndexedAccumulation", "Map",
-    "Op", "Read", "Reduction", "RowRoutine", "Sample", "Source", "View", "load_scalar", "op", "scalar",
+    "KINDS", "REGISTRY", "AxisScan", "ChunkedReduction", "Contraction", "Control", "Decomposed", "Effect",
+    "IndexedAccumulation", "Map", "Op", "Read", "Reduction", "RowRoutine", "Sample", "Source", "View",
+    "load_scalar", "op", "scalar",
 ]  # fmt: skip

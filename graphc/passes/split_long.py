@@ -11,8 +11,9 @@ every chunk of rows::
 
 **Sums of rows**, of float32 over the leading axes, become a ``sum_chunks``: its chunks are those of the loop over the
 rows, whatever their number, so it joins the kernel that makes the rows. A sum of everything, the number of rows being
-named, is that of the rows' sums. Where rows are named, sums that are spread over the rows again (the mean of a batch)
-stay whole: rows may be few, and one kernel does it all.
+named, is that of the rows' sums. Where the number is named, rows may be few, and a kernel more should gain something.
+So those sums stay whole that are spread over the rows again (the mean of a batch) and those of what products make,
+since a product's blocks are no rows, and its kernel makes no parts.
 
 **Other reductions** of static size are cut by a reshape, ``part[k, c] = sum of x[k*m + r, c] over r < m``.
 
@@ -29,7 +30,7 @@ import numpy as np
 
 from graphc.ir.graph import Graph, rewrite
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import Map, Reduction
+from graphc.ir.op import Contraction, Map, Reduction
 from graphc.ops.elementwise import cast
 from graphc.ops.reductions import sum_, sum_chunks
 from graphc.ops.views import reshape
@@ -51,7 +52,7 @@ ROW_CHUNKS = 16
 
 FEWEST_ROWS = 8 * ROW_CHUNKS
 
-NARROWEST_ROW, WIDEST_ROW = 16, 8192
+NARROWEST_ROW, WIDEST_ROW = 64, 8192
 """Columns: a few vectors, and no more than a core's own cache holds parts of."""
 
 LONGEST_WHOLE = 4095
@@ -60,13 +61,15 @@ LONGEST_WHOLE = 4095
 
 def split_long(graph: Graph) -> Graph:
     """Cut all long reductions: of rows in the outermost graph, and others of static shape in bodies too."""
-    spread = _spread(graph)
+    spread, products = _spread(graph), _made_by_products(graph)
 
     def rule(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
         if node.op is not sum_ or node.inputs[0].dtype != np.float32:
             return None
         named = not all(isinstance(size, int) for size in node.inputs[0].shape)
-        return None if named and node.result in spread else _split_rows(inputs[0], node["axes"], named)
+        if named and (node.result in spread or node.inputs[0] in products):
+            return None
+        return _split_rows(inputs[0], node["axes"], named)
 
     return sweep(rewrite(graph, rule), _split)
 
@@ -78,6 +81,16 @@ def _spread(graph: Graph) -> set[Tensor]:
         named = any(not isinstance(size, int) for tensor in node.results for size in tensor.shape)
         if named or (isinstance(node.op, Map) and not found.isdisjoint(node.results)):
             found.update(node.inputs)
+    return found
+
+
+def _made_by_products(graph: Graph) -> set[Tensor]:
+    """Products and what maps make of them."""
+    found: set[Tensor] = set()
+    for node in graph.nodes:
+        made_of = isinstance(node.op, Map) and not found.isdisjoint(node.inputs)
+        if made_of or isinstance(node.op, Contraction):
+            found.update(node.results)
     return found
 
 
@@ -103,7 +116,9 @@ def _split_rows(x: Tensor, axes: tuple[int, ...], named: bool) -> Sequence[Tenso
 
 
 def _split(node: Node) -> Sequence[Tensor] | None:
-    if not isinstance(node.op, Reduction) or node.op is sum_chunks or node.op.combine not in ("add", "maximum", "minimum"):
+    if not isinstance(node.op, Reduction) or node.op is sum_chunks:
+        return None
+    if node.op.combine not in ("add", "maximum", "minimum"):
         return None
     (x,) = node.inputs
     sizes = [size for size in x.shape if isinstance(size, int)]

@@ -24,7 +24,18 @@ import numpy as np
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import FUNCTIONS, Apply, Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, atoms_of, evaluate, product
-from graphc.schedule.kernel import Accumulate, Contract, Kernel, Reduce, ReduceChunks, Routine, Scan, Stage, operands_of, walk
+from graphc.schedule.kernel import (
+    Accumulate,
+    Contract,
+    Kernel,
+    Reduce,
+    ReduceChunks,
+    Routine,
+    Scan,
+    Stage,
+    operands_of,
+    walk,
+)
 
 
 @dataclass

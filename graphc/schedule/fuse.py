@@ -230,6 +230,7 @@ class _Fuser:
         if latest <= PRELUDE and shape == () and isinstance(node.op, Map):
             return [PRELUDE]
         found = [latest] if latest > PRELUDE else []
+        sibling: int | None
         if isinstance(stage, form.ReduceChunks):  # beside whatever else goes over the rows that it reads
             sibling = max((self.readers.get(load.tensor, -1) for load in stage.loads), default=-1)
         else:
