@@ -8,9 +8,9 @@ ENGINE is graphc, numpy or torch.  A CASE is ``NAME:DIRECTION:ROWSxCOLUMNS`` for
 
 What is timed, the same for all engines: inputs in memory that stays, results in memory that stays.
 
-* graphc: one walk over the compiled program's call table (``Workers.run``), with its barriers and all its workers.
-  Feeds are read in place and the results stay in the program's arena; checking feeds and copying fetched results out
-  is left out, since it is no part of a kernel.  The walk costs a Python call, as a call of the other engines does.
+* graphc: one step of the compiled program from the fed arrays (``Workers.step``): they are checked and read in place,
+  the call table is walked with its barriers and all its workers, and the results stay in the program's arena.  Copying
+  fetched results out is left out, since it is no part of a kernel.
 * NumPy: ufuncs with ``out=``, the fewest passes that need no compiler.
 * torch: the library's own function without gradient tracking; for ``both`` the function and its derivative through
   autograd, whose results are new tensors.  kernels.py tells the C library to keep freed memory, so that they cost no
@@ -58,20 +58,19 @@ def make_arrays(count: int, shape: tuple[int, ...]) -> list[NDArray[Any]]:
 
 
 def graphc_walk(inputs: list[Any], outputs: Any, arrays: list[Any], threads: int) -> Call:
-    """A call that walks the program's table on given arrays."""
+    """A call that runs a step of a program on given arrays."""
     import graphc
+    from graphc.runtime.layout import FINISHED
 
     session = graphc.Session(threads=threads)
     program = graphc.compile(inputs, outputs, session=session)
-    program(*arrays)  # binds the table to these arrays' addresses
+    program(*arrays)  # binds a table to these arrays' shapes
     executable = program._executable
     (bound,) = executable._bound.values()
-    kept = arrays  # the table holds their addresses only
-
-    def walk() -> object:
-        return executable.workers.run(bound.table), kept
-
-    return walk
+    if executable.workers.step(bound.table, bound.enter, arrays) != FINISHED:
+        raise SystemExit("a kernel's arrays are not those of its program")
+    # the program and what it has bound are held by the call: the table knows nothing but addresses
+    return lambda: executable.workers.step(bound.table, bound.enter, arrays)
 
 
 def graphc_matmul(orientation: str, m: int, k: int, n: int, threads: int) -> Call:

@@ -15,7 +15,7 @@ from typing import Any
 
 from graphc import config
 from graphc.codegen.emit import Source, emit
-from graphc.ir import Graph, verify
+from graphc.ir import Graph, interned_apart, verify
 from graphc.passes.collector import collector_paused
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
@@ -68,7 +68,7 @@ def compile_graph(graph: Graph, checked: bool | None = None) -> Source:
     product: Any = graph
     for observer in OBSERVERS:
         observer("declare", graph, 0.0)
-    with collector_paused():
+    with collector_paused(), interned_apart(graph.all_nodes):
         for name, stage in PIPELINE:
             start = time.perf_counter()
             product = stage(product)

@@ -1,7 +1,7 @@
 """The graph: types and dims, nodes, the op contract, walks, verifier, printer. Knows no op by name."""
 
 from graphc.ir.graph import Graph, inline, remake, rewrite, topological
-from graphc.ir.node import Node, Tensor, make_node
+from graphc.ir.node import Node, Tensor, interned_apart, make_node
 from graphc.ir.op import REGISTRY, Op, Sample, op
 from graphc.ir.origin import Origin, derived_from
 from graphc.ir.printer import format_graph
@@ -11,6 +11,6 @@ from graphc.ir.verifier import verify
 
 __all__ = [
     "REGISTRY", "Dim", "Graph", "Node", "Op", "Origin", "Sample", "Shape", "Size", "Tensor", "TensorType", "as_dtype",
-    "as_shape", "derived_from", "format_graph", "inline", "make_node", "op", "remake", "rewrite", "topological",
-    "verify",
+    "as_shape", "derived_from", "format_graph", "inline", "interned_apart", "make_node", "op", "remake", "rewrite",
+    "topological", "verify",
 ]  # fmt: skip

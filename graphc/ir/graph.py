@@ -76,6 +76,15 @@ class Graph:
         return tuple(topological(self.outputs))
 
     @property
+    def all_nodes(self) -> Iterator[Node]:
+        """The nodes, and those of the bodies that they hold, at any depth."""
+        graphs = [self]
+        for graph in graphs:
+            for node in graph.nodes:
+                yield node
+                graphs += node.bodies
+
+    @property
     def effects(self) -> tuple[Node, ...]:
         """The nodes that write variables."""
         return tuple(node for node in self.nodes if isinstance(node.op, Effect))

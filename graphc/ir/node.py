@@ -6,7 +6,8 @@ wrote it. A :class:`Tensor` is one result of a node. Both are immutable, and a t
 
 Pure nodes are *interned*: making the same op of the same inputs and attributes again returns the node that is
 already there, so common subexpressions merge by themselves. Nodes with identity (variables, placeholders, random
-bits, assigns) are never merged.
+bits, assigns) are never merged. What a compilation makes is merged only within it (:func:`interned_apart`): what a
+program becomes must not depend on which other graphs there are, or were.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from __future__ import annotations
 import itertools
 import re
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -33,6 +37,17 @@ if TYPE_CHECKING:
 _serial = itertools.count()
 _interned: weakref.WeakValueDictionary[tuple[Any, ...], Node] = weakref.WeakValueDictionary()
 _MOST_ORIGINS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """Nodes that are interned apart: those that were there at the start, and those made since, by their keys."""
+
+    given: frozenset[Node]
+    made: dict[tuple[Any, ...], Node] = field(default_factory=dict)
+
+
+_apart: ContextVar[_Apart | None] = ContextVar("graphc_interned_apart", default=None)
 
 
 class Node:
@@ -273,12 +288,49 @@ def make_node(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any])
     if not op.pure:
         return Node(op, inputs, attributes, op.infer_types(inputs, attributes))
     key = (op.name, tuple(map(id, inputs)), _frozen(dict(attributes)))
-    node = _interned.get(key)
+    apart = _apart.get()
+    node = _known(key, apart)
     if node is not None:
-        origin = here()
-        if origin not in node.origins and len(node.origins) < _MOST_ORIGINS:
-            node.origins = (*node.origins, origin)
+        _add_origin(node, here())
         return node
     node = Node(op, inputs, attributes, op.infer_types(inputs, attributes))
-    _interned[key] = node
+    (_interned if apart is None else apart.made)[key] = node
     return node
+
+
+def _known(key: tuple[Any, ...], apart: _Apart | None) -> Node | None:
+    """The node of that key, if there is one to merge with."""
+    if apart is None:
+        return _interned.get(key)
+    node = apart.made.get(key)
+    if node is None:
+        node = _interned.get(key)
+        if node not in apart.given:
+            return None
+    return node
+
+
+def _add_origin(node: Node, origin: Origin) -> None:
+    """One more reason for a node to exist; what the user declared stands before what was derived."""
+    if origin in node.origins:
+        return
+    if node.origin.derived and not origin.derived:
+        node.origins = (origin, *node.origins)[:_MOST_ORIGINS]
+    elif len(node.origins) < _MOST_ORIGINS:
+        node.origins = (*node.origins, origin)
+
+
+@contextmanager
+def interned_apart(nodes: Iterable[Node]) -> Iterator[None]:
+    """Nodes made inside merge with one another and with ``nodes``, never with nodes of any other graph.
+
+    Parameters
+    ----------
+    nodes : iterable of Node
+        Those of the graph at hand, its bodies included.
+    """
+    token = _apart.set(_Apart(frozenset(nodes)))
+    try:
+        yield
+    finally:
+        _apart.reset(token)

@@ -159,13 +159,10 @@ class Executable:
             self._fixed[tensor] = random_state
 
     def _body_leaves(self, random_state: NDArray[np.uint64]) -> None:
-        stack = [node for node in self.schedule.graph.nodes if node.op.body_attributes]
-        while stack:
-            for body in stack.pop().bodies:
-                for node in body.nodes:
-                    self._add_leaf(node.results[0], random_state)
-                    if node.op.body_attributes:
-                        stack.append(node)
+        for node in self.schedule.graph.nodes:
+            for body in node.bodies:
+                for inner in body.all_nodes:
+                    self._add_leaf(inner.results[0], random_state)
 
     def _load(self, on_event: OnEvent | None) -> tuple[dict[str, int], dict[MicroKernel, int]]:
         """Addresses of the kernels, by text, and of the micro-kernels that they call."""

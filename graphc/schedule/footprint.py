@@ -217,16 +217,9 @@ def _reason(tensor: Tensor, node: Node) -> str:
     return f"{origin.derived} reads {what}{place}"
 
 
-def _leaves(graph: Graph) -> Iterator[Node]:
+def _leaves(graph: Graph) -> Iterable[Node]:
     """Constants and variables, those of loops' bodies included, each once."""
-    seen: set[Node] = set()
-    stack = [graph]
-    while stack:
-        for node in stack.pop().nodes:
-            if not node.inputs and node not in seen:
-                seen.add(node)
-                yield node
-            stack += node.bodies
+    return dict.fromkeys(node for node in graph.all_nodes if not node.inputs)
 
 
 def _table(report: MemoryReport) -> Iterator[str]:

@@ -130,13 +130,8 @@ def plan(
 
 def dims_of(graph: Graph) -> list[str]:
     """The named dims of a graph's tensors, those of bodies included, sorted."""
-    found: set[str] = set()
-    stack = [graph]
-    while stack:
-        for node in stack.pop().nodes:
-            stack += node.bodies
-            found.update(name for tensor in node.results for size in tensor.shape for name in names_of(size))
-    return sorted(found)
+    tensors = (tensor for node in graph.all_nodes for tensor in node.results)
+    return sorted({name for tensor in tensors for size in tensor.shape for name in names_of(size)})
 
 
 def live_bytes(schedule: Schedule, sizes: Mapping[str, int]) -> tuple[int, int]:

@@ -69,6 +69,24 @@ def test_values(dtype, m, k, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m,k,n", [(5, 3, 2), (20, 300, 70), (41, 33, 32), (560, 40, 48)])
+def test_values_of_lines_that_share_a_set_of_l1(dtype, m, k, n):
+    """Lines 4 KiB apart are copied, rows or columns alike."""
+    a, b = operands(dtype, m, k, n)
+    expected = multiply(a, b, np.empty((m, n), dtype))
+    assert np.abs(expected - a.astype("f8") @ b).max() <= TOLERANCE[dtype] * k
+
+    def apart(x):
+        room = np.full((x.shape[0], 4096 // x.itemsize), np.nan, x.dtype)
+        room[:, : x.shape[1]] = x
+        return room[:, : x.shape[1]]
+
+    for left in (np.asarray, apart, lambda x: apart(np.ascontiguousarray(x.T)).T if m <= 512 else x):
+        for right in (np.asarray, apart, lambda x: apart(np.ascontiguousarray(x.T)).T):
+            assert multiply(left(a), right(b), np.empty((m, n), dtype)).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_do_not_depend_on_the_cut(dtype):
     a, b = operands(dtype, 61, 400, 75)
     whole = multiply(a, b, np.empty((61, 75), dtype))
@@ -107,14 +125,16 @@ def test_accumulate(dtype):
     assert (kept == c).all()
 
 
-LOW = [(1, 5, 70), (1, 300, 257), (4, 600, 64), (7, 16, 130), (12, 3, 33), (2, 0, 40)]
-SLIM = [(1, 1, 1), (40, 300, 3), (9, 17, 5), (70, 1, 2), (3, 600, 4), (1, 9, 6), (5, 0, 2)]
+FEW = [(1, 5, 70), (1, 300, 257), (4, 600, 64), (7, 16, 130), (12, 3, 33), (2, 0, 40), (1, 1, 1), (40, 300, 3)]
+FEW += [(9, 17, 5), (70, 1, 2), (3, 600, 4), (1, 9, 6), (5, 0, 2), (31, 20, 18), (23, 300, 20), (10, 7, 48)]
 DOTS = [(1, 16, 1), (50, 2500, 1), (9, 31, 3), (40, 64, 8), (8, 17, 8), (5, 0, 2)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("variant,m,k,n", [("_low", *s) for s in LOW] + [("_slim", *s) for s in SLIM])
-def test_contractions_for_few_rows_or_columns_give_the_bits_of_the_general_one(dtype, variant, m, k, n):
+@pytest.mark.parametrize("m,k,n", FEW)
+def test_contractions_for_few_rows_or_columns_give_the_bits_of_the_general_one(dtype, m, k, n):
+    assert contraction.few_tile(dtype, m, n) is not None
+    variant = f"_few{m}x{n}"
     a, b = operands(dtype, m, k, n)
     expected = multiply(a, b, np.empty((m, n), dtype))
     for left in (a, transposed(a), spread(a)):
@@ -122,6 +142,29 @@ def test_contractions_for_few_rows_or_columns_give_the_bits_of_the_general_one(d
         assert result.tobytes() == expected.tobytes()
         twice = multiply(left, b, result, accumulate=True, variant=variant)
         assert twice.tobytes() == multiply(a, b, expected.copy(), accumulate=True).tobytes()
+
+
+def test_the_tile_that_wastes_least_is_taken(monkeypatch):
+    # Before: 4 x 4 vectors for few rows, 8 x 1 for few columns, the general 14 x 2 for anything else.
+    wide = machine.Machine("x86_64-unknown-linux-gnu", "znver5", "+avx512f", 64, 32)
+    monkeypatch.setattr(machine, "host", lambda: wide)
+    choices = {
+        (1, 2000): (1, 5, 16, "whole"),  # 125 vectors: a wider tile would stick out, and mask its loads
+        (None, 10): (9, 1, 16, "part"),
+        (None, 48): (9, 3, 16, "whole"),
+        (2, 315): (2, 5, 16, "both"),  # 20 vectors in four tiles; 2 x 8 would compute 24
+    }
+    for (rows, columns), expected in choices.items():
+        assert contraction.few_tile("float32", rows, columns) == contraction.FewTile(*expected)
+    assert contraction.few_tile("float32", None, 64) is None  # two tiles of the general contraction, filled
+    assert contraction.few_tile("float32", 13, 713) is None
+
+
+def test_half_vectors_where_the_processor_multiplies_in_halves(monkeypatch):
+    target = ("x86_64-unknown-linux-gnu", "znver4", "+avx512f", 64, 32)
+    monkeypatch.setattr(machine, "host", lambda: machine.Machine(*target))
+    assert contraction.few_tile("float32", None, 18) == contraction.FewTile(9, 3, 8, "part")
+    assert contraction.few_tile("float32", None, 16) == contraction.FewTile(9, 1, 16, "whole")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -223,7 +266,11 @@ def test_no_byte_outside_is_touched(dtype, m, k, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "variant,m,k,n", [("_low", 3, 5, 37), ("_slim", 9, 4, 3), ("_dots", 9, 19, 3), ("_dots", 1, 3, 1)]
+    "variant,m,k,n",
+    [
+        *((f"_few{m}x{n}", m, 5, n) for m, n in [(3, 37), (3, 32), (9, 3), (20, 18), (2, 300), (1, 200), (7, 130)]),
+        *(("_dots", *shape) for shape in [(9, 19, 3), (1, 3, 1)]),
+    ],
 )
 def test_no_byte_outside_is_touched_by_the_others(dtype, variant, m, k, n):
     a, b = operands(dtype, m, k, n)
@@ -288,7 +335,7 @@ def test_values_on_a_processor_with_avx2(tmp_path):
 
 
 @pytest.mark.parametrize("dtype,multiply_add", [("float32", r"fmla\s+v\d+\.4s"), ("float64", r"fmla\s+v\d+\.2d")])
-@pytest.mark.parametrize("variant", ["", "_low", "_slim", "_dots"])
+@pytest.mark.parametrize("variant", ["", "_few", "_dots"])
 def test_assembly_for_neon(dtype, multiply_add, variant, monkeypatch):
     """What a machine with NEON would run: assembled, not executed."""
     llvm.initialize_all_targets()
@@ -296,11 +343,15 @@ def test_assembly_for_neon(dtype, multiply_add, variant, monkeypatch):
     triple = "aarch64-unknown-linux-gnu"
     neon = machine.Machine(triple, "generic", "+neon", *machine._vector_unit(triple, "+neon"))
     monkeypatch.setattr(machine, "host", lambda: neon)
+    shape = contraction.tile_shape(dtype)
+    chains = shape.rows * shape.vectors if variant == "" else shape.low_rows
+    if variant == "_few":
+        tile = contraction.few_tile(dtype, 6, 40)
+        assert tile is not None
+        variant, chains = "_few6x40", tile.rows * tile.vectors
     signature = contraction.signature(dtype)
     module = object_code._module(contraction.source(dtype + variant), "product.py", "kernel", signature, "product")
     assembly = machine.target_machine().emit_assembly(module)
-    shape = contraction.tile_shape(dtype)
-    chains = shape.rows * shape.vectors if variant == "" else shape.low_rows
     assert len(re.findall(multiply_add, assembly)) >= chains
 
 

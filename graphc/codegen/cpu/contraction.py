@@ -10,12 +10,13 @@
 
 Operands are read in place where that is fast. They are copied (:mod:`graphc.codegen.cpu.panels`) where it is not:
 
-- a panel of B, to the stack, if its columns are strided, or if its rows lie a multiple of 1 KiB apart (they would share
-  a few sets of L1) and many tiles read it; also if it is narrower than a tile and the processor has no masked loads;
-- rows of A, likewise, if they lie a multiple of 1 KiB apart.
+- a panel of B, to the stack, if its columns are strided, or if its rows lie a multiple of 4 KiB apart (they would share
+  one set of L1) and many tiles read it; also if it is narrower than a tile;
+- a block of A, if its rows, or its columns where these are contiguous, lie a multiple of 4 KiB apart.
 
 Two tile shapes serve every M: the full one, and a low one. A rest of rows that is worth a full tile is copied with
-its last row repeated.
+its last row repeated. The full tile loads B without masks, which would cost it one step in thirty; the low one
+has them where they exist, and serves panels that are narrow and that few tiles read.
 
 While a tile of a large C is computed, the lines of C that it will end in and the next panel of B are asked for.
 
@@ -36,6 +37,7 @@ Tile sizes are a function of the processor alone and stand in the source.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,13 +48,15 @@ _PANEL_BYTES = 32 * 1024  # a panel of B: it shares L1 with the rows of A that p
 _MAX_DEPTH = 256  # rows of a panel: adding a tile to C costs little beside so many steps, and no chain is longer
 _DEPTH_UNIT = 16  # panels but the last are whole vectors deep, whatever the processor
 _BLOCK_BYTES = 546 * 1024  # rows of A in a block stay in half of L2, at the largest depth, where vectors have 64 bytes
-_CONFLICT_BYTES = 1024  # rows this far apart, or a multiple, share a few sets of L1
+_CONFLICT_BYTES = 4096  # rows this far apart, or a multiple, share one set of L1
 _DOTS_DEPTH = 2048  # places of k in a block of dot products: what is copied of B stays in L1 or L2
-_MANY_TILES = 10  # tiles that share a panel of B for whose sake it is copied out of few sets of L1
+_MANY_TILES = 10  # tiles that share a panel of B for whose sake it is copied out of one set of L1
 _ASKING_DEPTH = 64  # in fewer steps nothing that is asked for arrives
 _ASKING_BYTES = 128 * 1024  # a smaller C is in L2 already
-_ROWS_AHEAD = 4  # rows of A that are on their way from L3 while one is copied
+_FEW_TILES = 3  # tiles for whose sake a panel of few columns is not worth a copy
+_LINES_AHEAD = 4  # rows or columns of A that are on their way from L3 while one is copied
 ITEM_BYTES = {"float32": 4, "float64": 8}
+_MANY_ROWS = 1000
 _LOW_ROWS = 4  # enough chains, with several vectors each, to hide the latency of a multiply-add
 
 
@@ -117,7 +121,7 @@ from graphc.codegen.cpu.intrinsics import load, minimum_int, offset, stack_{dtyp
 from graphc.codegen.cpu.panels import copier, transposer
 from graphc.codegen.cpu.tiles import tile
 
-full_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, masked={masked})
+full_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes})
 low_tile = tile("{dtype}", rows={low_rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
 copy = copier("{dtype}", vectors={vectors}, lanes={lanes})
 transpose = transposer("{dtype}", lanes={lanes})
@@ -133,7 +137,9 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
     if K > {depth}:
         pieces = (K + {depth} - 1) // {depth}
         step = ((K + pieces - 1) // pieces + {unit} - 1) // {unit} * {unit}
-    copies_a = a_k == 1 and a_row % {conflict} == 0 and M > {low_rows} and N > {few_columns}
+    by_rows = a_k == 1
+    conflicts = a_row % {conflict} == 0 if by_rows else a_row == 1 and a_k % {conflict} == 0
+    copies_a = conflicts and M > {low_rows}
     copies_b = b_k % {conflict} == 0 and M > {many_rows}
     k0 = 0
     while True:
@@ -143,19 +149,23 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
         for i0 in range(0, M, {block_rows}):
             rows = minimum_int(M - i0, {block_rows})
             whole = rows // {rows} * {rows}
-            by_full_tiles = rows if rows - whole > {low_limit} and a_k == 1 else whole
+            by_full_tiles = rows if rows - whole > {low_limit} and by_rows else whole
             copied = rows  # rows from here on are in `block`
             first_a = offset(a, i0 * a_row + k0 * a_k)
             if copies_a or by_full_tiles > whole:
                 copied = 0 if copies_a else whole
-                for i in range(copied, (rows + {rows} - 1) // {rows} * {rows}):
-                    row, to = offset(first_a, minimum_int(i, rows - 1) * a_row), offset(block, (i - copied) * {pitch})
-                    copy(row, {width}, to, {width}, depth // {width}, {width}, {rows_ahead} * a_row)
-                    rest = depth % {width}
-                    if rest > 0:
-                        copy(offset(row, depth - rest), 0, offset(to, depth - rest), 0, 1, rest, 0)
+                lines, length, apart, pitch = depth, rows, a_k, {column_pitch}
+                if by_rows:
+                    lines, length, apart, pitch = rows - copied, depth, a_row, {pitch}
+                first = offset(first_a, copied * a_row)
+                for i in range((lines + {rows} - 1) // {rows} * {rows} if by_rows else lines):
+                    line, to = offset(first, minimum_int(i, lines - 1) * apart), offset(block, i * pitch)
+                    for l in range(0, length, {width}):
+                        some = minimum_int(length - l, {width})
+                        copy(offset(line, l), 0, offset(to, l), 0, 1, some, {lines_ahead} * apart)
             for j in range(0, N, {width}):
                 columns = minimum_int(N - j, {width})
+                by_low_tiles = {masked} and columns < {width} and b_col == 1 and rows <= {few_rows}
                 rows_of_b, row_stride = offset(b, k0 * b_k + j * b_col), b_k
                 ahead, ahead_row, ahead_step = offset(rows_of_b, {width} * b_col), b_k, {rows} * b_k
                 if b_k == 1 and b_col != 1:
@@ -171,16 +181,18 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                             place = k * b_k + minimum_int(l, columns - 1) * b_col
                             store(panel, k * {width} + l, load(rows_of_b, place))
                     rows_of_b, row_stride = panel, {width}
-                elif copies_b or (columns < {width} and not {masked}):
+                elif copies_b or (columns < {width} and not by_low_tiles):
                     copy(rows_of_b, b_k, panel, {width}, depth, columns, 0)
                     rows_of_b, row_stride = panel, {width}
                 i = 0
                 while i < rows:
                     rows_of_a, stride, k_stride = offset(first_a, i * a_row), a_row, a_k
                     if i >= copied:
-                        rows_of_a, stride, k_stride = offset(block, (i - copied) * {pitch}), {pitch}, 1
+                        rows_of_a, stride, k_stride = offset(block, i - copied), 1, {column_pitch}
+                        if by_rows:
+                            rows_of_a, stride, k_stride = offset(block, (i - copied) * {pitch}), {pitch}, 1
                     to = offset(c, (i0 + i) * c_row + j)
-                    if i < by_full_tiles:
+                    if i < by_full_tiles and not by_low_tiles:
                         full_tile(rows_of_a, stride, k_stride, rows_of_b, row_stride, to, c_row,
                                   minimum_int(rows - i, {rows}), columns, depth, add, ahead, ahead_row, asks)
                         ahead = offset(ahead, ahead_step)
@@ -199,13 +211,15 @@ def _general_source(dtype: str) -> str:
     """The source of the general contraction of `dtype` for this machine."""
     shape, size = tile_shape(dtype), ITEM_BYTES[dtype]
     width, pitch = shape.width, shape.depth + shape.width
+    column_pitch = (shape.block_rows // width + 2) * width
     return _SOURCE.format(
         dtype=dtype, rows=shape.rows, vectors=shape.vectors, lanes=shape.lanes, low_rows=shape.low_rows,
         low_limit=2 * shape.low_rows, depth=shape.depth, unit=_DEPTH_UNIT, block_rows=shape.block_rows,
-        width=width, pitch=pitch, panel=shape.depth * width, block=shape.block_rows * pitch,
-        masked=machine.host().has_masks, conflict=_CONFLICT_BYTES // size, few_columns=4 * width,
-        asking_depth=_ASKING_DEPTH, asking_size=_ASKING_BYTES // size, rows_ahead=_ROWS_AHEAD,
-        many_rows=_MANY_TILES * shape.rows,
+        width=width, pitch=pitch, column_pitch=column_pitch, panel=shape.depth * width,
+        block=max(shape.block_rows * pitch, shape.depth * column_pitch),
+        masked=machine.host().has_masks, conflict=_CONFLICT_BYTES // size,
+        asking_depth=_ASKING_DEPTH, asking_size=_ASKING_BYTES // size, lines_ahead=_LINES_AHEAD,
+        many_rows=_MANY_TILES * shape.rows, few_rows=_FEW_TILES * shape.rows,
     )  # fmt: skip
 
 
@@ -256,13 +270,13 @@ from graphc.codegen.cpu.intrinsics import minimum_int, offset, stack_{dtype}
 from graphc.codegen.cpu.panels import copier
 from graphc.codegen.cpu.tiles import tile
 
-one_row = tile("{dtype}", rows=1, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
-rows_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
+whole_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, clamped=True)
+part_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
 copy = copier("{dtype}", vectors={vectors}, lanes={lanes})
 
 
 def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
-    panel = stack_{dtype}({depth} * {width})
+    panel = stack_{dtype}({panel})
     step = {depth}
     if K > {depth}:
         pieces = (K + {depth} - 1) // {depth}
@@ -274,23 +288,25 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
         for j in range(0, N, {width}):
             columns = minimum_int(N - j, {width})
             rows_of_a, rows_of_b, stride = offset(a, k0 * a_k), offset(b, k0 * b_k + j), b_k
-            if columns < {width} and not {masked}:
+            if {copies} and columns < {width}:
                 copy(rows_of_b, b_k, panel, {width}, depth, columns, 0)
                 rows_of_b, stride = panel, {width}
-            if M == 1:
-                one_row(rows_of_a, a_row, a_k, rows_of_b, stride, offset(c, j), c_row, 1, columns, depth, add, b, 0,
-                        False)
-            else:
-                for i in range(0, M, {rows}):
-                    rows_tile(offset(rows_of_a, i * a_row), a_row, a_k, rows_of_b, stride, offset(c, i * c_row + j),
-                              c_row, minimum_int(M - i, {rows}), columns, depth, add, b, 0, False)
+            for i in range(0, M, {rows}):
+                rows_here, to = offset(rows_of_a, i * a_row), offset(c, i * c_row + j)
+                count = minimum_int(M - i, {rows})
+{tiles}
         k0 += step
         if k0 >= K:
             break
 '''
 
+_FEW_TILE = "{name}_tile(rows_here, a_row, a_k, rows_of_b, stride, to, c_row, count, columns, depth, add, b, 0, False)"
+
 FEW_ROWS = 12
-"""Most rows of a product that is done in low, wide tiles."""
+"""Most rows of a product of any width that is done in low tiles."""
+
+FEW_BYTES = 320
+"""Most bytes of a row of a product of any height that is done so, if that wastes less than the general tile."""
 
 FEW_COLUMNS = 8
 """Most columns of a product that is done by dot products."""
@@ -298,28 +314,91 @@ FEW_COLUMNS = 8
 LEAST_DOT = 16
 """Least length of such a dot product."""
 
+_LOW_TILES = tuple((rows, vectors) for rows in (1, 2, 3, 4, 5, 6, 9) for vectors in (1, 2, 3, 4, 5, 6, 8))
+_LEAST_CHAINS = 8  # fewer wait for one another: a multiply-add takes four cycles, and there may be two a cycle
+_STEP_COST = 2  # multiply-adds that go by while a loop over k counts and moves its pointers
+_HALF_COST = 0.55  # of a multiply-add of half a vector, where the processor computes whole ones in halves
+_NEAR = 1.05  # tiles of so nearly the least cost are as good
+
 # the contractions beside the general one, as endings of their names
 DOTS = "_dots"
-LOW = "_low"
-SLIM = "_slim"
+FEW = "_few"
 
 
-def _few_source(dtype: str, rows: int, vectors: int) -> str:
-    shape = tile_shape(dtype)
+@dataclass(frozen=True)
+class FewTile:
+    """A tile of a product of few rows or columns.
+
+    Attributes
+    ----------
+    rows, vectors, lanes : int
+    parts : str
+        ``"whole"`` if the product's columns fill its tiles, ``"part"`` if they lie in one tile that they do not fill,
+        ``"both"`` else. A tile that may be filled in part masks its loads, which costs as many multiply-adds.
+    """
+
+    rows: int
+    vectors: int
+    lanes: int
+    parts: str
+
+
+def few_tile(dtype: str, rows: int | None, columns: int) -> FewTile | None:
+    """The tile that wastes least on a product of few rows or columns; None if the general contraction is better.
+
+    Parameters
+    ----------
+    dtype : str
+    rows : int or None
+        None if known at run time only: many are expected.
+    columns : int
+
+    Notes
+    -----
+    A step of a tile costs its multiply-adds, as many again for masked loads, and the loop. Tiles stick out over the
+    product's edges: of 18 columns, two vectors of 16 compute 32; hence vectors of half the width, where a multiply-add
+    computes half a vector at once. Of tiles of nearly the least cost the largest is taken, so that a program with
+    several such products compiles few of them.
+    """
+    shape, target = tile_shape(dtype), machine.host()
+    height = _MANY_ROWS if rows is None else max(rows, 1)
+    widths = {target.vector_bytes // ITEM_BYTES[dtype], target.datapath_bytes // ITEM_BYTES[dtype]}
+
+    def parts(width: int) -> str:
+        return "whole" if columns % width == 0 else "part" if columns < width else "both"
+
+    def cost(tile: FewTile) -> float:
+        tiles = -(-height // tile.rows) * -(-max(columns, 1) // (tile.vectors * tile.lanes))
+        masks = tile.vectors if tile.parts != "whole" and target.has_masks else 0
+        step = max(tile.rows * tile.vectors, _LEAST_CHAINS) + masks + _STEP_COST
+        return tiles * step * (_HALF_COST if tile.lanes < shape.lanes else 1)
+
+    fitting = [
+        FewTile(r, v, lanes, parts(v * lanes))
+        for lanes in sorted(widths)
+        for r, v in _LOW_TILES
+        if r * v + v < target.vector_registers
+    ]
+    least = min(map(cost, fitting))
+    if (rows is None or rows > FEW_ROWS) and columns > shape.width:
+        general = FewTile(shape.rows, shape.vectors, shape.lanes, "whole")
+        if columns * ITEM_BYTES[dtype] > FEW_BYTES or cost(general) <= _NEAR * least:
+            return None
+    return max((t for t in fitting if cost(t) <= _NEAR * least), key=lambda t: (t.rows * t.vectors * t.lanes, t.lanes))
+
+
+def _few_source(dtype: str, tile: FewTile) -> str:
+    depth, masked, width = tile_shape(dtype).depth, machine.host().has_masks, tile.vectors * tile.lanes
+    whole, part = (_FEW_TILE.format(name=name) for name in ("whole", "part"))
+    lines = {"whole": [whole], "part": [part]}.get(
+        tile.parts, [f"if columns == {width}:", f"    {whole}", "else:", f"    {part}"]
+    )
+    copies = tile.parts != "whole" and not masked
     return _FEW_SOURCE.format(
-        dtype=dtype, rows=rows, vectors=vectors, lanes=shape.lanes, width=vectors * shape.lanes, depth=shape.depth,
-        unit=_DEPTH_UNIT, masked=machine.host().has_masks,
+        dtype=dtype, rows=tile.rows, vectors=tile.vectors, lanes=tile.lanes, width=width, depth=depth,
+        unit=_DEPTH_UNIT, masked=masked, copies=copies, panel=depth * width if copies else width,
+        tiles="\n".join(" " * 16 + line for line in lines),
     )  # fmt: skip
-
-
-def _low_source(dtype: str) -> str:
-    """Few rows: each of B's is read at most a few times, in long stretches."""
-    return _few_source(dtype, _LOW_ROWS, 4 if machine.host().vector_registers >= 32 else 2)
-
-
-def _slim_source(dtype: str) -> str:
-    """At most one vector of columns."""
-    return _few_source(dtype, 8, 1)
 
 
 def _dots_source(dtype: str) -> str:
@@ -334,10 +413,13 @@ def source(name: str) -> str:
     neither operand. ``K == 0`` writes zeros, or leaves C as it is with `accumulate`.
     """
     dtype, _, kind = name.partition("_")
-    makers = {"": _general_source, DOTS[1:]: _dots_source, LOW[1:]: _low_source, SLIM[1:]: _slim_source}
-    if kind not in makers:
-        raise CompileError(f"contraction: expected a name that ends in {', '.join(makers)}, got {name}")
-    return makers[kind](dtype)
+    few = re.fullmatch(rf"{FEW[1:]}(\d*)x(\d+)", kind)
+    if few is not None:
+        tile = few_tile(dtype, int(few[1]) if few[1] else None, int(few[2]))
+        return _general_source(dtype) if tile is None else _few_source(dtype, tile)
+    if kind not in ("", DOTS[1:]):
+        raise CompileError(f"contraction: expected a dtype, perhaps with {DOTS} or {FEW}MxN behind it, got {name}")
+    return _dots_source(dtype) if kind else _general_source(dtype)
 
 
 def wanted(name: str) -> jit.Wanted:
@@ -352,8 +434,9 @@ def address(name: str, on_event: Callable[[jit.KernelEvent], None] | None = None
     ----------
     name : str
         ``"float32"`` or ``"float64"``, or one of these with an ending. ``_dots`` expects A's rows to be contiguous if
-        M >= N and B's columns otherwise, and at most :data:`FEW_COLUMNS` on the shorter side. ``_low`` and ``_slim``
-        expect B's rows to be contiguous, and are for few rows, and for no more columns than a vector has.
+        M >= N and B's columns otherwise, and at most :data:`FEW_COLUMNS` on the shorter side. ``_fewMxN``
+        expects B's rows to be contiguous, and suits a product of M rows (``_fewxN``: known at run time only) and N
+        columns: the name is that of the product, so that kernels read the same on all processors.
     on_event : callable, optional
         Told how it came to be ready.
 

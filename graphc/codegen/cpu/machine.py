@@ -50,9 +50,18 @@ class Machine:
         """Whether loads of single lanes cost no more than whole ones, as with AVX-512's mask registers."""
         return self.vector_bytes == 64
 
+    @property
+    def datapath_bytes(self) -> int:
+        """How much of a vector one multiply-add computes at once: the rest comes a cycle later."""
+        return min(self.vector_bytes, _NARROW_DATAPATHS.get(self.cpu, self.vector_bytes))
+
     def lanes(self, dtype: str) -> int:
         """Elements of `dtype` (``"float32"`` or ``"float64"``) in one vector register."""
         return self.vector_bytes // {"float32": 4, "float64": 8}[dtype]
+
+
+_NARROW_DATAPATHS = {"znver4": 32}
+"""Processors with wider vectors than multipliers, by LLVM's name; LLVM does not tell."""
 
 
 def _vector_unit(triple: str, features: str) -> tuple[int, int]:

@@ -38,14 +38,14 @@ from graphc.schedule.kernel import Contract, Kernel, Map, Reduce, Stage, walk
 BLOCKS_A_PROCESSOR = 2
 """Blocks are made smaller until there are so many, so that workers have something to share."""
 
-BLOCK_TILES = 19
-"""Rows of a block, in register tiles; its columns are at most ``BLOCK_COLUMNS``."""
-
-ROW_BLOCK_TILES = 6
-"""The same where blocks are whole rows of C, for stages that need whole rows."""
-
 BLOCK_COLUMNS, LEAST_COLUMNS = 512, 64
 """Columns of a block, at most and at least."""
+
+SHARED_BLOCK_TILES = 19
+"""Rows of a block, in register tiles, where other stages go over it."""
+
+ROW_BLOCK_TILES = 6
+"""Rows of a block, in register tiles, where blocks are whole rows of C, for stages that need whole rows."""
 
 HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS, HOT_PRODUCT = 6, 64, 1 << 18
 """The same where stages go over the block with several other tensors, and C has up to so many elements."""
@@ -155,10 +155,10 @@ def _variant(context: Context, left: Load, right: Load, axes: tuple[Axis | None,
                 return contraction.DOTS
     if axes[2] is None or coefficient(b_flat, axes[2]) != 1 or not isinstance(n, int):
         return ""
-    lanes = contraction.tile_shape(left.dtype.name).lanes
-    if n <= lanes:
-        return contraction.SLIM
-    return contraction.LOW if isinstance(m, int) and m <= contraction.FEW_ROWS and n > 2 * lanes else ""
+    few_rows = isinstance(m, int) and m <= contraction.FEW_ROWS
+    if few_rows or n * left.dtype.itemsize <= contraction.FEW_BYTES:
+        return f"{contraction.FEW}{m if isinstance(m, int) else ''}x{n}"
+    return ""
 
 
 def _collapsed(context: Context, stage: Contract, axes: Sequence[Axis]) -> list[Axis]:
@@ -168,23 +168,29 @@ def _collapsed(context: Context, stage: Contract, axes: Sequence[Axis]) -> list[
     return kept
 
 
-def _block_shape(context: Context, plan: Plan, cut_m: bool, cut_n: bool) -> tuple[int, int]:
+def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[int, int]:
     """Rows and columns of a block: large, so that copying operands costs little, yet enough blocks for all workers.
+
+    A block is as high as the contraction's own, which stay in L2, so that each panel of B is read and copied once a
+    block. Where columns alone are cut two blocks suffice, since each worker cuts its own part of them.
 
     Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
     L1 until they come to them; large products lose more by copying operands again for each small block.
     """
     tile = contraction.tile_shape(plan.stage.result.dtype.name)
     m, n = (axis.extent if axis is not None else 1 for axis in (plan.m, plan.n))
-    if not cut_n:
+    cut_m = plan.m in shared
+    if plan.n not in shared:
         return ROW_BLOCK_TILES * tile.rows, LEAST_COLUMNS
-    tiles, columns = BLOCK_TILES, BLOCK_COLUMNS
+    single = len(context.kernel.stages) == 1
+    tiles, columns = tile.block_rows // tile.rows if single else SHARED_BLOCK_TILES, BLOCK_COLUMNS
     if _reads_beside(context, plan.stage) > 1 and isinstance(m, int) and isinstance(n, int) and m * n <= HOT_PRODUCT:
         tiles, columns = HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS
     row_blocks = -(-m // (tiles * tile.rows)) if cut_m and isinstance(m, int) else 1
     rows = -(-m // (row_blocks * tile.rows)) if isinstance(m, int) else tiles
     if isinstance(n, int):
-        least = BLOCKS_A_PROCESSOR * machine.processors()
+        alone = single and isinstance(m, int) and row_blocks == 1 and all(axis in (plan.m, plan.n) for axis in shared)
+        least = 2 if alone else BLOCKS_A_PROCESSOR * machine.processors()
         while columns > LEAST_COLUMNS and row_blocks * -(-n // columns) < least:
             columns //= 2
         columns = -(-n // (-(-n // columns) * tile.width)) * tile.width if n else 1
@@ -204,7 +210,7 @@ class _Blocks:
         self.context = context
         before = dict(context.expressions.renamed)
         plan = _plan(context, stage, shared)
-        rows, columns = _block_shape(context, plan, plan.m in shared, plan.n in shared)
+        rows, columns = _block_shape(context, plan, shared)
         context.expressions.renamed = before
         tile = contraction.tile_shape(stage.result.dtype.name)
         self.m = _Cut(plan.m, rows, tile.rows) if plan.m in shared else None

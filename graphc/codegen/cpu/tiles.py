@@ -141,6 +141,16 @@ class Emitter:
         group = min(self.rows, _ROWS_A_POINTER)
         return _Rows([self._at(first, offset) for offset in multiples[::group]], multiples[:group], step)
 
+    def clamped_offsets(self, first: Any, stride: Any, count: Any, step: Any) -> _Rows:
+        """All rows of A from one pointer; rows from `count` on repeat the last one."""
+        builder, last = self.builder, self.builder.sub(count, ir.Constant(I64, 1))
+        offsets = [ir.Constant(I64, 0)]
+        for i in range(1, self.rows):
+            row = ir.Constant(I64, i)
+            row = builder.select(builder.icmp_signed("<", last, row), last, row)
+            offsets.append(builder.mul(row, stride))
+        return _Rows([first], offsets, step)
+
     def masks(self, columns: Any) -> list[Any]:
         """For each vector, which of its lanes lie before `columns`."""
         numbers = ir.VectorType(I32, self.lanes)
@@ -259,7 +269,7 @@ def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = Fal
     rows, vectors, lanes : int
         The tile has `rows` rows and `vectors * lanes` columns.
     clamped : bool, default False
-        Read only the rows of A that exist, through a pointer for each, and ask for nothing ahead.
+        Read only the rows of A that exist, and ask for nothing ahead.
     masked : bool, default False
         Read only the columns of B that exist: for processors whose masked loads cost no more than others.
 
@@ -280,7 +290,7 @@ def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = Fal
             masks = emit.masks(columns)
             of_b = masks if masked else None
             if clamped:
-                a_rows = _Rows(emit.clamped_rows(a, a_row, count), [ir.Constant(I64, 0)], a_k)
+                a_rows = emit.clamped_offsets(a, a_row, count, a_k)
                 values = emit.multiply(a_rows, b, b_k, depth, None, of_b)
             else:
                 a_rows = emit.strided_rows(a, a_row, a_k)
