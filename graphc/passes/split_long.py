@@ -100,7 +100,7 @@ def _split_rows(x: Tensor, axes: tuple[int, ...], named: bool) -> Sequence[Tenso
         row = [size for size in x.shape[1:] if isinstance(size, int)]
         if len(row) < x.ndim - 1 or not NARROWEST_ROW <= prod(row) <= LONGEST_WHOLE:
             return None
-        x = sum_.make(cast(x, np.float64), axes=axes[1:])
+        x = sum_.make(x, axes=axes[1:])
         axes = (0,)
     else:
         row = [size for size in x.shape[len(axes) :] if isinstance(size, int)]

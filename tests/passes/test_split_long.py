@@ -91,8 +91,14 @@ def test_chunks_of_named_rows(rows: int, of_all: bool) -> None:
             runs.append(session.run(results, {x: values}))
     exact = values[:, :, 3:].sum(dtype="f8") if of_all else np.tanh(values)
     np.testing.assert_allclose(runs[0][0], exact, rtol=1e-6)
-    sums = values.sum(axis=(0, 1) if of_all else 0, dtype="f8")
-    np.testing.assert_allclose(runs[0][1], sums, rtol=2e-7)
+    axes = (0, 1) if of_all else 0
+    with np.errstate(invalid="ignore"):
+        error = np.abs(runs[0][1] - values.sum(axis=axes, dtype="f8"))
+        sizes = np.abs(values).sum(axis=axes, dtype="f8")
+    finite = np.isfinite(sizes)
+    np.testing.assert_array_equal(runs[0][1][~finite], values.sum(axis=axes)[~finite])
+    # a block of rows is added up in float32: as good as a sum's terms are large, whatever cancels
+    assert (error[finite] <= 2e-7 * sizes[finite]).all()
     for other in runs[1:]:
         for one, many in zip(runs[0], other, strict=True):
             np.testing.assert_array_equal(one, many)
