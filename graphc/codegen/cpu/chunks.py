@@ -12,7 +12,8 @@ of parts, in memory; what a row adds to them is added while the row is hot::
             p[c, :] = p[c, :] + q, q = 0
 
 The parts are float64, but a row of float32 adds to float32 ones, which take in few values before they are added to the
-others: half the bytes to read and write with every row, and no conversions. The chunks are the graph's (:mod:`graphc.passes.split_long`), so no bit depends on how many workers share them out.
+others: half the bytes to read and write with every row, and no conversions. The chunks are
+the graph's (:mod:`graphc.passes.split_long`), so no bit depends on how many workers share them out.
 """
 
 from __future__ import annotations

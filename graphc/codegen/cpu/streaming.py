@@ -179,7 +179,8 @@ def streamed(
         start = context.expressions.named(row.start, "o").text
         first, last = _first_and_last(row.tensor, groups)
         lanes = rounds[last]
-        by_rounds = first == last and lanes > 0 and row.elements % lanes == 0 and lanes * dtype.itemsize % LINE_BYTES == 0
+        fills_lines = lanes > 0 and row.elements % lanes == 0 and lanes * dtype.itemsize % LINE_BYTES == 0
+        by_rounds = first == last and fills_lines
         elements = lanes if by_rounds else row.elements
         scratch = _free_scratch(copies, elements, dtype.name, first)
         scratch = scratch or context.scratch(elements, dtype.name, dtype.itemsize)
