@@ -23,6 +23,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect, Reduction, View
 from graphc.ir.symbolic import Dim, evaluate, names_of
+from graphc.passes.collector import collector_paused
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
 from graphc.passes.streams import number_streams
@@ -79,7 +80,7 @@ class Program:
         if session.backend == "reference":
             self._expanded = self._for_reference()
             return
-        with jit.begun(common()):  # helpers start while the passes run
+        with jit.begun(common()), collector_paused():  # helpers start while the passes run
             self.source = compile_graph(graph)
             self._executable = Executable(
                 self.source,

@@ -284,6 +284,20 @@ def test_index_out_of_range_fails_the_step_and_changes_nothing(session: graphc.S
     assert session.get(count) == 1
 
 
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_an_unsigned_index_beyond_int64_is_named(backend: str) -> None:
+    k = placeholder("n", dtype="uint64", name="k")
+    rows = graphc.take(graphc.variable(np.zeros((4, 3), np.float32)), k, axis=0)
+    with graphc.Session(threads=1, backend=backend) as session:
+        for wrong in (5, 2**63 - 1, 2**63, 2**64 - 1):
+            # the kernel knows only that it is too large for int64
+            shown = wrong if backend == "reference" or wrong < 2**63 - 1 else "9223372036854775807 or more"
+            refused(
+                IndexOutOfRangeError, lambda wrong=wrong: session.run(rows, {k: np.array([0, wrong], "uint64")}),
+                f"take: index {shown} is out of range for an axis of size 4",
+            )  # fmt: skip
+
+
 def test_scatter_out_of_range(session: graphc.Session) -> None:
     x, k = placeholder(3, name="x"), placeholder(3, dtype="int32", name="k")
     gradient = graphc.gradients((graphc.take(x, k, axis=0) * 2).sum(), x)

@@ -2,7 +2,8 @@
 
 Kernels of one structure (:mod:`graphc.codegen.structure`) are printed once; the others take the first one's text, with
 their own tensors, nodes and random streams in the places of its own. So a network's printing grows with its distinct
-kernels, not with its layers.
+kernels, not with its layers. Texts that then differ in sizes alone become one
+(:mod:`graphc.codegen.cpu.sharing`).
 """
 
 from __future__ import annotations
@@ -40,19 +41,26 @@ class Source:
 
 def emit(schedule: Schedule) -> Source:
     """Print all kernels of a schedule for the CPU."""
+    from graphc.codegen.cpu.sharing import with_shared_texts
+
+    return Source(schedule, with_shared_texts(printed(schedule)))
+
+
+def printed(schedule: Schedule) -> dict[Kernel, KernelSource]:
+    """All kernels of a schedule, each as the printer prints it."""
     from graphc.codegen.cpu.printer import emit as emit_kernel
 
-    printed: dict[tuple[Any, ...], tuple[Structure, KernelSource]] = {}
+    known: dict[tuple[Any, ...], tuple[Structure, KernelSource]] = {}
     kernels: dict[Kernel, KernelSource] = {}
     for kernel in schedule.kernels():
         own = structure_of(kernel)
-        first = printed.get(own.key)
+        first = known.get(own.key)
         if first is None:
             kernels[kernel] = emit_kernel(kernel)
-            printed[own.key] = own, kernels[kernel]
+            known[own.key] = own, kernels[kernel]
         else:
             kernels[kernel] = _transferred(*first, own)
-    return Source(schedule, kernels)
+    return kernels
 
 
 def _transferred(first: Structure, source: KernelSource, own: Structure) -> KernelSource:

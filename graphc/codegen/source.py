@@ -1,9 +1,9 @@
 """What a printer makes of a kernel: source text, and what has to be passed to it.
 
-The text is a function of the kernel's structure alone.  It holds no name and no line of the user's and numbers
-everything in order of use, so that the kernels of equal layers are one text, compiled once.  What differs between
-them (which tensor is which argument, which named dim is which size, which of the user's lines a line of text comes
-from) stays outside it, in the other fields.
+The text is a function of the kernel's structure, and of which sizes differ from those of its program's kernels that are
+else the same.  It holds no name and no line of the user's and numbers everything in order of use, so that the kernels
+of like layers are one text, compiled once.  What differs between them (which tensor is which argument, which dim or
+number is which size, which of the user's lines a line of text comes from) stays outside it, in the other fields.
 """
 
 from __future__ import annotations

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from graphc.errors import GraphError
-from graphc.ir.node import Node, Tensor, make_node
+from graphc.ir.node import Node, Tensor, remade
 from graphc.ir.op import Effect, Source
 from graphc.ir.origin import NOWHERE, derived_from
 
@@ -130,6 +130,14 @@ class Graph:
         return format_graph(self)
 
 
+def holds(graph: Graph, wanted: Callable[[Node], bool]) -> bool:
+    """Whether a node of a graph, or of a body in it, is of a kind."""
+    nodes = graph.nodes
+    return any(map(wanted, nodes)) or any(
+        holds(body, wanted) for node in nodes if node.op.body_attributes for body in node.bodies
+    )
+
+
 Rule = Callable[[Node, tuple[Tensor, ...]], "Sequence[Tensor] | None"]
 
 
@@ -138,7 +146,7 @@ def remake(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     if len(inputs) == len(node.inputs) and all(map(is_, inputs, node.inputs)):
         return node.results
     with derived_from(node.origin):
-        return make_node(node.op, inputs, node.attributes).results
+        return remade(node, inputs)
 
 
 def rewrite(graph: Graph, rule: Rule, *, replaced: dict[Tensor, Tensor] | None = None) -> Graph:
@@ -172,7 +180,7 @@ def rewrite(graph: Graph, rule: Rule, *, replaced: dict[Tensor, Tensor] | None =
             current.move(node.origin)
             results = rule(node, inputs)
             if results is None:
-                results = remake(node, inputs)
+                results = node.results if all(map(is_, inputs, node.inputs)) else remade(node, inputs)
             for old, tensor in zip(node.results, results, strict=True):
                 if tensor is not old and tensor.type != old.type:
                     raise GraphError(
@@ -182,7 +190,7 @@ def rewrite(graph: Graph, rule: Rule, *, replaced: dict[Tensor, Tensor] | None =
     outputs = tuple(new[tensor] for tensor in graph.outputs)
     if all(now is old for now, old in zip(outputs, graph.outputs, strict=True)):
         return graph
-    return Graph(graph.inputs, outputs, graph.info)
+    return replace(graph, outputs=outputs)
 
 
 def inline(graph: Graph, arguments: Sequence[Tensor]) -> tuple[Tensor, ...]:

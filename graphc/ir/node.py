@@ -285,15 +285,29 @@ def make_node(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any])
     for tensor in inputs:
         if not isinstance(tensor, Tensor):
             raise GraphError(f"{op.name}: expected tensors as inputs, got {type(tensor).__name__}")
+    return _node(op, inputs, attributes, None)
+
+
+def remade(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The results of the same op on other inputs of the same types, which are not inferred anew."""
+    if any(new.type != old.type for new, old in zip(inputs, node.inputs, strict=True)):
+        return make_node(node.op, inputs, node.attributes).results
+    return _node(node.op, inputs, node.attributes, tuple([tensor.type for tensor in node.results])).results
+
+
+def _node(
+    op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any], types: tuple[TensorType, ...] | None
+) -> Node:
+    """What :func:`make_node` returns; the types are inferred where none are given."""
     if not op.pure:
-        return Node(op, inputs, attributes, op.infer_types(inputs, attributes))
-    key = (op.name, tuple(map(id, inputs)), _frozen(dict(attributes)))
+        return Node(op, inputs, attributes, types or op.infer_types(inputs, attributes))
+    key = (op.name, tuple(map(id, inputs)), _frozen(dict(attributes)) if attributes else ())
     apart = _apart.get()
     node = _known(key, apart)
     if node is not None:
         _add_origin(node, here())
         return node
-    node = Node(op, inputs, attributes, op.infer_types(inputs, attributes))
+    node = Node(op, inputs, attributes, types or op.infer_types(inputs, attributes))
     (_interned if apart is None else apart.made)[key] = node
     return node
 

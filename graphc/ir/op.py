@@ -100,6 +100,10 @@ class Op(_Replaced):
         Dtypes of the first input that the op accepts; used by the tests and the op table.
     differentiable : bool
         Whether a vjp exists.
+    derivative : bool
+        Whether a node stands for a derivative, until differentiation replaces it.
+    awaited : tuple of int
+        Places of the inputs that a node only waits for: no element of its result is made of theirs.
     samples : sequence of Sample
         What the registry-driven tests feed the op. Every op that a user can call has at least one.
     public : bool
@@ -110,6 +114,8 @@ class Op(_Replaced):
     pure: ClassVar[bool] = True
     public: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+    derivative: ClassVar[bool] = False
+    awaited: ClassVar[tuple[int, ...]] = ()
     body_attributes: ClassVar[tuple[str, ...]] = ()
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
     samples: ClassVar[Sequence[Sample]] = ()
@@ -167,15 +173,27 @@ class Op(_Replaced):
 
 
 class Source(Op):
-    """A leaf of the graph: its value is fed, kept or fixed."""
+    """A leaf of the graph: its value is fed, kept or, if the class says so, ``fixed``: the attribute ``value``."""
 
+    fixed: ClassVar[bool] = False
     pure = False
     public = False
     differentiable = False
 
 
 class Map(Op):
-    """One element of the result is a scalar expression of elements of the inputs."""
+    """One element of the result is a scalar expression of elements of the inputs.
+
+    Attributes
+    ----------
+    spreads : bool
+        Whether one element of an input may go to many places of the result, as broadcasts and gathers do.
+    chooses : bool
+        Whether each element of the result is one input's, chosen by its place among all of them, as a concatenation's.
+    """
+
+    spreads: ClassVar[bool] = False
+    chooses: ClassVar[bool] = False
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
         """The element of the result at ``index``.

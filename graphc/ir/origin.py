@@ -7,6 +7,7 @@ import os
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 
 from graphc import errors
 
@@ -51,13 +52,18 @@ NOWHERE = Origin("", 0)
 _override: ContextVar[Origin | None] = ContextVar("graphc_origin", default=None)
 
 
+@cache  # of one entry a file; asked for every node and every frame below the user's
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_PACKAGE)
+
+
 def here() -> Origin:
     """The innermost line outside this package, or what :func:`derived_from` has set."""
     override = _override.get()
     if override is not None:
         return override
     frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and _is_ours(frame.f_code.co_filename):
         frame = frame.f_back  # type: ignore[assignment]
     if frame is None:
         return NOWHERE

@@ -20,10 +20,20 @@ from graphc import ops
 from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim
-from graphc.ir.types import broadcast_shapes, format_shape
+from graphc.ir.types import Shape, broadcast_shapes, format_shape
 from graphc.nn import initializers
 from graphc.nn.initializers import Initializer
-from graphc.nn.layers import Dense, Layer, dropout, require_count, require_number, require_rate, static_sizes
+from graphc.nn.layers import (
+    Dense,
+    Layer,
+    dropout,
+    require_axes,
+    require_bool,
+    require_count,
+    require_number,
+    require_rate,
+    static_sizes,
+)
 from graphc.nn.normalization import LayerNorm
 from graphc.ops.base import as_tensor, promote, shown
 
@@ -67,7 +77,7 @@ def scaled_dot_product_attention(
     Raises
     ------
     ShapeError, DTypeError, GraphError
-        If shapes do not fit, the mask is not bool, or the scale is no number.
+        If shapes do not fit, the mask or ``causal`` is not bool, or the scale is no number.
 
     Notes
     -----
@@ -81,7 +91,7 @@ def scaled_dot_product_attention(
     scores = ops.matmul(query, ops.matrix_transpose(key)) * factor
     if allowed is not None:
         _require_mask(allowed, scores)
-    if causal:
+    if require_bool(NAME, "causal", causal):
         earlier = _causal(scores.shape[-2], scores.shape[-1])
         allowed_now = earlier if allowed is None else ops.logical_and(allowed, earlier)
     else:
@@ -95,16 +105,20 @@ def scaled_dot_product_attention(
 def _require_fit(query: Tensor, key: Tensor, value: Tensor) -> None:
     fits = min(query.ndim, key.ndim, value.ndim) >= 2
     fits = fits and query.shape[-1] == key.shape[-1] and key.shape[-2] == value.shape[-2]
-    try:
-        broadcast_shapes(*(tensor.shape[:-2] for tensor in (query, key, value)))
-    except ShapeError:
-        fits = False
-    if not fits:
+    if not fits or _together(*(tensor.shape[:-2] for tensor in (query, key, value))) is None:
         raise ShapeError(
             f"{NAME}: query {shown(query)}, key {shown(key)} and value {shown(value)} do not fit",
             operands=(query, key, value),
             hint="expected (..., length, width), (..., source, width) and (..., source, value_width)",
         )
+
+
+def _together(*shapes: Shape) -> Shape | None:
+    """The shape that shapes broadcast to; None if they do not."""
+    try:
+        return broadcast_shapes(*shapes)
+    except ShapeError:
+        return None
 
 
 def _require_mask(mask: Tensor, scores: Tensor) -> None:
@@ -114,11 +128,7 @@ def _require_mask(mask: Tensor, scores: Tensor) -> None:
             operands=(mask,),
             hint="True lets a query attend to a key; compare numbers to make it, as in mask > 0",
         )
-    try:
-        fits = broadcast_shapes(scores.shape, mask.shape) == scores.shape
-    except ShapeError:
-        fits = False
-    if not fits:
+    if _together(scores.shape, mask.shape) != scores.shape:
         raise ShapeError(
             f"{NAME}: mask {shown(mask)} does not broadcast to the scores {shown(scores)}",
             operands=(mask,),
@@ -176,7 +186,8 @@ class MultiHeadAttention(Layer):
     ):
         super().__init__(name)
         self.heads = require_count("MultiHeadAttention", "number of heads", heads)
-        self.causal, self.dropout_rate = causal, require_rate("MultiHeadAttention", dropout_rate)
+        self.causal = require_bool("MultiHeadAttention", "causal", causal)
+        self.dropout_rate = require_rate("MultiHeadAttention", dropout_rate)
         self.options: dict[str, Any] = {
             "use_bias": use_bias,
             "kernel_initializer": kernel_initializer,
@@ -185,10 +196,7 @@ class MultiHeadAttention(Layer):
 
     def build(self, x: Tensor) -> None:
         (width,) = static_sizes("MultiHeadAttention", x, 1)
-        if x.ndim < 2:
-            raise ShapeError(
-                f"MultiHeadAttention: expected (..., length, width), got {format_shape(x.shape)}", operands=(x,)
-            )
+        require_axes("MultiHeadAttention", "(..., length, width)", x)
         if width % self.heads:
             raise ShapeError(
                 f"MultiHeadAttention: {self.heads} heads do not divide the width {width} of {format_shape(x.shape)}",

@@ -11,7 +11,7 @@ from graphc.ir.symbolic import Dim
 from graphc.ir.types import as_dtype, format_shape, is_float, is_integer
 from graphc.nn import initializers
 from graphc.nn.initializers import Initializer
-from graphc.nn.layers import Layer, require_count, static_sizes
+from graphc.nn.layers import Layer, require_axes, require_count, static_sizes
 
 
 class Embedding(Layer):
@@ -93,10 +93,7 @@ class PositionEmbedding(Layer):
         self.table = self.variable("table", self.initializer, (self.length, width), x.dtype)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
-        if x.ndim < 2:
-            raise ShapeError(
-                f"PositionEmbedding: expected (..., positions, width), got {format_shape(x.shape)}", operands=(x,)
-            )
+        require_axes("PositionEmbedding", "(..., positions, width)", x)
         count = x.shape[-2]
         if isinstance(count, Dim):
             return x + ops.take(self.table, ops.arange(count), axis=0)

@@ -127,9 +127,27 @@ def static_sizes(name: str, x: Tensor, count: int) -> tuple[int, ...]:
     if len(sizes) < count:
         wanted = "a static last axis" if count == 1 else f"{count} static last axes"
         raise ShapeError(f"{name}: expected {wanted}, got shape {format_shape(x.shape)}", operands=(x,))
+    require_float(name, x)
+    return sizes
+
+
+def require_float(name: str, x: Tensor) -> None:
+    """A DTypeError for an input that is no float."""
     if not is_float(x.dtype):
         raise DTypeError(f"{name}: expected float32 or float64, got {x.type}", operands=(x,))
-    return sizes
+
+
+def require_axes(name: str, expected: str, x: Tensor) -> None:
+    """A ShapeError for an input with fewer axes than ``expected``, such as ``"(..., length, width)"``, names."""
+    if x.ndim < expected.count(","):
+        raise ShapeError(f"{name}: expected {expected}, got {format_shape(x.shape)}", operands=(x,))
+
+
+def require_bool(name: str, what: str, value: Any) -> bool:
+    """True or False, Python's or NumPy's, or a GraphError: any other object counts as true where nobody asks."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise GraphError(f"{name}: expected a bool as {what}, got {reprlib.repr(value)}")
+    return bool(value)
 
 
 def require_count(name: str, what: str, value: Any) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from graphc import ops
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import ShapeError
 from graphc.ir.node import Tensor
-from graphc.ir.types import format_shape, is_float
+from graphc.ir.types import format_shape
 from graphc.nn import initializers
 from graphc.nn.initializers import Initializer
-from graphc.nn.layers import Layer, require_count, require_epsilon, static_sizes
+from graphc.nn.layers import Layer, require_count, require_epsilon, require_float, static_sizes
 from graphc.ops.base import as_tensor, shown
 
 EPSILON = 1e-5
@@ -46,8 +46,7 @@ def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, axes: int = 1, ep
     the deviations from the mean: the mean of squares less the squared mean would cancel.
     """
     x = as_tensor(x)
-    if not is_float(x.dtype):
-        raise DTypeError(f"layer_norm: expected float32 or float64, got {x.type}", operands=(x,))
+    require_float("layer_norm", x)
     if require_count("layer_norm", "number of axes", axes) > x.ndim:
         raise ShapeError(f"layer_norm: {axes} axes to normalise, but {shown(x)} has {x.ndim}", operands=(x,))
     epsilon = require_epsilon("layer_norm", epsilon)

@@ -9,6 +9,7 @@ only ever see equal shapes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +33,9 @@ from graphc.ir.types import (
 
 WEAK = (bool, int, float)
 
+LARGEST_SHARED = 1 << 31
+"""Python integers up to this are looked up, as floats are, rather than converted anew at every use."""
+
 
 def as_tensor(value: Any, dtype: Any = None) -> Tensor:
     """A tensor for a tensor, NumPy array, Python number, or nested list of these.
@@ -50,6 +54,8 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value if dtype is None or value.dtype == as_dtype(dtype) else REGISTRY["cast"](value, dtype)
+    if type(value) is float or (type(value) is int and abs(value) <= LARGEST_SHARED):
+        return REGISTRY["constant"].make(value=_number(repr(value), None if dtype is None else as_dtype(dtype)))
     if isinstance(value, (list, tuple)) and any(isinstance(entry, Tensor) for entry in value):
         raise GraphError("expected an array or a number, got a list that holds tensors", hint="use graphc.stack(list)")
     if isinstance(value, Dim):
@@ -65,6 +71,18 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
     if dtype is None:
         dtype = as_dtype(array.dtype)
     return REGISTRY["constant"](array, as_dtype(dtype))
+
+
+@lru_cache(maxsize=256)
+def _number(text: str, dtype: np.dtype[Any] | None) -> np.ndarray[Any, Any]:
+    """A Python number as an array that nobody can write; by its text, which tells -0.0 from 0.0 and 1 from 1.0.
+
+    A formula such as Adam's is declared for every variable with the same few numbers.
+    """
+    value = int(text) if text.lstrip("-").isdigit() else float(text)
+    with np.errstate(all="ignore"):
+        default = DEFAULT_INT if isinstance(value, int) else DEFAULT_FLOAT
+        return own_copy(np.asarray(value), default if dtype is None else dtype, "constant")
 
 
 def own_copy(array: np.ndarray[Any, Any], dtype: np.dtype[Any], label: str) -> np.ndarray[Any, Any]:

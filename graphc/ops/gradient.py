@@ -39,6 +39,7 @@ class gradient(Decomposed):
     """
 
     public = False
+    derivative = True
 
     def infer(self, y: Tensor, seed: Tensor, *xs: Tensor) -> tuple[TensorType, ...]:
         if not xs:
@@ -58,6 +59,7 @@ class jacobian_rows(Decomposed):
     """All partial derivatives: inputs ``(y, x)``, result of shape ``y.shape + x.shape``; replaced like ``gradient``."""
 
     public = False
+    derivative = True
 
     def infer(self, y: Tensor, x: Tensor) -> TensorType:
         return TensorType((*y.shape, *x.shape), x.dtype)
@@ -124,6 +126,7 @@ class again(View):
     """
 
     public = False
+    awaited = (1,)
     differentiable = False  # it is made after differentiation
     dtypes = DTYPES
     samples = [Sample(_normal(2, 3), _normal(2), differentiable=False)]

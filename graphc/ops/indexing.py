@@ -120,6 +120,7 @@ class take(Map):
         If the indices are no integers.
     """
 
+    spreads = True
     dtypes = DTYPES
     samples = [
         Sample(normal(4, 3), np.array([[2, 0, -1], [2, 2, 1]]), axis=0),
@@ -242,6 +243,7 @@ class take_along_axis(Map):
         If ranks or sizes differ, or the indices are no integers.
     """
 
+    spreads = True
     dtypes = DTYPES
     samples = [
         Sample(normal(3, 4), np.array([[3], [0], [-2]]), axis=1),

@@ -136,6 +136,7 @@ class constant(Source):
     """A fixed array; equal constants are one node."""
 
     pure = True
+    fixed = True
     public = True
 
     def __call__(self, value: Any, dtype: Any = None) -> Tensor:

@@ -76,6 +76,7 @@ class broadcast_to(View):
         If a size differs and is not 1. A named dim never counts as 1.
     """
 
+    spreads = True
     dtypes = DTYPES
     samples = [Sample(normal(3, 1), shape=(2, 3, 4)), Sample(normal(), shape=(3,))]
 
@@ -444,6 +445,7 @@ class concat(Map):
         If ranks or sizes differ.
     """
 
+    chooses = True
     dtypes = DTYPES
     samples = [Sample(normal(2, 3), normal(4, 3), axis=0), Sample(normal(2, 3), normal(2, 1), normal(2, 4), axis=-1)]
 

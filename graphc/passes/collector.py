@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collector, held back while the compiler works.
+"""Python's cyclic garbage collector, held back while a program is made and bound to memory.
 
 Passes make hundreds of thousands of small objects that all live until the end. Each full collection walks every one
 of them and frees nothing, and there are more of these walks the larger the graph: measured on a chain of 64,000

@@ -53,14 +53,14 @@ def differentiate(graph: Graph) -> Graph:
     GraphError
         If an op on the path has no derivative, or its derivative has not its input's type.
     """
-    return sweep(expand_gradients(graph), _unmarked)
+    return sweep(expand_gradients(graph), _unmarked, lambda node: node.op is stop_gradient or node.op is pin)
 
 
 def expand_gradients(graph: Graph) -> Graph:
     """The first half of :func:`differentiate`: ``stop_gradient`` and ``pin`` stay, so that the result can be
     differentiated further."""
     # A vjp may itself be written with gradients, as that of a loop is; the sweep expands them in turn.
-    return sweep(graph, _expanded)
+    return sweep(graph, _expanded, lambda node: node.op.derivative)
 
 
 def _expanded(node: Node) -> Sequence[Tensor] | None:

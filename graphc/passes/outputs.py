@@ -10,6 +10,8 @@ are the same inside and outside. From here on a tensor stands for a place in mem
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from graphc.ir.graph import Graph, rewrite
 from graphc.ir.node import Node, Tensor, make_node
 from graphc.ir.op import Control, Effect, Source
@@ -28,7 +30,9 @@ def materialize_outputs(graph: Graph) -> Graph:
         }
         return make_node(node.op, inputs, {**node.attributes, **bodies}).results
 
-    return _copied(rewrite(graph, with_bodies), repeats=True)
+    if any(node.op.body_attributes for node in graph.nodes):
+        graph = rewrite(graph, with_bodies)
+    return _copied(graph, repeats=True)
 
 
 def _separate(body: Graph) -> Graph:
@@ -56,4 +60,4 @@ def _copied(graph: Graph, repeats: bool) -> Graph:
         seen.add(tensor)
     if all(new is old for new, old in zip(outputs, graph.outputs, strict=True)):
         return graph
-    return Graph(graph.inputs, tuple(outputs), graph.info)
+    return replace(graph, outputs=tuple(outputs))

@@ -16,19 +16,15 @@ from graphc.ir.op import Effect
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 PARTS = (FORWARD, BACKWARD, UPDATE)
 
-DERIVATIVES = ("gradient", "jacobian_rows")
-"""Ops that stand for derivatives until they are expanded."""
-
 
 def is_derived(node: Node) -> bool:
     """Whether every reason for a node to exist is a derivative."""
-    return node.op.name in DERIVATIVES or all(origin.derived.startswith("gradient of") for origin in node.origins)
+    return node.op.derivative or all(origin.derived.startswith("gradient of") for origin in node.origins)
 
 
 def parts_of(graph: Graph) -> dict[Node, str]:
     """The part of every node of a graph."""
-    derived = {node for node in graph.nodes if is_derived(node)}
-    derived -= {node for node in derived if isinstance(node.op, Effect)}
+    derived = {node for node in graph.nodes if is_derived(node) and not isinstance(node.op, Effect)}
     results = [tensor for tensor in graph.outputs if not isinstance(tensor.node.op, Effect)]
     roots = [*results, *(tensor for node in graph.nodes if node in derived for tensor in node.inputs)]
     needed = set(topological(roots))
@@ -37,7 +33,7 @@ def parts_of(graph: Graph) -> dict[Node, str]:
 
 def differentiated(outputs: Sequence[Tensor]) -> list[Tensor]:
     """What the derivatives among some tensors' ancestors are derivatives of, in order, without repetition."""
-    found = [node.inputs[0] for node in topological(outputs) if node.op.name in DERIVATIVES]
+    found = [node.inputs[0] for node in topological(outputs) if node.op.derivative]
     return list(dict.fromkeys(found))
 
 

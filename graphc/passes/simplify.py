@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from graphc.ir.graph import Graph, rewrite
+from graphc.ir.graph import Graph, holds, rewrite
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Source
 from graphc.ops.gradient import pin, sources_of_derivative
@@ -52,6 +52,8 @@ def _rules_of(op: str) -> tuple[Rule, ...]:
 
 def pin_derivatives(graph: Graph) -> Graph:
     """Give every computed tensor that a derivative is taken by an identity of its own, in bodies too."""
+    if not holds(graph, lambda node: node.op.derivative):
+        return graph
     sources = {x for node in graph.nodes for x in sources_of_derivative(node)}
     targets = {x for x in sources if not isinstance(x.node.op, Source) and x.node.op is not pin}
 

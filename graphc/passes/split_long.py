@@ -71,7 +71,7 @@ def split_long(graph: Graph) -> Graph:
             return None
         return _split_rows(inputs[0], node["axes"], named)
 
-    return sweep(rewrite(graph, rule), _split)
+    return sweep(rewrite(graph, rule), _split, _is_long)
 
 
 def _spread(graph: Graph) -> set[Tensor]:
@@ -115,18 +115,25 @@ def _split_rows(x: Tensor, axes: tuple[int, ...], named: bool) -> Sequence[Tenso
     return (cast(sum_.make(parts, axes=(0,)), np.float32),)
 
 
-def _split(node: Node) -> Sequence[Tensor] | None:
+def _is_long(node: Node) -> bool:
     if not isinstance(node.op, Reduction) or node.op is sum_chunks:
-        return None
+        return False
     if node.op.combine not in ("add", "maximum", "minimum"):
-        return None
+        return False
     (x,) = node.inputs
     sizes = [size for size in x.shape if isinstance(size, int)]
     if len(sizes) < x.ndim:
-        return None
+        return False
     points = prod(sizes[: min(node["axes"])])
-    if points >= ENOUGH_POINTS or prod(sizes) <= LONGEST_SHARE * points:
+    return points < ENOUGH_POINTS and prod(sizes) > LONGEST_SHARE * points
+
+
+def _split(node: Node) -> Sequence[Tensor] | None:
+    if not _is_long(node):
         return None
+    assert isinstance(node.op, Reduction)
+    (x,) = node.inputs
+    sizes = [size for size in x.shape if isinstance(size, int)]
     wide = node.op.combine == "add" and x.dtype == np.float32
     if node.op.combine == "add" and x.dtype == np.float64:
         return None  # what its roundings lose would be lost between chunks

@@ -12,7 +12,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from graphc.ir.graph import Graph, rewrite
+from graphc.ir.graph import Graph, holds, rewrite
 from graphc.ir.node import Node, Tensor, make_node
 from graphc.ops.randomness import random_bits
 
@@ -29,6 +29,8 @@ def number_streams(graph: Graph) -> Graph:
     -------
     Graph
     """
+    if not holds(graph, lambda node: node.op is random_bits):
+        return graph
     numbers = count()
     bodies: dict[Graph, Graph] = {}
 

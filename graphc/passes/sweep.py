@@ -9,12 +9,13 @@ one another, not as deep as the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import is_
 
 from graphc.errors import GraphError
-from graphc.ir.graph import Graph, remake, topological
-from graphc.ir.node import Node, Tensor, make_node
-from graphc.ir.origin import derived_from
+from graphc.ir.graph import Graph, holds, remake, topological
+from graphc.ir.node import Node, Tensor, make_node, remade
+from graphc.ir.origin import NOWHERE, derived_from
 
 Replace = Callable[[Node], "Sequence[Tensor] | None"]
 
@@ -32,7 +33,8 @@ def sweep(graph: Graph, replace: Replace, applies: Callable[[Node], bool] | None
         From a node, whose inputs are final, to the tensors that stand for its results, or None to keep it. What it
         makes carries the node's origin.
     applies : callable, optional
-        Whether ``replace`` may replace a node. A graph without such nodes is not walked any further.
+        Whether ``replace`` may replace a node. A graph without such nodes is not walked any further, so a pass that
+        has nothing to do costs next to nothing.
 
     Returns
     -------
@@ -44,23 +46,25 @@ def sweep(graph: Graph, replace: Replace, applies: Callable[[Node], bool] | None
     GraphError
         If a replacement has another type, or replacements do not end.
     """
-    if applies is not None and not _holds(graph, applies):
+    if applies is not None and not holds(graph, applies):
         return graph
-    outputs = _Sweep(replace).final_forms(graph.outputs, ())
+    with derived_from(NOWHERE) as current:
+        swept = _Sweep(replace, current)
+        swept.visit(graph.nodes, ())
+    outputs = tuple([swept.final[tensor] for tensor in graph.outputs])
     if all(new is old for new, old in zip(outputs, graph.outputs, strict=True)):
         return graph
     return Graph(graph.inputs, outputs, graph.info)
 
 
-def _holds(graph: Graph, applies: Callable[[Node], bool]) -> bool:
-    return any(applies(node) or any(_holds(body, applies) for body in node.bodies) for node in graph.nodes)
-
-
 class _Sweep:
-    """``final`` maps every tensor seen to its final form, and final forms to themselves."""
+    """``final`` maps every tensor seen to its final form, and final forms to themselves.
 
-    def __init__(self, replace: Replace):
-        self.replace = replace
+    ``current`` says what new nodes are made for; it moves with the walk, which costs less than to enter and leave it.
+    """
+
+    def __init__(self, replace: Replace, current: derived_from):
+        self.replace, self.current = replace, current
         self.final: dict[Tensor, Tensor] = {}
 
     def is_known(self, node: Node) -> bool:
@@ -69,26 +73,35 @@ class _Sweep:
     def final_forms(self, tensors: Sequence[Tensor], trail: tuple[str, ...]) -> tuple[Tensor, ...]:
         """Sweep what the tensors depend on; ``trail`` names the ops replaced on the way here."""
         final = self.final
-        if trail and all(tensor in final for tensor in tensors):
-            return tuple([final[tensor] for tensor in tensors])
-        for node in topological(tensors, stop=self.is_known):
-            if node.results[0] in final:
-                continue
-            inputs = tuple([final[tensor] for tensor in node.inputs])
-            results = remake_with_bodies(node, inputs, lambda body: sweep(body, self.replace))
+        if not all(tensor in final for tensor in tensors):
+            self.visit(topological(tensors, stop=self.is_known), trail)
+        return tuple([final[tensor] for tensor in tensors])
+
+    def visit(self, nodes: Iterable[Node], trail: tuple[str, ...]) -> None:
+        """Find the final forms of nodes, producers first."""
+        final, move = self.final, self.current.move
+        for node in nodes:
+            results = node.results
             if results[0] in final:
+                continue
+            move(node.origin)
+            inputs = [final[tensor] for tensor in node.inputs]
+            if node.op.body_attributes:
+                results = remake_with_bodies(node, tuple(inputs), lambda body: sweep(body, self.replace))
+            elif not all(map(is_, inputs, node.inputs)):
+                results = remade(node, tuple(inputs))
+            if results is not node.results and results[0] in final:
                 results = tuple([final[tensor] for tensor in results])
             else:
                 results = self.replaced(results, trail)
             for old, new in zip(node.results, results, strict=True):
                 final[old] = final[new] = new
-        return tuple([final[tensor] for tensor in tensors])
 
     def replaced(self, results: tuple[Tensor, ...], trail: tuple[str, ...]) -> tuple[Tensor, ...]:
         """What finally stands for a node's results."""
         node = results[0].node
-        with derived_from(node.origin):
-            made = self.replace(node)
+        self.current.move(node.origin)
+        made = self.replace(node)
         if made is None:
             return results
         if [tensor.type for tensor in made] != [tensor.type for tensor in results]:

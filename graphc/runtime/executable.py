@@ -26,6 +26,7 @@ from graphc.errors import GraphcError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
 from graphc.ir.symbolic import evaluate, names_of
+from graphc.passes.collector import collector_paused
 from graphc.runtime.entry import Enter, Feed, gate
 from graphc.runtime.failures import index_error
 from graphc.runtime.layout import FINISHED, MISFIT
@@ -289,11 +290,12 @@ class Executable:
         return self._timed[1]
 
     def _bind(self, sizes: Mapping[str, int], timed: bool = False) -> Bound:
-        exact = self._make_plan(sizes)
-        if self._plan is None or not self._plan.serves(exact):
-            self._replan(exact, sizes)
-        assert self._plan is not None
-        return _Binder(self, self._plan, self._arena, sizes).bind(timed)
+        with collector_paused():
+            exact = self._make_plan(sizes)
+            if self._plan is None or not self._plan.serves(exact):
+                self._replan(exact, sizes)
+            assert self._plan is not None
+            return _Binder(self, self._plan, self._arena, sizes).bind(timed)
 
     def _replan(self, exact: MemoryPlan, sizes: Mapping[str, int]) -> None:
         """Get another arena, with headroom if that can be had; the first is exact."""

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from graphc.errors import IndexOutOfRangeError
 from graphc.ir.node import Node
 from graphc.ir.op import IndexedAccumulation, Map
 from graphc.ir.scalar import Apply, Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, evaluate, of_atom
 from graphc.schedule.kernel import Kernel, walk
+
+LARGEST = np.iinfo(np.int64).max
+"""An index of uint64 beyond it is checked as this one."""
 
 
 def index_error(kernel: Kernel, sizes: Mapping[str, int], extent: int, index: int) -> IndexOutOfRangeError:
@@ -29,17 +34,20 @@ def index_error(kernel: Kernel, sizes: Mapping[str, int], extent: int, index: in
     extent, index : int
         What the status block holds.
     """
-    suspects = [node for node in kernel.nodes if extent in _checked_extents(node, sizes)]
+    checks = {node: _checks(node) for node in kernel.nodes}
+    suspects = [node for node in kernel.nodes if extent in _extents(checks[node], sizes)]
+    unsigned = any(part.dtype == np.uint64 for node in suspects for check in checks[node] for part in walk(check))
+    more = " or more" if unsigned and index == LARGEST else ""
     names = " or ".join(dict.fromkeys(node.op.name for node in suspects))
     origins = list(dict.fromkeys(node.origin for node in suspects))
     return IndexOutOfRangeError(
-        f"{names}: index {index} is out of range for an axis of size {extent}; no variable was changed",
+        f"{names}: index {index}{more} is out of range for an axis of size {extent}; no variable was changed",
         origin="\n          or at ".join(map(str, origins)),
     )
 
 
-def _checked_extents(node: Node, sizes: Mapping[str, int]) -> set[int]:
-    """Sizes of the axes that a node checks indices against."""
+def _checks(node: Node) -> list[Apply]:
+    """The checks of indices that a node makes."""
 
     def read(place: int, at: Sequence[Size]) -> Scalar:
         return Load(node.inputs[place], at)
@@ -50,7 +58,11 @@ def _checked_extents(node: Node, sizes: Mapping[str, int]) -> set[int]:
     elif isinstance(node.op, IndexedAccumulation):
         places, value = node.op.contribute(node, _anywhere(node.op.contributions(node)), read)
         parts = [value, *map(Position, places)]
-    checks = [part for part in walk(*parts) if isinstance(part, Apply) and part.function == "checked_index"]
+    return [part for part in walk(*parts) if isinstance(part, Apply) and part.function == "checked_index"]
+
+
+def _extents(checks: Sequence[Apply], sizes: Mapping[str, int]) -> set[int]:
+    """Sizes of the axes that indices are checked against."""
     bounds = [check.arguments[1] for check in checks]
     return {evaluate(bound.size, sizes) for bound in bounds if isinstance(bound, Position)}
 

@@ -206,7 +206,8 @@ def _derivatives(tensor: Tensor, nodes: Iterable[Node]) -> list[Node]:
 
 def _reason(tensor: Tensor, node: Node) -> str:
     """Why a node of the backward pass reads a forward tensor."""
-    origin, made = node.origin, tensor.node
+    origin = next((origin for origin in node.origins if origin.derived), node.origin)  # others' may come first
+    made = tensor.node
     op = origin.derived.removeprefix("gradient of ")
     here = (origin.filename, origin.line) in {(other.filename, other.line) for other in made.origins}
     if here and made.op.name == op and not isinstance(made.op, Contraction):

@@ -48,6 +48,7 @@ from graphc.ir.op import (
 )
 from graphc.ir.scalar import Load, Scalar
 from graphc.ir.symbolic import Axis, Size, atoms_of, of_atom, product
+from graphc.ir.types import Shape
 from graphc.schedule import kernel as form
 from graphc.schedule.kernel import Kernel, Stage
 from graphc.schedule.loops import layout_of
@@ -81,6 +82,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._axes: dict[tuple[int, Size], Axis] = {}
+        self._shapes: dict[Shape, tuple[tuple[Axis, ...], tuple[Size, ...]]] = {}
 
     def axis(self, place: int, extent: Size) -> Axis:
         """The loop variable for a place of results' shapes."""
@@ -89,9 +91,20 @@ class Pool:
             axis = self._axes[place, extent] = Axis(extent)
         return axis
 
-    def axes(self, shape: Sequence[Size]) -> tuple[Axis, ...]:
+    def axes(self, shape: Shape) -> tuple[Axis, ...]:
         """Loop variables over a shape."""
-        return tuple(self.axis(place, extent) for place, extent in enumerate(shape))
+        return self._over(shape)[0]
+
+    def index(self, shape: Shape) -> tuple[Size, ...]:
+        """The same as an index of a tensor of that shape."""
+        return self._over(shape)[1]
+
+    def _over(self, shape: Shape) -> tuple[tuple[Axis, ...], tuple[Size, ...]]:
+        found = self._shapes.get(shape)
+        if found is None:
+            axes = tuple([self.axis(place, extent) for place, extent in enumerate(shape)])
+            found = self._shapes[shape] = axes, tuple(map(of_atom, axes))
+        return found
 
 
 @dataclass
@@ -102,6 +115,7 @@ class Group:
     stages: list[tuple[Stage, tuple[Axis, ...]]] = field(default_factory=list)
     made: dict[Tensor, Stage] = field(default_factory=dict)
     size: int = 0
+    work: Size = 0
     closed: bool = False
     batched: bool = False  # has a second contraction: it is one of many small kernels, each on a tile
 
@@ -197,7 +211,8 @@ class _Fuser:
         if isinstance(node.op, ChunkedReduction):
             shape = node.inputs[0].shape
         alone = build_stage(self.lowering, node, self.pool)
-        awaited = [load.tensor for load in alone.loads] + [n.inputs[1] for n in alone.nodes if n.op.name == "again"]
+        awaited = [load.tensor for load in alone.loads]
+        awaited += [part.inputs[place] for part in alone.nodes for place in part.op.awaited]
         latest = max((self.home.get(tensor, -1) for tensor in awaited), default=-1)
         for candidate in self._candidates(node, shape, latest, alone):
             group = self.groups[candidate]
@@ -248,7 +263,9 @@ class _Fuser:
     def _add(self, place: int, stage: Stage, shape: tuple[Size, ...]) -> None:
         group = self.groups[place]
         assert isinstance(group, Group)
-        group.stages.append((stage, self.pool.axes(shape)))
+        axes = self.pool.axes(shape)
+        group.stages.append((stage, axes))
+        group.work = group.work + _work(stage, axes)
         group.size += len(stage.nodes)
         group.batched |= isinstance(stage, form.Contract) and len(group.stages) > 1
         for tensor in stage.results:
@@ -272,14 +289,13 @@ class _Fuser:
             shared += 1
         if isinstance(stage, form.Scan):
             shared = min(shared, stage.axes.index(stage.scanned))
+        here = self.pool.index(shape)
         for load in stage.loads:
             if load.tensor in group.made:
                 aligned = 0
-                for place, extent in enumerate(shape[:shared]):
-                    if load.index[place] != of_atom(self.pool.axis(place, extent)):
-                        break
+                while aligned < shared and load.index[aligned] == here[aligned]:
                     aligned += 1
-                shared = min(shared, aligned)
+                shared = aligned
         if group.is_chunked or isinstance(stage, form.ReduceChunks):
             return shared if self._keeps_chunks(group, stage, shape, shared) else None
         return shared if self._worth(group, stage, shape, shared) else None
@@ -355,12 +371,16 @@ class _Fuser:
 
 
 def _small(group: Group, stage: Stage) -> bool:
-    total: Size = 0
-    for part, axes in [*group.stages, (stage, ())]:
-        loops = axes or tuple(dict.fromkeys(part.axes + part.loop_axes()))
-        extra = part.reduced if isinstance(part, (form.Reduce, form.Contract)) else ()
-        total = total + product(axis.extent for axis in (*loops, *extra)) * form.cost(*part.scalars())
+    if not isinstance(group.work, int):
+        return False
+    total = group.work + _work(stage, ())
     return isinstance(total, int) and total <= SMALL_WORK
+
+
+def _work(stage: Stage, axes: tuple[Axis, ...]) -> Size:
+    loops = axes or tuple(dict.fromkeys(stage.axes + stage.loop_axes()))
+    extra = stage.reduced if isinstance(stage, (form.Reduce, form.Contract)) else ()
+    return product(axis.extent for axis in (*loops, *extra)) * form.cost(*stage.scalars())
 
 
 def _is_batched(stage: form.Contract, shared: Sequence[Axis]) -> bool:
@@ -382,8 +402,7 @@ def build_stage(lowering: Lowering, node: Node, pool: Pool, made: Collection[Ten
     Its ``axes`` are all axes of the result; those that the kernel comes to share are cut off at the end.
     """
     result = node.results[0]
-    axes = pool.axes(result.shape)
-    index = [of_atom(axis) for axis in axes]
+    axes, index = pool.axes(result.shape), pool.index(result.shape)
     op = node.op
     nodes = _inlined_nodes(lowering, node, made)
 

@@ -209,13 +209,17 @@ class Kernel:
         return tuple(tensor for stage in self.stages for tensor in stage.results)
 
     @cached_property
+    def makers(self) -> dict[Tensor, int]:
+        """The place of the stage that makes each result."""
+        return {tensor: place for place, stage in enumerate(self.stages) for tensor in stage.results}
+
+    @cached_property
     def loads(self) -> dict[Tensor, list[tuple[int, Load]]]:
         """Where each tensor is read: places of the stages, and the loads; in order of first use."""
         found: dict[Tensor, list[tuple[int, Load]]] = {}
         for place, stage in enumerate(self.stages):
-            for part in walk(*stage.scalars()):
-                if isinstance(part, Load):
-                    found.setdefault(part.tensor, []).append((place, part))
+            for load in stage.loads:
+                found.setdefault(load.tensor, []).append((place, load))
         return found
 
     @cached_property

@@ -110,7 +110,7 @@ class Lowering:
         self._cost[node.result] = own + sum(self._cost[tensor] for tensor in inputs)
         self._length[node.result] = max(1, len(inputs)) + sum(self._length[tensor] for tensor in inputs)
         spread = [self._reads[tensor] for tensor in inputs if reads_once(node, tensor)]
-        self._reads[node.result] = frozenset[Tensor]().union(*spread)
+        self._reads[node.result] = spread[0] if len(spread) == 1 else frozenset[Tensor]().union(*spread)
 
     def _is_root(self, node: Node) -> bool:
         tensor = node.result
@@ -156,7 +156,7 @@ class Lowering:
         """The expression that computes an element of a map or source, whether it is a root or not."""
         node = tensor.node
         if isinstance(node.op, Source):
-            if node.op.name == "constant" and tensor.type.size == 1:
+            if node.op.fixed and tensor.type.size == 1:
                 return Literal(node["value"].reshape(())[()], tensor.dtype)
             return Load(tensor, index)
         if isinstance(node.op, Effect):  # an update's element is the element of the new value
@@ -196,7 +196,7 @@ def own_cost(node: Node) -> int:
 
 def reads_once(reader: Node, tensor: Tensor) -> bool:
     """Whether a map moves each element of an input to about one place; a broadcast moves it to many."""
-    if reader.op.name == "concat":
+    if isinstance(reader.op, Map) and reader.op.chooses:
         return True
     shared_by_all = tensor.type.size == STATE_WORDS and reader.result.type.size != STATE_WORDS
     return not shared_by_all and not repeats(reader, tensor)
@@ -204,8 +204,8 @@ def reads_once(reader: Node, tensor: Tensor) -> bool:
 
 def repeats(reader: Node, tensor: Tensor) -> bool:
     """Whether a reader may use one element of its input for several of its results."""
-    if reader.op.name in ("broadcast_to", "take", "take_along_axis", "concat"):
-        return True
+    if isinstance(reader.op, Map):
+        return reader.op.spreads or reader.op.chooses
     if isinstance(reader.op, Contraction):
         return True
-    return not isinstance(reader.op, Map) and reader.result.ndim > tensor.ndim if len(reader.results) == 1 else False
+    return len(reader.results) == 1 and reader.result.ndim > tensor.ndim

@@ -130,8 +130,8 @@ def plan(
 
 def dims_of(graph: Graph) -> list[str]:
     """The named dims of a graph's tensors, those of bodies included, sorted."""
-    tensors = (tensor for node in graph.all_nodes for tensor in node.results)
-    return sorted({name for tensor in tensors for size in tensor.shape for name in names_of(size)})
+    shapes = {tensor.type.shape for node in graph.all_nodes for tensor in node.results}  # far fewer than tensors
+    return sorted({name for shape in shapes for size in shape for name in names_of(size)})
 
 
 def live_bytes(schedule: Schedule, sizes: Mapping[str, int]) -> tuple[int, int]:
@@ -239,10 +239,14 @@ def _offsets(blocks: list[Block], reuse: bool) -> list[int]:
     """An offset for every block."""
     if not reuse:
         return _apart(blocks)
-    plans = [_first_come(blocks)]
-    if len(blocks) <= MOST_FOR_BEST_FIT:
-        plans.append(_largest_first(blocks))
-    return min(plans, key=lambda offsets: max((o + b.bytes for o, b in zip(offsets, blocks, strict=True)), default=0))
+    first = _first_come(blocks)
+    if len(blocks) > MOST_FOR_BEST_FIT or _peak(blocks, first) == _lower_bound(blocks):
+        return first
+    return min(first, _largest_first(blocks), key=lambda offsets: _peak(blocks, offsets))
+
+
+def _peak(blocks: list[Block], offsets: list[int]) -> int:
+    return max((offset + block.bytes for offset, block in zip(offsets, blocks, strict=True)), default=0)
 
 
 def _apart(blocks: list[Block]) -> list[int]:

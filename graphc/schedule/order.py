@@ -301,11 +301,11 @@ def in_place_updates(steps: Sequence[Step]) -> frozenset[Tensor]:
 def overwrites(kernel: Kernel, result: Tensor, source: Tensor) -> bool:
     """Whether a kernel may write ``result`` over ``source``: every element is read, for the last time, by the very
     iteration that writes it."""
-    writing = next(k for k, stage in enumerate(kernel.stages) if any(made is result for made in stage.results))
+    writing = kernel.makers[result]
     stage = kernel.stages[writing]
     if isinstance(stage, Routine):  # reads its whole row again and again
         return False
-    own = tuple(of_atom(axis) for axis in kernel.axes + stage.axes)
+    own = tuple([of_atom(axis) for axis in kernel.axes + stage.axes])
     for place, load in kernel.loads.get(source, ()):
         if place > writing or load.index != own or kernel.stages[place].loop_axes() != stage.axes:
             return False

@@ -44,7 +44,7 @@ def kind_of(node: Node) -> str:
         return "assign"
     if op.name == "path_sum":
         return "path_sum"
-    if op.name in ("gradient", "jacobian_rows"):
+    if op.derivative:
         return "gradient"
     if op.name.startswith("random"):
         return "random"

@@ -16,7 +16,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect, Map, Source, View
 from graphc.ir.types import is_float
-from graphc.passes.parts import BACKWARD, DERIVATIVES, FORWARD, PARTS, UPDATE, parts_of
+from graphc.passes.parts import BACKWARD, FORWARD, PARTS, UPDATE, parts_of
 from graphc.schedule.schedule import Schedule
 from graphc.visual.dot import Dot
 from graphc.visual.labels import COMMUTATIVE, LETTERS, kind_of, label_of, operand_letter, scalar_text, title_of
@@ -353,7 +353,7 @@ def _kernels_of(schedule: Schedule | None) -> dict[Node, int]:
 
 def takes_numbers(node: Node) -> bool:
     """Whether a node's label has a place for operands that are numbers."""
-    if node.op.name in DERIVATIVES:
+    if node.op.derivative:
         return True
     fits = isinstance(node.op, Map) and not isinstance(node.op, View) and len(node.inputs) <= MOST_OPERANDS_IN_LABEL
     return fits and node.op.name != "path_sum"

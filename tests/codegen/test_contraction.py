@@ -287,6 +287,19 @@ def test_no_byte_outside_is_touched_by_the_others(dtype, variant, m, k, n):
     assert (room == 7).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m,n", [(1, 200), (2, 2000), (9, 1728), (20, 80), (20, 40)])
+def test_no_byte_outside_is_touched_by_a_worker_of_few_rows_or_columns(dtype, m, n):
+    """Before: tiles that the product's columns fill read whole vectors, also where a worker's part ends inside one."""
+    a, b = operands(dtype, m, 5, n)
+    whole = multiply(a, b, np.empty((m, n), dtype))
+    unit = contraction.tile_shape(dtype).width
+    for first in sorted({n // 3 // unit * unit, (n - 1) // unit * unit}):
+        guarded, result = Guarded(b.nbytes).put(b)[:, first:], np.full((m, n - first), np.nan, dtype)
+        multiply(a, guarded, result, variant=f"_few{m}x{n}")
+        assert result.tobytes() == whole[:, first:].tobytes()
+
+
 def test_a_kernel_calls_it_by_address():
     source = """\
 from graphc.codegen.cpu.intrinsics import address, pointer_float32, pointer_uint8

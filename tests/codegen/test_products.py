@@ -240,3 +240,10 @@ def test_derivatives_of_causal_attention():
     arrays = arrays_of([(2, 2, 3, 2), (2, 2, 4, 2), (2, 2, 4, 3)], "float64")
     report = graphc.check_gradients(lambda q, k, v: attention(q, k, v, causal=True), arrays)
     assert report.first < 1e-5 and report.second < 1e-5
+
+
+@pytest.mark.parametrize("shapes", [[(0, 3), (3, 4)], [(4, 3), (3, 0)], [(2, 0), (0, 4)], [(2, 0, 3), (2, 3, 4)]])
+def test_products_of_a_static_size_0(shapes):
+    # Before: no rows were cut into no blocks, and rows a block were found by a division by zero.
+    check(lambda a, b: a @ b, shapes)
+    check(lambda a, b: graphc.tanh(a @ b) + 1, shapes)

@@ -394,6 +394,16 @@ def test_sizes_that_make_no_sense() -> None:
     refused(DTypeError, lambda: nn.Embedding(3, 2, dtype="int64"), "Embedding: expected a table of float32")
     refused(GraphError, lambda: nn.PositionEmbedding(-1), "positive number of positions, got -1")
     refused(GraphError, lambda: nn.MultiHeadAttention(0), "positive number of heads, got 0")
+    q = floats(2, 4)
+    refused(
+        GraphError, lambda: nn.scaled_dot_product_attention(q, q, q, causal="no"),
+        "scaled_dot_product_attention: expected a bool as causal, got 'no'",
+    )  # fmt: skip
+    for wrong in ("no", 1, None):
+        for layer in (nn.MultiHeadAttention, nn.TransformerBlock):
+            expected = f"MultiHeadAttention: expected a bool as causal, got {wrong!r}"
+            refused(GraphError, lambda layer=layer, wrong=wrong: layer(2, causal=wrong), expected)
+    assert nn.MultiHeadAttention(2, causal=np.True_).causal is True
     refused(GraphError, lambda: nn.MultiHeadAttention(2, dropout_rate=1.0), "expected 0 <= rate < 1, got 1.0")
     refused(GraphError, lambda: nn.TransformerBlock(2, hidden=0), "positive hidden width, got 0")
     refused(GraphError, lambda: nn.TransformerBlock(2, activation="gelu"), "function as activation")  # type: ignore[arg-type]

@@ -1,6 +1,5 @@
 """Derivatives of graphs: values against central differences, structure, errors, size and time."""
 
-
 import numpy as np
 import pytest
 

@@ -66,7 +66,7 @@ class Context:
         self._moved: dict[Tensor, tuple[str, Size]] = {}
         self._scratch_lines: list[tuple[str, str, int, Size]] = []  # name, dtype, item size, first byte
         self._scratch_bytes: Size = 0
-        self._micro_kernels: set[str] = set()
+        self._micro_kernels: dict[str, str] = {}
         self._words: dict[Tensor, str] = {}
         self._flat: dict[tuple[Tensor, bool, tuple[Size, ...]], Size] = {}  # offsets found before
         self._made, self._stored = set(kernel.made), set(kernel.stored)
@@ -95,13 +95,16 @@ class Context:
         return f"n{self.sizes.index(size)}"
 
     def micro_kernel(self, name: str) -> str:
-        """The variable that holds the address of a compiled contraction, by the contraction's name."""
-        variable = f"{name}_product"
-        if variable not in self._micro_kernels:
-            self._micro_kernels.add(variable)
+        """The variable that holds the address of a compiled contraction, by the contraction's name.
+
+        It does not say which contraction, so that kernels that differ in this alone have one text.
+        """
+        if name not in self._micro_kernels:
+            variable = f"product{len(self._micro_kernels)}"
+            self._micro_kernels[name] = variable
             place = self._argument(MicroKernel(name))
             self._pointer_lines.append(f"{variable} = address(pointer_uint8(buffers, {place}))")
-        return variable
+        return self._micro_kernels[name]
 
     def prologue(self) -> list[str]:
         """The lines that unpack the arguments; to be asked for last."""

@@ -51,7 +51,7 @@ _BLOCK_BYTES = 546 * 1024  # rows of A in a block stay in half of L2, at the lar
 _CONFLICT_BYTES = 4096  # rows this far apart, or a multiple, share one set of L1
 _DOTS_DEPTH = 2048  # places of k in a block of dot products: what is copied of B stays in L1 or L2
 _MANY_TILES = 10  # tiles that share a panel of B for whose sake it is copied out of one set of L1
-_ASKING_DEPTH = 64  # in fewer steps nothing that is asked for arrives
+_ASKING_DEPTH = 24  # in fewer steps nothing that is asked for arrives
 _ASKING_BYTES = 128 * 1024  # a smaller C is in L2 already
 _FEW_TILES = 3  # tiles for whose sake a panel of few columns is not worth a copy
 _LINES_AHEAD = 4  # rows or columns of A that are on their way from L3 while one is copied
@@ -388,15 +388,17 @@ def few_tile(dtype: str, rows: int | None, columns: int) -> FewTile | None:
 
 
 def _few_source(dtype: str, tile: FewTile) -> str:
-    depth, masked, width = tile_shape(dtype).depth, machine.host().has_masks, tile.vectors * tile.lanes
+    shape, masked, width = tile_shape(dtype), machine.host().has_masks, tile.vectors * tile.lanes
+    # Workers' parts of the columns begin at multiples of the general tile's width, not of this one's.
+    parts = "both" if tile.parts == "whole" and shape.width % width else tile.parts
     whole, part = (_FEW_TILE.format(name=name) for name in ("whole", "part"))
     lines = {"whole": [whole], "part": [part]}.get(
-        tile.parts, [f"if columns == {width}:", f"    {whole}", "else:", f"    {part}"]
+        parts, [f"if columns == {width}:", f"    {whole}", "else:", f"    {part}"]
     )
-    copies = tile.parts != "whole" and not masked
+    copies = parts != "whole" and not masked
     return _FEW_SOURCE.format(
-        dtype=dtype, rows=tile.rows, vectors=tile.vectors, lanes=tile.lanes, width=width, depth=depth,
-        unit=_DEPTH_UNIT, masked=masked, copies=copies, panel=depth * width if copies else width,
+        dtype=dtype, rows=tile.rows, vectors=tile.vectors, lanes=tile.lanes, width=width, depth=shape.depth,
+        unit=_DEPTH_UNIT, masked=masked, copies=copies, panel=shape.depth * width if copies else width,
         tiles="\n".join(" " * 16 + line for line in lines),
     )  # fmt: skip
 

@@ -171,6 +171,25 @@ class _Lowering(cpu.CPUContext):
         """Nothing: a kernel has no objects to count references of, so Numba's runtime is not linked."""
 
 
+class _Lower(lowering.Lower):
+    """Numba IR -> LLVM IR."""
+
+    def lower_binop(self, resty: Any, expr: Any, op: Any) -> Any:
+        """An operator of two values.
+
+        Numba would first look for an implementation that takes a constant for what it is. Among those of numbers only
+        ``**`` has one, and kernels have words of their own for powers.
+        """
+        signature = self.fndesc.calltypes[expr]
+        operands = [
+            self.context.cast(self.builder, self.loadvar(variable.name), self.typeof(variable.name), kind)
+            for variable, kind in zip((expr.lhs, expr.rhs), signature.args, strict=True)
+        ]
+        function = self.context.typing_context.resolve_value_type(op)
+        result = self.context.get_function(function, signature)(self.builder, operands)
+        return self.context.cast(self.builder, result, signature.return_type, resty)
+
+
 class _Descriptor(descriptors.TargetDescriptor):
     """The target's two contexts, made when it is first used."""
 
@@ -245,7 +264,7 @@ def _lower(function: Callable[..., Any], arguments: tuple[Any, ...], result: Any
         abi_tags=(),
     )
     with _context.push_code_library(library):
-        lowering.Lower(_context, library, descriptor, code, metadata={}).lower()
+        _Lower(_context, library, descriptor, code, metadata={}).lower()
     return Lowered(library, descriptor)
 
 

@@ -172,7 +172,8 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     """Rows and columns of a block: large, so that copying operands costs little, yet enough blocks for all workers.
 
     A block is as high as the contraction's own, which stay in L2, so that each panel of B is read and copied once a
-    block. Where columns alone are cut two blocks suffice, since each worker cuts its own part of them.
+    block. Where columns alone are cut two blocks suffice, since each worker cuts its own part of them. Of a product
+    that is higher than wide rows alone are cut: its few tiles of columns would not come out even.
 
     Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
     L1 until they come to them; large products lose more by copying operands again for each small block.
@@ -186,7 +187,9 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     tiles, columns = tile.block_rows // tile.rows if single else SHARED_BLOCK_TILES, BLOCK_COLUMNS
     if _reads_beside(context, plan.stage) > 1 and isinstance(m, int) and isinstance(n, int) and m * n <= HOT_PRODUCT:
         tiles, columns = HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS
-    row_blocks = -(-m // (tiles * tile.rows)) if cut_m and isinstance(m, int) else 1
+    elif single and cut_m and isinstance(m, int) and isinstance(n, int) and n <= min(m, BLOCK_COLUMNS):
+        return max(min(tiles, -(-m // (machine.processors() * tile.rows))), 1) * tile.rows, max(n, 1)
+    row_blocks = max(-(-m // (tiles * tile.rows)), 1) if cut_m and isinstance(m, int) else 1
     rows = -(-m // (row_blocks * tile.rows)) if isinstance(m, int) else tiles
     if isinstance(n, int):
         alone = single and isinstance(m, int) and row_blocks == 1 and all(axis in (plan.m, plan.n) for axis in shared)
@@ -446,12 +449,11 @@ def _write_call(context: Context, plan: Plan, blocks: _Blocks | None) -> None:
         dtype = stage.result.dtype.name
         name = dtype + plan.variant
         operands = [
-            f"{name}_product", *_matrix(context, plan.left.tensor, left, (plan.m, plan.k), cuts),
+            context.micro_kernel(name), *_matrix(context, plan.left.tensor, left, (plan.m, plan.k), cuts),
             *_matrix(context, plan.right.tensor, right, (plan.k, plan.n), cuts),
             *_matrix(context, stage.result, out, (plan.m,), cuts),
             _length(context, plan.m, cuts), _length(context, plan.n, cuts), depth, again,
         ]  # fmt: skip
-        context.micro_kernel(name)
         writer.line(f"contract({', '.join(operands)})")
 
 

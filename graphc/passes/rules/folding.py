@@ -28,10 +28,9 @@ def _map_of_repeated() -> Example:
 @rule(example=_map_of_repeated)
 def map_before_repeating(node: Node) -> Tensor | None:
     """f(broadcast(x)) -> broadcast(f(x)): each different element is computed once."""
-    sources = [tensor.node for tensor in node.inputs]
-    if not isinstance(node.op, Elementwise) or not sources or any(s.op is not broadcast_to for s in sources):
+    if not isinstance(node.op, Elementwise) or any(tensor.node.op is not broadcast_to for tensor in node.inputs):
         return None
-    inner = [source.inputs[0] for source in sources]
+    inner = [tensor.node.inputs[0] for tensor in node.inputs]
     if any(tensor.shape != inner[0].shape for tensor in inner):
         return None
     return broadcast_to(node.op.make(*inner, **node.attributes), node.result.shape)

@@ -1,0 +1,151 @@
+"""Texts that differ in sizes alone become one, which reads these sizes from ``dims`` and is compiled once.
+
+Layers of different widths give kernels that are the same but for a few numbers.  Where none of these steers an inner
+loop, speed does not hang on their being constants, and compiling a kernel takes far longer than reading a number::
+
+    o3 = 256*j0     and     o3 = 128*j0     become     n1 = dims[1]
+                                                       o3 = n1*j0
+
+In each text, numbers that may become run-time sizes are marked; texts that are equal but for marked numbers form a
+group; in a group, marked numbers that differ become names.  A kernel that has no such relative keeps its constants.
+Marked are
+
+- factors of positions, ``256*j0``, outside of innermost loops, where the vectoriser has to know strides;
+- arguments of ``share`` before all loops;
+- arguments of ``contract``, which only passes them on, and of the words that find the block for it: a block of a
+  product takes thousands of cycles, a division by a run-time number twenty more than one by a constant;
+- lengths of arrays on the stack, which have to be constants: a group takes the largest.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from graphc.codegen.cpu.writer import INDENT
+from graphc.codegen.source import KernelSource
+from graphc.schedule.kernel import Kernel
+
+_NUMBER = re.compile(r"\b\d+\b")
+_SIZE = re.compile(r"^ +n\d+ = dims\[\d+\]$", re.MULTILINE)
+_BLOCKS = {"contract", "divide_index", "rest_index", "share"}
+"""Words beside a call of a contraction whose arguments are marked."""
+
+
+class _Number(NamedTuple):
+    """A marked number: where it is in its text, and what it says."""
+
+    line: int
+    start: int
+    stop: int
+    value: int
+    constant: bool  # it has to stay one
+
+
+class _Shared(NamedTuple):
+    """What takes the place of a text."""
+
+    text: str
+    sizes: tuple[int, ...]  # what it reads from ``dims`` after those of the text before
+    line: int  # after which it reads them
+
+
+def with_shared_texts(kernels: Mapping[Kernel, KernelSource]) -> dict[Kernel, KernelSource]:
+    """A program's kernels, with one text for those whose texts differ only in numbers that may be run-time sizes."""
+    shared: dict[str, _Shared] = {}
+    texts = dict.fromkeys(source.text for source in kernels.values())
+    # what is equal but for marked numbers is equal but for numbers, which is found out faster
+    for alike in _groups((text, _NUMBER.sub("#", text)) for text in texts):
+        numbers = {text: _marked(text) for text in alike}
+        for group in _groups((text, _replaced(text, numbers[text], ["#"] * len(numbers[text]))) for text in alike):
+            shared.update(zip(group, _as_one(group, numbers), strict=True))
+    return {
+        kernel: _with_text(source, shared[source.text]) if source.text in shared else source
+        for kernel, source in kernels.items()
+    }
+
+
+def _groups(keyed: Iterable[tuple[str, str]]) -> Iterator[list[str]]:
+    """Texts of equal keys, where there are several."""
+    groups: dict[str, list[str]] = {}
+    for text, key in keyed:
+        groups.setdefault(key, []).append(text)
+    return (group for group in groups.values() if len(group) > 1)
+
+
+def _with_text(source: KernelSource, shared: _Shared) -> KernelSource:
+    """A kernel with another text, whose lines come from the same nodes."""
+    added = len(shared.sizes)
+    places = {line + added * (line > shared.line): nodes for line, nodes in source.places.items()}
+    return replace(source, text=shared.text, sizes=source.sizes + shared.sizes, places=places)
+
+
+def _marked(text: str) -> list[_Number]:
+    """The numbers of a text that may become run-time sizes, in order."""
+    function = ast.parse(text).body[-1]
+    assert isinstance(function, ast.FunctionDef)
+    return sorted(
+        _Number(node.lineno - 1, node.col_offset, node.end_col_offset or 0, node.value, constant)
+        for node, constant in _candidates(function.body, outside=True)
+        if type(node.value) is int
+    )
+
+
+def _candidates(statements: Iterable[ast.AST], outside: bool) -> Iterator[tuple[ast.Constant, bool]]:
+    """Marked numbers in the body of the kernel, `outside` of all loops, or of a loop, and in the loops inside."""
+    own: list[ast.AST] = []
+    loops: list[ast.For] = []
+    pending = list(statements)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.For):
+            loops.append(node)
+        else:
+            own.append(node)
+            pending += ast.iter_child_nodes(node)
+    calls = [
+        (node.func.id, node.args) for node in own if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+    has_product = any(word == "contract" for word, _ in calls)
+    for word, arguments in calls:
+        is_array = word.startswith("stack_")
+        if is_array or (word in _BLOCKS and has_product) or (word == "share" and outside):
+            yield from ((argument, is_array) for argument in arguments if isinstance(argument, ast.Constant))
+    if outside or has_product or loops:
+        products = [node for node in own if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult)]
+        for sides in ((product.left, product.right) for product in products):
+            if any(isinstance(side, ast.Name) for side in sides):
+                yield from ((side, False) for side in sides if isinstance(side, ast.Constant))
+    for loop in loops:
+        yield from _candidates(loop.body, outside=False)
+
+
+def _as_one(group: list[str], numbers: dict[str, list[_Number]]) -> list[_Shared]:
+    """What takes the place of each of some texts that are equal but for marked numbers."""
+    first = group[0]
+    already = len(_SIZE.findall(first))
+    line = first[: first.index("\ndef ")].count("\n") + 2 + already  # sizes are a kernel's first lines
+    names: dict[tuple[int, ...], str] = {}  # of run-time sizes, by what they are in each text
+    words: list[str] = []
+    for same in zip(*(numbers[text] for text in group), strict=True):
+        values = tuple(number.value for number in same)
+        if same[0].constant or len(set(values)) == 1:
+            words.append(str(max(values)))
+        else:
+            words.append(names.setdefault(values, f"n{already + len(names)}"))
+    lines = _replaced(first, numbers[first], words).split("\n")
+    added = [f"{INDENT}{name} = dims[{name[1:]}]" for name in names.values()]
+    text = "\n".join([*lines[:line], *added, *lines[line:]])
+    return [_Shared(text, tuple(values[place] for values in names), line) for place in range(len(group))]
+
+
+def _replaced(text: str, numbers: list[_Number], words: list[str]) -> str:
+    """A text with words in place of numbers."""
+    lines = text.split("\n")
+    for number, word in reversed(list(zip(numbers, words, strict=True))):
+        line = lines[number.line]
+        lines[number.line] = line[: number.start] + word + line[number.stop :]
+    return "\n".join(lines)
