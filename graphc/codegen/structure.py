@@ -21,7 +21,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import View
 from graphc.ir.scalar import Apply, Literal, Load, Position, Scalar
 from graphc.ir.symbolic import Atom, Axis, Compound, Name, Size, Value
-from graphc.schedule.kernel import Accumulate, Contract, Kernel, Reduce, Routine, Scan, Stage, walk
+from graphc.schedule.kernel import Accumulate, Contract, Kernel, Reduce, ReduceChunks, Routine, Scan, Stage, walk
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +105,8 @@ class _Numbering:
         """What a stage says beyond its expressions and axes."""
         if isinstance(stage, Reduce):
             return stage.combine, len(stage.reduced)
+        if isinstance(stage, ReduceChunks):
+            return stage.combine, stage.chunks
         if isinstance(stage, Contract):
             return len(stage.reduced)
         if isinstance(stage, Scan):

@@ -231,6 +231,15 @@ class Reduction(Op):
     combine: ClassVar[str] = ""
 
 
+class ChunkedReduction(Reduction):
+    """Combines the leading axes (``axes``), as many parts apart as attribute ``chunks`` says; these are the result's
+    first axis.
+
+    Of ``n`` positions in these axes, chunk ``c`` has those from ``n * c // chunks`` to ``n * (c + 1) // chunks``.
+    Elements are taken in as the results' dtype, so that parts may be more precise than what they are made of.
+    """
+
+
 class Contraction(Op):
     """``out[o] = sum over k of a[...] * b[...]``: two inputs whose axes carry labels."""
 
@@ -322,6 +331,7 @@ def load_scalar(node: Node, read: Read | None = None) -> Callable[[Sequence[Size
 
 
 __all__ = [
-    "KINDS", "REGISTRY", "AxisScan", "Contraction", "Control", "Decomposed", "Effect", "IndexedAccumulation", "Map",
-    "Op", "Read", "Reduction", "RowRoutine", "Sample", "Source", "View", "load_scalar", "op", "scalar",
+    "KINDS", "REGISTRY", "AxisScan", "ChunkedReduction", "Contraction", "Control", "Decomposed", "Effect",
+    "IndexedAccumulation", "Map", "Op", "Read", "Reduction", "RowRoutine", "Sample", "Source", "View",
+    "load_scalar", "op", "scalar",
 ]  # fmt: skip

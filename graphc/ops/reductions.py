@@ -6,6 +6,7 @@ reshape. Sums and products of integers and bools are int64, or uint64 of unsigne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import AxisScan, Reduction, Sample, op
+from graphc.ir.op import AxisScan, ChunkedReduction, Reduction, Sample, op
 from graphc.ir.symbolic import product
 from graphc.ir.types import DTYPES, FLOATS, INTEGERS, TensorType, normalize_axes, normalize_axis
 from graphc.ops.base import as_tensor, require, shown
@@ -122,6 +123,34 @@ class sum_(Accumulation):
 
     def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         return (spread(cotangents[0], node.inputs[0], node["axes"]),)
+
+
+@op
+class sum_chunks(ChunkedReduction):
+    """Sums over leading axes in parts, of which float32 ones are float64; see :mod:`graphc.passes.split_long`."""
+
+    combine = "add"
+    public = False
+    differentiable = False  # it is made after differentiation
+    samples: ClassVar[Sequence[Sample]] = (
+        Sample(distinct(5, 3), axes=(0,), chunks=2, differentiable=False),
+        Sample(distinct(2, 3, 4), axes=(0, 1), chunks=4, differentiable=False),
+        Sample(distinct(7), axes=(0,), chunks=9, differentiable=False),
+    )
+
+    def infer(self, x: Tensor, axes: tuple[int, ...], chunks: int) -> TensorType:
+        return TensorType((chunks, *x.shape[len(axes) :]), np.dtype("float64"))
+
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        rest = inputs[0].shape[len(node["axes"]) :]
+        count = math.prod(inputs[0].shape[: len(node["axes"])])
+        rows = inputs[0].reshape(count, *rest)
+        parts = np.empty((node["chunks"], *rest))
+        for chunk in range(node["chunks"]):
+            first, last = (count * place // node["chunks"] for place in (chunk, chunk + 1))
+            with np.errstate(all="ignore"):
+                parts[chunk] = rows[first:last].sum(axis=0, dtype=np.float64)
+        return parts
 
 
 @op

@@ -6,8 +6,16 @@ the rows shared them out by rows: most of what it reads lies in another core's c
 gradient over 256x1024 took two workers 160 us, one 105). So both become two reductions, the first with a result for
 every chunk of rows::
 
-    sum of x[r, c] over r   ->   part[k, c] = sum of x[k*m + r, c] over r < m        one kernel, shared out
-                                 sum of part[k, c] over k                            another, next to nothing
+    sum of x[r, c] over r   ->   part[k, c] = sum of x[r, c] over the rows of chunk k    one kernel, shared out
+                                 sum of part[k, c] over k                                another, next to nothing
+
+**Sums of rows**, of float32 over the leading axes, become a ``sum_chunks``: its chunks are those of the loop over the
+rows, whatever their number, so it joins the kernel that makes the rows. A sum of everything, the number of rows being
+named, is that of the rows' sums. Where the number is named, rows may be few, and a kernel more should gain something.
+So those sums stay whole that are spread over the rows again (the mean of a batch) and those of what products make,
+since a product's blocks are no rows, and its kernel makes no parts.
+
+**Other reductions** of static size are cut by a reshape, ``part[k, c] = sum of x[k*m + r, c] over r < m``.
 
 Chunks are a function of the shape, so results still do not depend on the number of workers. The parts of a float32
 sum are float64, as a single accumulator of that many values would be.
@@ -20,10 +28,11 @@ from math import prod
 
 import numpy as np
 
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, rewrite
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import Reduction
+from graphc.ir.op import Contraction, Map, Reduction
 from graphc.ops.elementwise import cast
+from graphc.ops.reductions import sum_, sum_chunks
 from graphc.ops.views import reshape
 from graphc.passes.sweep import sweep
 
@@ -38,14 +47,78 @@ FEWEST_CHUNKS, MOST_CHUNKS = 16, 1024
 LONGEST_CHUNK = 1 << 17
 """Elements of a chunk of float32: few enough for the lanes of a float64 sum to need no compensation."""
 
+ROW_CHUNKS = 16
+"""Chunks of rows: enough for workers to share them evenly, and few rows of parts to be summed."""
+
+FEWEST_ROWS = 8 * ROW_CHUNKS
+
+NARROWEST_ROW, WIDEST_ROW = 64, 8192
+"""Columns: a few vectors, and no more than a core's own cache holds parts of."""
+
+LONGEST_WHOLE = 4095
+"""Elements of a row whose float64 sum needs no compensation."""
+
 
 def split_long(graph: Graph) -> Graph:
-    """Cut all long reductions of static shape, in bodies too."""
-    return sweep(graph, _split, _is_long)
+    """Cut all long reductions: of rows in the outermost graph, and others of static shape in bodies too."""
+    spread, products = _spread(graph), _made_by_products(graph)
+
+    def rule(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
+        if node.op is not sum_ or node.inputs[0].dtype != np.float32:
+            return None
+        named = not all(isinstance(size, int) for size in node.inputs[0].shape)
+        if named and (node.result in spread or node.inputs[0] in products):
+            return None
+        return _split_rows(inputs[0], node["axes"], named)
+
+    return sweep(rewrite(graph, rule), _split, _is_long)
+
+
+def _spread(graph: Graph) -> set[Tensor]:
+    """Tensors that maps make, in the end, into one with a named dim."""
+    found: set[Tensor] = set()
+    for node in reversed(graph.nodes):
+        named = any(not isinstance(size, int) for tensor in node.results for size in tensor.shape)
+        if named or (isinstance(node.op, Map) and not found.isdisjoint(node.results)):
+            found.update(node.inputs)
+    return found
+
+
+def _made_by_products(graph: Graph) -> set[Tensor]:
+    """Products and what maps make of them."""
+    found: set[Tensor] = set()
+    for node in graph.nodes:
+        made_of = isinstance(node.op, Map) and not found.isdisjoint(node.inputs)
+        if made_of or isinstance(node.op, Contraction):
+            found.update(node.results)
+    return found
+
+
+def _split_rows(x: Tensor, axes: tuple[int, ...], named: bool) -> Sequence[Tensor] | None:
+    """The sum of a float32 tensor's rows by chunks of them, or None if it should stay whole."""
+    if len(axes) == x.ndim > 1 and named:
+        row = [size for size in x.shape[1:] if isinstance(size, int)]
+        if len(row) < x.ndim - 1 or not NARROWEST_ROW <= prod(row) <= LONGEST_WHOLE:
+            return None
+        x = sum_.make(x, axes=axes[1:])
+        axes = (0,)
+    else:
+        row = [size for size in x.shape[len(axes) :] if isinstance(size, int)]
+        if axes != tuple(range(len(axes))) or len(row) + len(axes) < x.ndim:
+            return None
+        if not row or not NARROWEST_ROW <= prod(row) <= WIDEST_ROW:
+            return None
+        rows = prod(size for size in x.shape[: len(axes)] if isinstance(size, int))
+        if not named and (rows < FEWEST_ROWS or rows * prod(row) <= LONGEST_SHARE):
+            return None
+    parts = sum_chunks.make(x, axes=axes, chunks=ROW_CHUNKS)
+    return (cast(sum_.make(parts, axes=(0,)), np.float32),)
 
 
 def _is_long(node: Node) -> bool:
-    if not isinstance(node.op, Reduction) or node.op.combine not in ("add", "maximum", "minimum"):
+    if not isinstance(node.op, Reduction) or node.op is sum_chunks:
+        return False
+    if node.op.combine not in ("add", "maximum", "minimum"):
         return False
     (x,) = node.inputs
     sizes = [size for size in x.shape if isinstance(size, int)]

@@ -24,7 +24,18 @@ import numpy as np
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import FUNCTIONS, Apply, Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, atoms_of, evaluate, product
-from graphc.schedule.kernel import Accumulate, Contract, Kernel, Reduce, Routine, Scan, Stage, operands_of, walk
+from graphc.schedule.kernel import (
+    Accumulate,
+    Contract,
+    Kernel,
+    Reduce,
+    ReduceChunks,
+    Routine,
+    Scan,
+    Stage,
+    operands_of,
+    walk,
+)
 
 
 @dataclass
@@ -79,7 +90,7 @@ def stage_cost(kernel: Kernel, stage: Stage, sizes: Mapping[str, int]) -> Cost:
     elif isinstance(stage, Routine):
         row = evaluate(stage.axes[-1].extent, sizes)
         _add(made, stage.results[0].dtype, points * max(0, row - 1).bit_length())
-    elif isinstance(stage, (Reduce, Scan, Accumulate)):
+    elif isinstance(stage, (Reduce, ReduceChunks, Scan, Accumulate)):
         (first, *_) = stage.scalars()
         _add(made, first.dtype, points)
     depends = _dependence(stage.scalars())

@@ -11,6 +11,8 @@ Roots are visited in topological order, and kernels are kept in a list that is a
    an optimizer's state, say), if that is small enough for what will follow the root there.
 4. Otherwise it starts a kernel.
 
+A reduction of chunks of rows joins a kernel that makes or reads those rows, whose points are settled from then on.
+
 A contraction cuts its result into blocks that fit a cache, and what follows runs on a block, so it normally starts a
 kernel; it joins the one that makes its operand only if it is one of many small products, one at each shared point, as
 attention's are. Sorts and indexed accumulations are kernels by themselves. A value that
@@ -34,6 +36,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import (
     AxisScan,
+    ChunkedReduction,
     Contraction,
     Control,
     Effect,
@@ -121,6 +124,11 @@ class Group:
         """Whether a stage is a contraction."""
         return any(isinstance(stage, form.Contract) for stage, _ in self.stages)
 
+    @property
+    def is_chunked(self) -> bool:
+        """Whether a stage reduces chunks of the points, so that these are settled."""
+        return any(isinstance(stage, form.ReduceChunks) for stage, _ in self.stages)
+
 
 @dataclass(frozen=True, eq=False)
 class Loop:
@@ -171,6 +179,7 @@ class _Fuser:
         self.groups: list[Group | Loop] = [Group(())]  # the prelude
         self.home: dict[Tensor, int] = {}
         self.domains: dict[tuple[Size, ...], int] = {}
+        self.readers: dict[Tensor, int] = {}  # the last group that reads a tensor
 
     def run(self) -> list[Step]:
         for node in self.graph.nodes:
@@ -199,11 +208,13 @@ class _Fuser:
 
     def _place(self, node: Node) -> None:
         shape = node.results[0].shape
+        if isinstance(node.op, ChunkedReduction):
+            shape = node.inputs[0].shape
         alone = build_stage(self.lowering, node, self.pool)
         awaited = [load.tensor for load in alone.loads]
         awaited += [part.inputs[place] for part in alone.nodes for place in part.op.awaited]
         latest = max((self.home.get(tensor, -1) for tensor in awaited), default=-1)
-        for candidate in self._candidates(node, shape, latest):
+        for candidate in self._candidates(node, shape, latest, alone):
             group = self.groups[candidate]
             assert isinstance(group, Group)
             stage = alone
@@ -220,10 +231,12 @@ class _Fuser:
             group.extents = () if isinstance(node.op, IndexedAccumulation) else shape[:-1]
         elif isinstance(node.op, AxisScan):
             group.extents = shape[: node["axis"]]
+        elif isinstance(node.op, ChunkedReduction):
+            group.extents = shape[: len(node["axes"])]
         self.groups.append(group)
         self._add(len(self.groups) - 1, alone, shape)
 
-    def _candidates(self, node: Node, shape: tuple[Size, ...], latest: int) -> list[int]:
+    def _candidates(self, node: Node, shape: tuple[Size, ...], latest: int, stage: Stage) -> list[int]:
         if isinstance(node.op, (IndexedAccumulation, RowRoutine)):
             return []
         if isinstance(node.op, Contraction):
@@ -232,7 +245,11 @@ class _Fuser:
         if latest <= PRELUDE and shape == () and isinstance(node.op, Map):
             return [PRELUDE]
         found = [latest] if latest > PRELUDE else []
-        sibling = self.domains.get(shape)
+        sibling: int | None
+        if isinstance(stage, form.ReduceChunks):  # beside whatever else goes over the rows that it reads
+            sibling = max((self.readers.get(load.tensor, -1) for load in stage.loads), default=-1)
+        else:
+            sibling = self.domains.get(shape)
         if sibling is not None and sibling > latest:
             found.append(sibling)
         return [place for place in found if isinstance(group := self.groups[place], Group) and not group.closed]
@@ -254,16 +271,21 @@ class _Fuser:
         for tensor in stage.results:
             group.made[tensor] = stage
             self.home[tensor] = place
+        self.readers.update(dict.fromkeys((load.tensor for load in stage.loads), place))
+        if isinstance(stage, form.ReduceChunks):
+            return
         if not group.closed and len(group.extents) == len(stage.results[0].shape):
             self.domains[stage.results[0].shape] = place
 
     def _shared(self, group: Group, stage: Stage, shape: tuple[Size, ...]) -> int | None:
         """How many leading axes the group and a new stage can share; None if they should stay apart."""
-        related = any(load.tensor in group.made for load in stage.loads)
+        related = any(load.tensor in group.made for load in stage.loads) or isinstance(stage, form.ReduceChunks)
         if group.size + len(stage.nodes) > (MOST_NODES if related else MOST_SIBLINGS):
             return None
-        shared = 0
-        while shared < min(len(group.extents), len(shape)) and group.extents[shared] == shape[shared]:
+        shared, most = 0, min(len(group.extents), len(shape))
+        if isinstance(stage, form.ReduceChunks):
+            most = min(most, len(shape) + 1 - stage.result.ndim)
+        while shared < most and group.extents[shared] == shape[shared]:
             shared += 1
         if isinstance(stage, form.Scan):
             shared = min(shared, stage.axes.index(stage.scanned))
@@ -274,7 +296,21 @@ class _Fuser:
                 while aligned < shared and load.index[aligned] == here[aligned]:
                     aligned += 1
                 shared = aligned
+        if group.is_chunked or isinstance(stage, form.ReduceChunks):
+            return shared if self._keeps_chunks(group, stage, shape, shared) else None
         return shared if self._worth(group, stage, shape, shared) else None
+
+    def _keeps_chunks(self, group: Group, stage: Stage, shape: tuple[Size, ...], shared: int) -> bool:
+        """Whether all points of a group can be cut into chunks, with a stage in it that may ask for that."""
+        if group.has_contraction or isinstance(stage, form.Contract):
+            return False
+        if isinstance(stage, form.ReduceChunks) and shared < len(shape) + 1 - stage.result.ndim:
+            return False
+        if any(isinstance(group.made.get(load.tensor), form.ReduceChunks) for load in stage.loads):
+            return False  # a part is whole when all rows of its chunk are through
+        if group.is_chunked and shared < len(group.extents):
+            return False
+        return self._worth(group, stage, shape, shared)
 
     def _worth(self, group: Group, stage: Stage, shape: tuple[Size, ...], shared: int) -> bool:
         if shared == len(group.extents) == len(shape):
@@ -375,6 +411,10 @@ def build_stage(lowering: Lowering, node: Node, pool: Pool, made: Collection[Ten
 
     if isinstance(op, (Map, Effect)):
         return form.Map(node.results, axes, lowering.inlined(result, index, made), nodes=nodes)
+    if isinstance(op, ChunkedReduction):
+        axes = pool.axes(node.inputs[0].shape)
+        value = read(0, [of_atom(axis) for axis in axes])
+        return form.ReduceChunks(node.results, axes, node["chunks"], op.combine, value, nodes=nodes)
     if isinstance(op, Reduction):
         reduced = tuple(pool.axis(place, node.inputs[0].shape[place]) for place in node["axes"])
         reduced = tuple(Axis(axis.extent) if axis in axes else axis for axis in reduced)

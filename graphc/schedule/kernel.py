@@ -11,6 +11,10 @@ scratch; a ``stored`` one is written to memory. Softmax over rows, for example::
     Reduce  s[row]      = sum over j of e[row, j]
     Map     y[row, j]   = e[row, j] / s[row]               stored
 
+The sums of its gradients' columns, say, are partial results over chunks of the rows, made while the rows are hot::
+
+    Chunks  p[c, j]     = sum over the rows of chunk c of g[row, j]
+
 Five kinds of stage and the row routine cover every op. What a stage reads is said by scalar expressions
 (:mod:`graphc.ir.scalar`) over the axes; views are index arithmetic inside them. Nothing here knows a backend.
 """
@@ -92,6 +96,23 @@ class Reduce(Stage):
 
     def loop_axes(self) -> tuple[Axis, ...]:
         return self.axes + self.reduced
+
+
+@dataclass(frozen=True, eq=False)
+class ReduceChunks(Stage):
+    """``result[c, axes]`` combines ``value`` over the shared points of chunk ``c``.
+
+    Of a kernel's ``n`` points, chunk ``c`` has those from ``n * c // chunks`` to ``n * (c + 1) // chunks``. Workers
+    share out a kernel with such a stage by whole chunks, so these, and with them all bits, do not depend on workers.
+    The result is the only one that does not begin with the shared axes, and no stage of its kernel reads it.
+    """
+
+    chunks: int
+    combine: str
+    value: Scalar
+
+    def scalars(self) -> tuple[Scalar, ...]:
+        return (self.value,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +246,11 @@ class Kernel:
             loops = product(axis.extent for axis in stage.loop_axes())
             total = total + points * loops * cost(*stage.scalars())
         return total
+
+    @cached_property
+    def chunks(self) -> int:
+        """Into how many chunks the points are cut; 0 if they are not."""
+        return next((stage.chunks for stage in self.stages if isinstance(stage, ReduceChunks)), 0)
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -293,6 +293,8 @@ def _right_side(stage: Stage, axes: AxisNames, formula: _Formula) -> tuple[str, 
             "reduction",
             f"{COMBINES[stage.combine]} over {_over(stage.reduced, axes)} of {formula(stage.value, SUM)}",
         )
+    if isinstance(stage, form.ReduceChunks):
+        return "reduction", f"{COMBINES[stage.combine]} over {stage.chunks} chunks of {formula(stage.value, SUM)}"
     if isinstance(stage, form.Contract):
         return "contraction", f"sum over {_over(stage.reduced, axes)} of {formula(stage.left)} * {formula(stage.right)}"
     if isinstance(stage, form.Scan):

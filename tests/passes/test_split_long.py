@@ -38,10 +38,19 @@ def test_what_is_cut(shape: tuple[int, ...], axis: int | None, dtype: str, count
     assert reductions(x.sum(axis=axis)) == count
 
 
-def test_argmax_and_run_time_sizes_stay() -> None:
+def test_argmax_stays() -> None:
     assert reductions(graphc.argmax(graphc.variable(np.ones((512, 256), "f4"), name="x"))) == 1
-    x = graphc.placeholder("x", ("n", 256))
-    assert reductions(x.sum(), x) == 1
+
+
+def test_named_rows_are_cut_where_a_kernel_more_gains_something() -> None:
+    x, w = graphc.placeholder("x", ("n", 256)), graphc.variable(np.ones((256, 256), "f4"), name="w")
+    assert reductions(x.sum(axis=0), x) == 2
+    assert reductions(x.sum(), x) == 3  # of each row, of chunks of these, of everything
+    assert reductions((x @ w).sum(axis=0), x) == 1  # a product's blocks are no rows
+    assert reductions(x - x.mean(axis=0), x) == 1  # a statistic: rows may be few, and one kernel does it all
+    assert reductions(x[:, :32].sum(axis=0), x) == 1  # narrow
+    assert reductions(graphc.cast(x, "float64").sum(axis=0), x) == 1  # would lose what the roundings lose
+    assert reductions(x.max(axis=0), x) == 1
 
 
 @pytest.mark.parametrize(
@@ -66,6 +75,33 @@ def test_results_and_bits(reduce: Callable) -> None:
     if one.dtype == np.float32:
         exact = graphc.Session().run(reduce(wide), {wide: values.astype("f8")})
         np.testing.assert_allclose(one, exact, rtol=2e-7)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 15, 16, 17, 300])
+@pytest.mark.parametrize("of_all", [False, True])
+def test_chunks_of_named_rows(rows: int, of_all: bool) -> None:
+    values = np.random.default_rng(rows).normal(size=(rows, 3, 72)).astype("f4")
+    if rows:
+        values[rows // 2, 1, :3] = np.inf, np.nan, -np.inf
+    x = graphc.placeholder("x", ("n", 3, 72))
+    results = [x[:, :, 3:].sum(), x.sum(axis=(0, 1))] if of_all else [graphc.tanh(x), x.sum(axis=0)]
+    runs = []
+    for count in (1, 2, 3, 5):
+        with graphc.Session(threads=count) as session:
+            runs.append(session.run(results, {x: values}))
+    exact = values[:, :, 3:].sum(dtype="f8") if of_all else np.tanh(values)
+    np.testing.assert_allclose(runs[0][0], exact, rtol=1e-6)
+    axes = (0, 1) if of_all else 0
+    with np.errstate(invalid="ignore"):
+        error = np.abs(runs[0][1] - values.sum(axis=axes, dtype="f8"))
+        sizes = np.abs(values).sum(axis=axes, dtype="f8")
+    finite = np.isfinite(sizes)
+    np.testing.assert_array_equal(runs[0][1][~finite], values.sum(axis=axes)[~finite])
+    # a block of rows is added up in float32: as good as a sum's terms are large, whatever cancels
+    assert (error[finite] <= 2e-7 * sizes[finite]).all()
+    for other in runs[1:]:
+        for one, many in zip(runs[0], other, strict=True):
+            np.testing.assert_array_equal(one, many)
 
 
 def test_infinities_and_nan_pass() -> None:

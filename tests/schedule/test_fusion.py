@@ -197,6 +197,42 @@ def test_a_residual_sum_is_kept_and_its_addends_are_not():
     assert stage_kinds(making) == ["Contract", "Map"]
 
 
+def layer_norm_and_gradients(*lead):
+    """A layer norm's value and all its gradients, of an incoming gradient that is given."""
+    x, g = (graphc.placeholder(name, (*lead, 100)) for name in "xg")
+    scale, shift = weights(100), weights(100)
+    y = nn.layer_norm(x, scale, shift)
+    return compiled([x, g], [y, *graphc.gradients(y, [x, scale, shift], seed=g)])
+
+
+@pytest.mark.parametrize("lead", [("n",), (1024,), ("n", 7), (32, 64)])
+def test_sums_of_columns_are_made_by_the_kernel_of_the_rows(lead):
+    # x and g are read once: the derivatives of scale and shift are sums over chunks of the rows, made row by row; one
+    # more kernel sums the 16 parts of both.
+    rows, sums = layer_norm_and_gradients(*lead).schedule.kernels()
+    assert stage_kinds(rows)[-2:] == ["ReduceChunks"] * 2
+    assert (rows.chunks, [str(axis.extent) for axis in rows.axes]) == (16, [str(size) for size in lead])
+    assert len(rows.stored) == 4 and [tensor.shape for tensor in rows.stored[2:]] == [(16, 100), (16, 100)]
+    assert list(sums.inputs) == list(rows.stored[2:])
+    assert [tensor.shape for tensor in sums.stored] == [(100,), (100,)]
+
+
+def test_no_reduction_of_chunks_joins_a_product():
+    # a product's points are blocks of its own, so the sum of its static result's rows is cut in a kernel of its own
+    x = graphc.placeholder("x", (512, 200))
+    product, chunks, sums = compiled([x], [graphc.tanh(x @ weights(200, 256)).sum(axis=0)]).schedule.kernels()
+    assert stage_kinds(product)[0] == "Contract"
+    assert (stage_kinds(chunks), stage_kinds(sums)[0]) == (["ReduceChunks"], "Reduce")
+
+
+def test_what_reads_parts_does_not_join_their_kernel():
+    # x * 2 could share a loop with the sum of x by its shape, but what reads the sum has to wait for all rows
+    x = graphc.placeholder("x", (512, 256))
+    first, *others = compiled([x], [x * 2, x.sum(axis=0) * 3]).schedule.kernels()
+    assert stage_kinds(first) == ["Map", "ReduceChunks"]
+    assert all("ReduceChunks" not in stage_kinds(kernel) for kernel in others)
+
+
 def test_a_residual_sum_of_cheap_reads_is_kept_once_for_its_many_readers():
     # x + y costs one addition but reads two tensors: three readers on other domains would read both of them again
     x, y = (graphc.placeholder(name, ("n", 33)) for name in "xy")

@@ -152,6 +152,10 @@ class Context:
         name = self.scratch(count, tensor.dtype.name, tensor.dtype.itemsize)
         self._scratch[tensor] = _ScratchArray(name, shape, steps)
 
+    def place_parts(self, tensor: Tensor, pointer: str, own: Sequence[Axis]) -> None:
+        """From now on the elements of a reduction of chunks are those of the chunk at hand, behind a pointer."""
+        self._scratch[tensor] = _ScratchArray(pointer, tuple(axis.extent for axis in own), ())
+
     def move(self, tensor: Tensor, pointer: str, start: Size) -> None:
         """From now on elements of a result in memory, from offset ``start`` on, are behind another pointer."""
         self._moved[tensor] = pointer, start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.codegen.cpu.context import Context
 from graphc.ir.scalar import Apply, Literal, Load, Scalar
-from graphc.schedule.kernel import Accumulate, Contract, Map, Reduce, Routine, Scan, Stage
+from graphc.schedule.kernel import Accumulate, Contract, Map, Reduce, ReduceChunks, Routine, Scan, Stage
 
 LONGEST = 90
 DEEPEST = 4
@@ -22,6 +22,8 @@ def stage_formula(context: Context, stage: Stage) -> str:
         text = f"map: {formula(context, stage.value)}"
     elif isinstance(stage, Reduce):
         text = f"reduction: {_WORDS.get(stage.combine, stage.combine)} of {formula(context, stage.value)}"
+    elif isinstance(stage, ReduceChunks):
+        text = f"reduction of chunks: {_WORDS.get(stage.combine, stage.combine)} of {formula(context, stage.value)}"
     elif isinstance(stage, Scan):
         text = f"scan: running {_WORDS.get(stage.combine, stage.combine)} of {formula(context, stage.value)}"
     elif isinstance(stage, Contract):

@@ -38,17 +38,34 @@ def independent(context: Any) -> Any:
     return types.void(), lower
 
 
+@intrinsic
+def rolled(context: Any) -> Any:
+    """Stands directly behind a ``for`` loop, which is not to be unrolled.
+
+    Requests to fetch lines ahead of time are spread over a loop's iterations. LLVM unrolls a row of static length
+    whole, and then puts them all in front.
+    """
+
+    def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        loop, head = _loop_before(builder.function, builder.block, "rolled")
+        module = builder.module
+        _mark(loop, head, _distinct(module, [_property(module, "unroll.disable")]))
+        return context.get_dummy_value()
+
+    return types.void(), lower
+
+
 def _targets(block: Any) -> list[Any]:
     """Blocks that a block may jump to."""
     operands = block.terminator.operands if block.terminator else []
     return [operand for operand in operands if isinstance(operand, ir.Block)]
 
 
-def _annotate(function: Any, after: Any) -> None:
-    """Mark the loop that ends where ``after`` begins; its blocks are complete, for they precede it in the text."""
+def _loop_before(function: Any, after: Any, word: str) -> tuple[dict[Any, None], Any]:
+    """The blocks of the loop that ends where ``after`` begins, and its head; they are complete, since they precede."""
     leaving = [block for block in function.blocks if after in _targets(block)]
     if len(leaving) != 1:
-        raise errors.LoweringError("independent() has to stand directly behind a for loop")
+        raise errors.LoweringError(f"{word}() has to stand directly behind a for loop")
     loop: dict[Any, None] = {}
     pending = [block for block in _targets(leaving[0]) if block is not after]
     while pending:
@@ -58,6 +75,19 @@ def _annotate(function: Any, after: Any) -> None:
             pending += _targets(block)
     entered = [b for outside in function.blocks if outside not in loop for b in _targets(outside) if b in loop]
     (head,) = dict.fromkeys(entered)
+    return loop, head
+
+
+def _mark(loop: dict[Any, None], head: Any, marks: Any) -> None:
+    """Put metadata on the jumps back to a loop's head."""
+    for block in loop:
+        if head in _targets(block):
+            block.terminator.set_metadata("llvm.loop", marks)
+
+
+def _annotate(function: Any, after: Any) -> None:
+    """Say that iterations touch different elements, of the loop that ends where ``after`` begins."""
+    loop, head = _loop_before(function, after, "independent")
     module = function.module
     group = _distinct(module, [])
     for block in loop:
@@ -65,9 +95,7 @@ def _annotate(function: Any, after: Any) -> None:
             if isinstance(instruction, _MEMORY):
                 instruction.set_metadata("llvm.access.group", group)
     marks = _distinct(module, [_property(module, "parallel_accesses", group), *_vectors_first(module)])
-    for block in loop:
-        if head in _targets(block):
-            block.terminator.set_metadata("llvm.loop", marks)
+    _mark(loop, head, marks)
 
 
 def _property(module: Any, name: str, *values: Any) -> Any:

@@ -41,7 +41,7 @@ from graphc.schedule.kernel import Accumulate, Contract, Kernel, Map, Routine
 
 _MODULES = {
     "graphc.codegen.cpu.division": ("floor_divide_float", "remainder_float"),
-    "graphc.codegen.cpu.independence": ("independent",),
+    "graphc.codegen.cpu.independence": ("independent", "rolled"),
     "graphc.codegen.cpu.indexing": ("checked_index", "divide_index", "rest_index", "share"),
     "graphc.codegen.cpu.lanes": (
         "fill", "fold_add", "fold_maximum", "fold_minimum", "fold_multiply", "lost_by_sum", "settle",

@@ -17,20 +17,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from graphc.codegen.cpu import columns, formulas, streaming
+from graphc.codegen.cpu import chunks, columns, formulas, streaming
 from graphc.codegen.cpu.context import Context, fixed, operand_tensors
 from graphc.codegen.cpu.loops import collapse, replaced
 from graphc.codegen.cpu.reductions import Accumulator, lanes_for, position_in, values_of
 from graphc.codegen.cpu.scans import write_scan
-from graphc.codegen.cpu.streaming import NO_FETCHES, Fetches
+from graphc.codegen.cpu.streaming import NO_FETCHES, Copy, Fetches
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load
 from graphc.ir.symbolic import Axis, Size, floordiv, of_atom, product
-from graphc.schedule.kernel import Map, Reduce, Scan, Stage, walk
+from graphc.schedule.kernel import Map, Reduce, ReduceChunks, Scan, Stage, walk
 
 SHORT_ROW = 256
 """Bytes of results a point: below, workers take points in units that fill cache lines."""
+
+
+COPIED_AT_ONCE = 64
+"""Elements that a loop without lanes makes before they are copied past the caches."""
 
 
 def space(stage: Stage) -> tuple[Axis, ...]:
@@ -43,6 +47,12 @@ def write_rows(context: Context) -> None:
     stages = context.kernel.stages
     groups = group_stages(context, stages)
     keep_results(context, groups)
+    if context.kernel.chunks:
+        with chunks.shared_out(context) as axes:
+            streams = _write_points(context, groups, axes)
+        if streams:
+            context.writer.line("drain()")
+        return
     axes, renamed = collapse(context.kernel.axes, context.accesses(stages))
     context.expressions.renamed.update(renamed)
     if axes and columns.suits(context, stages, axes[-1]):
@@ -61,14 +71,24 @@ def _write_points(context: Context, groups: Sequence[Sequence[Stage]], axes: Seq
     """
     rows = streaming.rows_in_memory(context, axes[-1]) if axes and len(groups) > 1 else []
     laned = [place for place, group in enumerate(groups) if _lanes_of(group)]
-    with streaming.streamed(context, rows) as may_stream:
-        for place, group in enumerate(groups):
-            fetches = NO_FETCHES
-            if place in laned:
-                wanted = streaming.fetches_of(context, rows, space(group[0])[0].extent)
-                fetches = Fetches(wanted, laned.index(place), len(laned))
-            write_group(context, group, fetches)
-    return may_stream
+    copies = streaming.streamed(context, rows, groups, [_lanes_of(group) or _round_of(group) for group in groups])
+    for place, group in enumerate(groups):
+        fetches = NO_FETCHES
+        if place in laned:
+            wanted = streaming.fetches_of(context, rows, space(group[0])[0].extent)
+            fetches = Fetches(wanted, laned.index(place), len(laned))
+        done = [copy for copy in copies if copy.last == place]
+        write_group(context, group, fetches, [copy for copy in done if copy.by_rounds])
+        for copy in done:
+            if not copy.by_rounds:
+                copy.write(context.writer)
+    return bool(copies)
+
+
+def _round_of(group: Sequence[Stage]) -> int:
+    """Elements after which a loop over one axis of static length, without lanes, may stop to copy them; 0 if none."""
+    axes = space(group[0])
+    return COPIED_AT_ONCE if len(axes) == 1 and isinstance(axes[0].extent, int) and _fusible(group[0]) else 0
 
 
 def _lanes_of(group: Sequence[Stage]) -> int:
@@ -90,17 +110,39 @@ def row_unit(context: Context) -> int:
 
 
 def group_stages(context: Context, stages: Sequence[Stage]) -> list[list[Stage]]:
-    """Stages in the order of execution; those of one list share a loop."""
+    """Stages in the order of execution; those of one list share a loop.
+
+    Parts of chunks are read by no stage here, so they are added to in whichever loop reads most of the same rows.
+    """
     groups: list[list[Stage]] = []
     for stage in stages:
+        if isinstance(stage, ReduceChunks):
+            continue
         if groups and _joins(context, stage, groups[-1]):
             groups[-1].append(stage)
         else:
             groups.append([stage])
+    for stage in stages:
+        if isinstance(stage, ReduceChunks):
+            _place_chunks(context, stage, groups)
     return groups
 
 
+def _place_chunks(context: Context, stage: ReduceChunks, groups: list[list[Stage]]) -> None:
+    """Add a reduction of chunks to one of the groups behind those that make what it reads, or to a new one."""
+    wanted = operand_tensors(stage.scalars())
+    made = [place for place, group in enumerate(groups) if any(wanted.intersection(each.results) for each in group)]
+    fitting = [group for group in groups[max(made, default=0) :] if _joins(context, stage, group)]
+    if not fitting:
+        groups.append([stage])
+        return
+    common = [len(wanted & operand_tensors([s for each in group for s in each.scalars()])) for group in fitting]
+    fitting[common.index(max(common))].append(stage)
+
+
 def _fusible(stage: Stage) -> bool:
+    if isinstance(stage, ReduceChunks):
+        return True
     return (isinstance(stage, Map) and bool(stage.axes)) or (isinstance(stage, Reduce) and not stage.axes)
 
 
@@ -134,7 +176,9 @@ def keep_results(context: Context, groups: Sequence[Sequence[Stage]], apart: Col
                     context.keep(tensor, stage.axes)
 
 
-def write_group(context: Context, group: Sequence[Stage], fetches: Fetches = NO_FETCHES) -> None:
+def write_group(
+    context: Context, group: Sequence[Stage], fetches: Fetches = NO_FETCHES, copies: Sequence[Copy] = ()
+) -> None:
     """Print stages that run together at one point of the shared axes."""
     first = group[0]
     if isinstance(first, Scan):
@@ -146,7 +190,7 @@ def write_group(context: Context, group: Sequence[Stage], fetches: Fetches = NO_
         value = context.expressions.scalar(first.value)
         finish_scalar(context, first, value)
     else:
-        write_loop(context, group, fetches)
+        write_loop(context, group, fetches, copies)
 
 
 def _announce(context: Context, group: Sequence[Stage]) -> None:
@@ -186,13 +230,15 @@ def joined(context: Context, group: Sequence[Stage]) -> Iterator[list[Axis]]:
         expressions.renamed = before
 
 
-def write_loop(context: Context, group: Sequence[Stage], fetches: Fetches = NO_FETCHES) -> None:
+def write_loop(
+    context: Context, group: Sequence[Stage], fetches: Fetches = NO_FETCHES, copies: Sequence[Copy] = ()
+) -> None:
     """Print the loop of maps with axes and reductions without."""
     _announce(context, group)
     with joined(context, group) as axes:
         extent = axes[-1].extent if axes else 1
         sums = [stage for stage in group if isinstance(stage, Reduce)]
-        lanes = max((lanes_for(stage, extent) for stage in sums), default=1)
+        lanes = max((lanes_for(stage, extent) for stage in sums), default=COPIED_AT_ONCE if copies else 1)
         accumulators = [_accumulator(context, stage, extent, lanes) for stage in sums]
         for accumulator in accumulators:
             accumulator.begin()
@@ -204,7 +250,7 @@ def write_loop(context: Context, group: Sequence[Stage], fetches: Fetches = NO_F
                 with context.loops.over(axes[-1:], independent=True):
                     _write_body(context, group, accumulators, "")
             else:
-                _write_lanes(context, group, accumulators, axes[-1], lanes, fetches)
+                _write_lanes(context, group, accumulators, axes[-1], lanes, fetches, copies)
         context.registers = before
         for accumulator in accumulators:
             value = accumulator.fold() if accumulator.width > 1 else accumulator.result()
@@ -225,6 +271,7 @@ def _write_lanes(
     axis: Axis,
     lanes: int,
     fetches: Fetches,
+    copies: Sequence[Copy],
 ) -> None:
     """The innermost loop in whole rounds of lanes, then what is left."""
     writer, expressions = context.writer, context.expressions
@@ -241,7 +288,13 @@ def _write_lanes(
     if whole.text != "0":
         with writer.block(f"for {rounds} in range(0, {whole.text}, {lanes}):"):
             fetches.write(writer, rounds, lanes)
+            for copy in copies:
+                copy.begin(writer, rounds)
             body(f"for {lane} in range({lanes}):", rounds)
+            for copy in copies:
+                copy.write(writer, rounds, lanes)
+        if fetches.places or copies:
+            writer.line("rolled()")
     if rest.text != "0":
         if rest.text.isdigit():
             fetches.write(writer, whole.text, int(rest.text))
@@ -255,6 +308,9 @@ def _write_body(context: Context, group: Sequence[Stage], accumulators: Sequence
     for stage in group:
         if isinstance(stage, Reduce):
             by_stage[stage.result].update(lane)
+            continue
+        if isinstance(stage, ReduceChunks):
+            pending.append((stage, chunks.combined(context, stage)))
             continue
         assert isinstance(stage, Map)
         value = context.expressions.scalar(stage.value)

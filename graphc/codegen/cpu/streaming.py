@@ -7,31 +7,32 @@ have under way, and it would wait.
 
 A store to a line that is in no cache first reads it. Results too large for any cache would be read for nothing,
 and push out of the caches what is still needed. Their rows are made in scratch, which stays in the first
-cache, and copied from there with stores that write whole lines past the caches::
+cache, and copied from there with stores that write whole lines past the caches. A row that a single loop makes, and
+none reads, is copied by this loop, round by round; any other behind its last reader::
 
     b = size of y >= STREAM_FROM
     for i in points:
         w = scratch if b else row i of y
-        ...                                  loops that store to w
+        ...                                  loops that store to w or read it
         if b: stream(y, place of row i, w, length)
+        ...                                  other loops
 
 The size decides when the kernel runs; what is computed is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from graphc.codegen.cpu.context import LINE_BYTES, Context
+from graphc.codegen.cpu.context import LINE_BYTES, Context, operand_tensors
 from graphc.codegen.cpu.loops import replaced
 from graphc.codegen.cpu.writer import Writer
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load
 from graphc.ir.symbolic import Axis, Size, coefficient, product
-from graphc.schedule.kernel import walk
+from graphc.schedule.kernel import Stage, walk
 
 PREFETCH_FROM = 1 << 20
 """Bytes of a tensor from which on its rows are asked for ahead of time: about a core's own cache."""
@@ -127,32 +128,88 @@ def fetches_of(context: Context, rows: Sequence[Row], extent: Size) -> tuple[tup
 # --- past the caches -----------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def streamed(context: Context, rows: Sequence[Row]) -> Iterator[bool]:
-    """While open, rows of large results are made in scratch; behind, they are copied to memory.
+class Copy(NamedTuple):
+    """A row that is made in scratch and then copied to memory."""
 
-    Yields whether there is such a result.
+    tensor: Tensor
+    condition: str
+    """Name of whether it is: else it is made in memory."""
+    memory: str
+    start: str
+    scratch: str
+    target: str
+    """Name of the pointer behind which it is made."""
+    elements: int
+    last: int
+    """Place of the last group of stages that makes or reads it."""
+    by_rounds: bool
+    """Whether each round of that group's loop is copied as soon as it is made, since no other group reads the row."""
+
+    def begin(self, writer: Writer, before: str = "") -> None:
+        """Print where a row is made; in a round, of which there are elements ``before``, as if from the row's start."""
+        with writer.block(f"if {self.condition}:"):
+            writer.line(f"{self.target} = " + (f"offset({self.scratch}, 0 - {before})" if before else self.scratch))
+        with writer.block("else:"):
+            writer.line(f"{self.target} = offset({self.memory}, {self.start})")
+
+    def write(self, writer: Writer, before: str = "", elements: int = 0) -> None:
+        """Print the copy, of a round or a row."""
+        start = f"{self.start} + {before}" if before else self.start
+        with writer.block(f"if {self.condition}:"):
+            writer.line(f"stream({self.memory}, {start}, {self.scratch}, {elements or self.elements})")
+
+
+def streamed(
+    context: Context, rows: Sequence[Row], groups: Sequence[Sequence[Stage]], rounds: Sequence[int]
+) -> list[Copy]:
+    """From now on rows of large results are made in scratch; the copies that are then due.
+
+    A core has few lines on their way past the caches at once, and waits where many are stored together. So a row that
+    one loop makes and none reads is copied by that loop's rounds, of as many elements as ``rounds`` says for each
+    group. Another has scratch for all of it, the same as one that has been copied before, for the first cache holds
+    few rows.
     """
-    writer = context.writer
-    pending: list[tuple[str, str]] = []
-    for row in rows:
+    copies: list[Copy] = []
+    for row in sorted(rows, key=lambda row: _first_and_last(row.tensor, groups)):
         whole = row.tensor.dtype.kind != "b" and row.nbytes <= LONGEST_PREFETCH
         if not (row.is_result and whole and row.nbytes >= SHORTEST_STREAM and may_fill(row.tensor, STREAM_FROM)):
             continue
-        pointer, dtype = context.pointer(row.tensor), row.tensor.dtype
+        memory, dtype = context.pointer(row.tensor), row.tensor.dtype
         condition = _streams(context, row, rows)
         start = context.expressions.named(row.start, "o").text
-        scratch, target = context.scratch(row.elements, dtype.name, dtype.itemsize), writer.name("w")
-        with writer.block(f"if {condition}:"):
-            writer.line(f"{target} = {scratch}")
-        with writer.block("else:"):
-            writer.line(f"{target} = offset({pointer}, {start})")
-        context.move(row.tensor, target, row.start)
-        pending.append((condition, f"stream({pointer}, {start}, {scratch}, {row.elements})"))
-    yield bool(pending)
-    for condition, copy in pending:
-        with writer.block(f"if {condition}:"):
-            writer.line(copy)
+        first, last = _first_and_last(row.tensor, groups)
+        lanes = rounds[last]
+        fills_lines = lanes > 0 and row.elements % lanes == 0 and lanes * dtype.itemsize % LINE_BYTES == 0
+        by_rounds = first == last and fills_lines
+        elements = lanes if by_rounds else row.elements
+        scratch = _free_scratch(copies, elements, dtype.name, first)
+        scratch = scratch or context.scratch(elements, dtype.name, dtype.itemsize)
+        copy = Copy(
+            row.tensor, condition, memory, start, scratch, context.writer.name("w"), row.elements, last, by_rounds
+        )
+        if not by_rounds:
+            copy.begin(context.writer)
+        context.move(row.tensor, copy.target, row.start)
+        copies.append(copy)
+    return copies
+
+
+def _first_and_last(tensor: Tensor, groups: Sequence[Sequence[Stage]]) -> tuple[int, int]:
+    """Places of the first and the last group that makes or reads a tensor."""
+    places = [
+        place
+        for place, group in enumerate(groups)
+        for stage in group
+        if tensor in operand_tensors(stage.scalars()).union(stage.results)
+    ]
+    return min(places), max(places)
+
+
+def _free_scratch(copies: Sequence[Copy], elements: int, dtype: str, first: int) -> str:
+    """Scratch of whole rows that have all been copied before group ``first``; empty if there is none."""
+    busy = {copy.scratch for copy in copies if copy.last >= first}
+    fitting = (copy for copy in copies if copy.elements == elements and copy.tensor.dtype.name == dtype)
+    return next((copy.scratch for copy in fitting if not copy.by_rounds and copy.scratch not in busy), "")
 
 
 def _streams(context: Context, row: Row, rows: Sequence[Row]) -> str:
