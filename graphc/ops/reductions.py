@@ -127,7 +127,10 @@ class sum_(Accumulation):
 
 @op
 class sum_chunks(ChunkedReduction):
-    """Sums over leading axes in parts, of which float32 ones are float64; see :mod:`graphc.passes.split_long`."""
+    """Sums over leading axes in parts; see :mod:`graphc.passes.split_long`.
+
+    Parts are float64, of float32 too, whose terms are added up in float32 for at most 64 of them.
+    """
 
     combine = "add"
     public = False

@@ -18,7 +18,7 @@ since a product's blocks are no rows, and its kernel makes no parts.
 **Other reductions** of static size are cut by a reshape, ``part[k, c] = sum of x[k*m + r, c] over r < m``.
 
 Chunks are a function of the shape, so results still do not depend on the number of workers. The parts of a float32
-sum are float64, as a single accumulator of that many values would be.
+sum are float64, as a single accumulator of that many values would be; those of rows take in blocks of float32 sums.
 """
 
 from __future__ import annotations

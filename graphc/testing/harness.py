@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
-from graphc.ir.op import REGISTRY, Op, Sample
+from graphc.ir.op import REGISTRY, Op, Reduction, Sample
 from graphc.ir.symbolic import evaluate
 from graphc.ir.types import DTYPES, is_float
 from graphc.ops.base import Elementwise
@@ -243,9 +243,18 @@ class Checker:
                 raise CheckFailed(f"{label}: declared {tensor.dtype}, the program returned {got.dtype}")
             magnitude = magnitudes[place] if isinstance(magnitudes, list) else None
             zero_signs = trial.exact[place] and trial.zero_signs[place]
-            error = difference(label, got, want, exact=trial.exact[place], zero_signs=zero_signs, magnitude=magnitude)
+            error = difference(
+                label, got, want, exact=trial.exact[place], zero_signs=zero_signs, magnitude=magnitude,
+                epsilon=self._epsilon(arrays, want),
+            )  # fmt: skip
             self.error = max(self.error, error)
         return actual
+
+    def _epsilon(self, arrays: Sequence[Array], result: Array) -> float | None:
+        """A unit in the last place of 1 that an op owes: that of its result, but of a sum's terms if that is larger."""
+        if not isinstance(self.op, Reduction) or result.dtype.kind != "f":
+            return None
+        return max(float(np.finfo(array.dtype).eps) for array in (*arrays, result) if array.dtype.kind == "f")
 
     def _check_precision(self, sample: Sample, case: Case, values: Sequence[Array]) -> None:
         """float32 results against the reference in float64, at the values that float32 holds."""

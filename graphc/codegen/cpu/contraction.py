@@ -1,4 +1,4 @@
-"""Matrix products of any size and strides, compiled once a dtype and called by address.
+"""Matrix products of any size and strides, compiled once a dtype and tile and called by address.
 
 ``C[M, N] = A[M, K] @ B[K, N]`` is blocked for the caches around one register tile
 (:mod:`graphc.codegen.cpu.tiles`)::
@@ -13,6 +13,9 @@ Operands are read in place where that is fast. They are copied (:mod:`graphc.cod
 - a panel of B, to the stack, if its columns are strided, or if its rows lie a multiple of 4 KiB apart (they would share
   one set of L1) and many tiles read it; also if it is narrower than a tile;
 - a block of A, if its rows, or its columns where these are contiguous, lie a multiple of 4 KiB apart.
+
+Products of few rows or columns have tiles of their own (:func:`few_tile`), or are dot products
+(:mod:`graphc.codegen.cpu.dots`); what follows is the general contraction.
 
 Two tile shapes serve every M: the full one, and a low one. A rest of rows that is worth a full tile is copied with
 its last row repeated. The full tile loads B without masks, which would cost it one step in thirty; the low one
@@ -56,7 +59,6 @@ _ASKING_BYTES = 128 * 1024  # a smaller C is in L2 already
 _FEW_TILES = 3  # tiles for whose sake a panel of few columns is not worth a copy
 _LINES_AHEAD = 4  # rows or columns of A that are on their way from L3 while one is copied
 ITEM_BYTES = {"float32": 4, "float64": 8}
-_MANY_ROWS = 1000
 _LOW_ROWS = 4  # enough chains, with several vectors each, to hide the latency of a multiply-add
 
 
@@ -318,6 +320,7 @@ LEAST_DOT = 16
 
 _LOW_TILES = tuple((rows, vectors) for rows in (1, 2, 3, 4, 5, 6, 9) for vectors in (1, 2, 3, 4, 5, 6, 8))
 _LEAST_CHAINS = 8  # fewer wait for one another: a multiply-add takes four cycles, and there may be two a cycle
+_MANY_ROWS = 1000  # what a height that is known at run time only counts as: edges hardly matter
 _STEP_COST = 2  # multiply-adds that go by while a loop over k counts and moves its pointers
 _HALF_COST = 0.55  # of a multiply-add of half a vector, where the processor computes whole ones in halves
 _NEAR = 1.05  # tiles of so nearly the least cost are as good
@@ -440,7 +443,7 @@ def address(name: str, on_event: Callable[[jit.KernelEvent], None] | None = None
         ``"float32"`` or ``"float64"``, or one of these with an ending. ``_dots`` expects A's rows to be contiguous
         and at most :data:`FEW_COLUMNS` columns, or B's columns to be contiguous and at most as many rows. ``_fewMxN``
         expects B's rows to be contiguous, and suits a product of M rows (``_fewxN``: known at run time only) and N
-        columns: the name is that of the product, so that kernels read the same on all processors.
+        columns: the name is that of the product, whatever the tile on this processor.
     on_event : callable, optional
         Told how it came to be ready.
 
