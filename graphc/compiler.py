@@ -68,7 +68,7 @@ def compile_graph(graph: Graph, checked: bool | None = None) -> Source:
     product: Any = graph
     for observer in OBSERVERS:
         observer("declare", graph, 0.0)
-    with collector_paused(), interned_apart(graph.all_nodes):
+    with collector_paused(), interned_apart(graph.all_nodes()):
         for name, stage in PIPELINE:
             start = time.perf_counter()
             product = stage(product)

@@ -75,7 +75,6 @@ class Graph:
         """All nodes the outputs depend on, producers first."""
         return tuple(topological(self.outputs))
 
-    @property
     def all_nodes(self) -> Iterator[Node]:
         """The nodes, and those of the bodies that they hold, at any depth."""
         graphs = [self]
@@ -143,7 +142,7 @@ Rule = Callable[[Node, tuple[Tensor, ...]], "Sequence[Tensor] | None"]
 
 def remake(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The results of the same op on other inputs; the node itself if the inputs are the same."""
-    if len(inputs) == len(node.inputs) and all(map(is_, inputs, node.inputs)):
+    if all(map(is_, inputs, node.inputs)):
         return node.results
     with derived_from(node.origin):
         return remade(node, inputs)

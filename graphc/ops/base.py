@@ -54,7 +54,7 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value if dtype is None or value.dtype == as_dtype(dtype) else REGISTRY["cast"](value, dtype)
-    if type(value) is float or (type(value) is int and abs(value) <= LARGEST_SHARED):
+    if (type(value) is float and value == value) or (type(value) is int and abs(value) <= LARGEST_SHARED):
         return REGISTRY["constant"].make(value=_number(repr(value), None if dtype is None else as_dtype(dtype)))
     if isinstance(value, (list, tuple)) and any(isinstance(entry, Tensor) for entry in value):
         raise GraphError("expected an array or a number, got a list that holds tensors", hint="use graphc.stack(list)")
@@ -76,6 +76,8 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
 @lru_cache(maxsize=256)
 def _number(text: str, dtype: np.dtype[Any] | None) -> np.ndarray[Any, Any]:
     """A Python number as an array that nobody can write; by its text, which tells -0.0 from 0.0 and 1 from 1.0.
+
+    But not one NaN from another, so these are not shared.
 
     A formula such as Adam's is declared for every variable with the same few numbers.
     """

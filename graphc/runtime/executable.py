@@ -162,7 +162,7 @@ class Executable:
     def _body_leaves(self, random_state: NDArray[np.uint64]) -> None:
         for node in self.schedule.graph.nodes:
             for body in node.bodies:
-                for inner in body.all_nodes:
+                for inner in body.all_nodes():
                     self._add_leaf(inner.results[0], random_state)
 
     def _load(self, on_event: OnEvent | None) -> tuple[dict[str, int], dict[MicroKernel, int]]:

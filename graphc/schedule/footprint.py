@@ -220,7 +220,7 @@ def _reason(tensor: Tensor, node: Node) -> str:
 
 def _leaves(graph: Graph) -> Iterable[Node]:
     """Constants and variables, those of loops' bodies included, each once."""
-    return dict.fromkeys(node for node in graph.all_nodes if not node.inputs)
+    return dict.fromkeys(node for node in graph.all_nodes() if not node.inputs)
 
 
 def _table(report: MemoryReport) -> Iterator[str]:

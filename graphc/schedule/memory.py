@@ -130,7 +130,7 @@ def plan(
 
 def dims_of(graph: Graph) -> list[str]:
     """The named dims of a graph's tensors, those of bodies included, sorted."""
-    shapes = {tensor.type.shape for node in graph.all_nodes for tensor in node.results}  # far fewer than tensors
+    shapes = {tensor.type.shape for node in graph.all_nodes() for tensor in node.results}  # far fewer than tensors
     return sorted({name for shape in shapes for size in shape for name in names_of(size)})
 
 

@@ -7,6 +7,7 @@ from graphc import ops
 from graphc.errors import DTypeError, GraphcError, ShapeError
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
+from graphc.ops.base import as_tensor
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
 from graphc.runtime.reference import evaluate
@@ -256,3 +257,9 @@ def test_errors_name_the_op(place):
     call, kind, text = WRONG[place]
     with pytest.raises(kind, match=text):
         call()
+
+
+@pytest.mark.parametrize("number", [0.0, -0.0, float("nan"), -float("nan"), float("inf")])
+def test_a_number_keeps_its_sign(number):
+    for made in (as_tensor(number), as_tensor(number, "float64")):
+        assert np.signbit(made.node["value"]) == np.signbit(number)

@@ -16,7 +16,7 @@ from graphc.passes.parts import BACKWARD, FORWARD, UPDATE, parts_of
 def after(stage: str, *outputs: Tensor) -> Graph:
     """A graph after one of the pipeline's stages."""
     graph = Graph((), outputs)
-    with interned_apart(graph.all_nodes):
+    with interned_apart(graph.all_nodes()):
         for name, run in PIPELINE:
             graph = run(graph)
             if name == stage:

@@ -45,7 +45,7 @@ def simplified(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
 
 def copies(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
     """How many values the backward pass makes again."""
-    with interned_apart(Graph(tuple(inputs), tuple(outputs)).all_nodes):
+    with interned_apart(Graph(tuple(inputs), tuple(outputs)).all_nodes()):
         graph = recompute.recompute(simplified(inputs, outputs))
     return sum(node.op.name == "again" for node in graph.nodes)
 
