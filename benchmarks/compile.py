@@ -172,7 +172,7 @@ def plot(rows: list[Row], path: str) -> None:
         heights = [parts_of(row)[name] for row in own]
         right.bar(range(len(own)), heights, bottom=bottoms, label=name)
         bottoms = [a + b for a, b in zip(bottoms, heights, strict=True)]
-    right.set_xticks(range(len(own)), labels, fontsize=7)
+    right.set_xticks(range(len(own)), labels, fontsize=7, rotation=45, ha="right", rotation_mode="anchor")
     right.set_ylabel("seconds")
     right.set_title("graphc's first step by its parts")
     right.legend(fontsize=7)

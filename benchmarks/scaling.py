@@ -155,7 +155,8 @@ def plot(rows: list[Row], path: str) -> None:
                     [row[axis] for row in line], times, style, color=colour, label=f"{family}, workers {threads}"
                 )
             panel.set_ylabel("microseconds a step")
-        panel.legend(fontsize=7, handlelength=3)
+        if panel is panels[0] or axis == "blocks":  # the others have the first one's lines
+            panel.legend(fontsize=7, handlelength=3)
     common.save(drawn, path)
 
 

@@ -81,7 +81,8 @@ class Graph:
         for graph in graphs:
             for node in graph.nodes:
                 yield node
-                graphs += node.bodies
+                if node.op.body_attributes:
+                    graphs += node.bodies
 
     @property
     def effects(self) -> tuple[Node, ...]:
@@ -131,10 +132,7 @@ class Graph:
 
 def holds(graph: Graph, wanted: Callable[[Node], bool]) -> bool:
     """Whether a node of a graph, or of a body in it, is of a kind."""
-    nodes = graph.nodes
-    return any(map(wanted, nodes)) or any(
-        holds(body, wanted) for node in nodes if node.op.body_attributes for body in node.bodies
-    )
+    return any(map(wanted, graph.all_nodes()))
 
 
 Rule = Callable[[Node, tuple[Tensor, ...]], "Sequence[Tensor] | None"]

@@ -236,7 +236,7 @@ class ChunkedReduction(Reduction):
     first axis.
 
     Of ``n`` positions in these axes, chunk ``c`` has those from ``n * c // chunks`` to ``n * (c + 1) // chunks``.
-    Elements are taken in as the results' dtype, so that parts may be more precise than what they are made of.
+    The result's dtype may be wider than the elements', for parts that are to be combined further.
     """
 
 

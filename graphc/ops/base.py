@@ -75,11 +75,10 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _number(text: str, dtype: np.dtype[Any] | None) -> np.ndarray[Any, Any]:
-    """A Python number as an array that nobody can write; by its text, which tells -0.0 from 0.0 and 1 from 1.0.
+    """A Python number as an array that nobody can write.
 
-    But not one NaN from another, so these are not shared.
-
-    A formula such as Adam's is declared for every variable with the same few numbers.
+    A formula such as Adam's is declared for every variable with the same few numbers, so these are shared. They are
+    known by their text, which tells -0.0 from 0.0 and 1 from 1.0, but not one NaN from another: NaNs do not come here.
     """
     value = int(text) if text.lstrip("-").isdigit() else float(text)
     with np.errstate(all="ignore"):

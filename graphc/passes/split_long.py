@@ -61,6 +61,13 @@ LONGEST_WHOLE = 4095
 
 def split_long(graph: Graph) -> Graph:
     """Cut all long reductions: of rows in the outermost graph, and others of static shape in bodies too."""
+    if any(node.op is sum_ for node in graph.nodes):
+        graph = _with_row_chunks(graph)
+    return sweep(graph, _split, _is_long)
+
+
+def _with_row_chunks(graph: Graph) -> Graph:
+    """The sums of float32 rows cut, where that gains something."""
     spread, products = _spread(graph), _made_by_products(graph)
 
     def rule(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
@@ -71,7 +78,7 @@ def split_long(graph: Graph) -> Graph:
             return None
         return _split_rows(inputs[0], node["axes"], named)
 
-    return sweep(rewrite(graph, rule), _split, _is_long)
+    return rewrite(graph, rule)
 
 
 def _spread(graph: Graph) -> set[Tensor]:

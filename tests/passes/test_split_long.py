@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import graphc
+from graphc import nn
 from graphc.ir.graph import Graph
 from graphc.ir.op import Reduction
 from graphc.passes.split_long import split_long
@@ -115,3 +116,20 @@ def test_infinities_and_nan_pass() -> None:
         assert session.run(x.max(), {x: values}) == np.inf
         values[511, 255] = np.nan
         assert np.isnan(session.run(x.max(), {x: values}))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 70, 2100])
+def test_layer_norm_with_its_gradients_and_named_rows(rows: int) -> None:
+    random = np.random.default_rng(rows)
+    xs, gs = random.normal(size=(2, rows, 96)).astype("f4")
+    x, g = graphc.placeholder("x", ("n", 96)), graphc.placeholder("g", ("n", 96))
+    scale, shift = (graphc.variable(random.normal(size=96).astype("f4")) for _ in range(2))
+    y = nn.layer_norm(x, scale, shift)
+    fetches = [y, *graphc.gradients(y, [x, scale, shift], seed=g)]
+    feeds = {x: xs, g: gs}
+    with graphc.Session(threads=2) as session:
+        found = session.run(fetches, feeds)
+    with graphc.Session(backend="reference") as session:
+        expected = session.run(fetches, feeds)
+    for made, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(made, wanted, rtol=1e-5, atol=1e-6 * max(1, rows) ** 0.5)

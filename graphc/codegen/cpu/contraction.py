@@ -307,10 +307,10 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
 _FEW_TILE = "{name}_tile(rows_here, a_row, a_k, rows_of_b, stride, to, c_row, count, columns, depth, add, b, 0, False)"
 
 FEW_ROWS = 12
-"""Most rows of a product of any width that is done in low tiles."""
+"""Most rows of a product of any width that has a tile of its own."""
 
 FEW_BYTES = 320
-"""Most bytes of a row of a product of any height that is done so, if that wastes less than the general tile."""
+"""Most bytes of a row of a product of any height that has one, if that wastes less than the general tile."""
 
 FEW_COLUMNS = 8
 """Most columns of a product that is done by dot products."""
@@ -318,7 +318,7 @@ FEW_COLUMNS = 8
 LEAST_DOT = 16
 """Least length of such a dot product."""
 
-_LOW_TILES = tuple((rows, vectors) for rows in (1, 2, 3, 4, 5, 6, 9) for vectors in (1, 2, 3, 4, 5, 6, 8))
+_FEW_SHAPES = tuple((rows, vectors) for rows in (1, 2, 3, 4, 5, 6, 9) for vectors in (1, 2, 3, 4, 5, 6, 8))
 _LEAST_CHAINS = 8  # fewer wait for one another: a multiply-add takes four cycles, and there may be two a cycle
 _MANY_ROWS = 1000  # what a height that is known at run time only counts as: edges hardly matter
 _STEP_COST = 2  # multiply-adds that go by while a loop over k counts and moves its pointers
@@ -339,7 +339,7 @@ class FewTile:
     rows, vectors, lanes : int
     parts : str
         ``"whole"`` if the product's columns fill its tiles, ``"part"`` if they lie in one tile that they do not fill,
-        ``"both"`` else. A tile that may be filled in part masks its loads, which costs as many multiply-adds.
+        ``"both"`` else. A tile that is filled in part masks its loads of B, or reads a copy where there are no masks.
     """
 
     rows: int
@@ -381,7 +381,7 @@ def few_tile(dtype: str, rows: int | None, columns: int) -> FewTile | None:
     fitting = [
         FewTile(r, v, lanes, parts(v * lanes))
         for lanes in sorted(widths)
-        for r, v in _LOW_TILES
+        for r, v in _FEW_SHAPES
         if r * v + v < target.vector_registers
     ]
     least = min(map(cost, fitting))
