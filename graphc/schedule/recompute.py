@@ -185,7 +185,7 @@ class _Planner:
                     seen.add(tensor.node)
                     queue.append(tensor.node)
             if isinstance(node.op, Map):
-                later = [reader for reader in self.readers[node.result] if reader not in seen]
+                later = [reader for reader in self.readers[node.result][:MOST_SEARCHED] if reader not in seen]
                 seen.update(later)
                 queue += [reader for reader in later if self.parts[reader] == BACKWARD]
             if len(queue) > MOST_SEARCHED:
