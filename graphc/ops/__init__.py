@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.ir.op import REGISTRY, Op
 from graphc.ops import (  # noqa: F401 - the ops of every module enter the registry by being imported
+    bitwise,
     composite,
     contractions,
     control,
