@@ -1,7 +1,7 @@
 """Integers bit by bit: and, or, exclusive or, inversion, shifts.
 
-Integers keep their dtype, promoted as in arithmetic; bools are logic (``logical_and`` and its relatives); floats have no
-bits to speak of and are refused. The count of a shift may be any value when the program runs, and the result is then
+Integers keep their dtype, promoted as in arithmetic; bools are logic (``logical_and`` and its relatives); floats have
+no bits to speak of and are refused. The count of a shift may be any value when the program runs, and the result is then
 NumPy's, the value shifted that many times by one: beyond the width, or for a negative count, nothing is left of it
 but, to the right, copies of its sign.
 """
@@ -148,7 +148,7 @@ class bitwise_left_shift(Shift):
 
 @op
 class bitwise_right_shift(Shift):
-    """``floor(x / 2**y)``; where the count is negative or not below the number of bits, 0, or -1 of negative numbers."""
+    """``floor(x / 2**y)``; for counts that are negative or not below the number of bits 0, or -1 of negative ``x``."""
 
     reference = np.right_shift
     expression = "right_shift(x, y)"
