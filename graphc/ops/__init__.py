@@ -24,8 +24,11 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     indexing,
     methods,
     moving,
+    norms,
+    products,
     reductions,
     rows,
+    running,
     shaping,
     sizes,
     sources,
@@ -36,7 +39,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: entry for name, entry in REGIS
 """Public name -> function. Ops are callables too."""
 
 for _module in (
-    reductions, contractions, rows, views, sizes, indexing, shaping, moving, diagonals, composite, control, derivatives,
+    reductions, contractions, rows, views, sizes, indexing, shaping, moving, diagonals, products, composite, norms,
+    control, derivatives,
 ):  # fmt: skip
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):

@@ -107,14 +107,14 @@ def _shifts(shift: Any) -> tuple[Size, ...]:
     return tuple(entry if isinstance(entry, Dim) else as_integer(entry, "roll: shift") for entry in entries)
 
 
-def tile(x: Any, repetitions: Any) -> Tensor:
+def tile(x: Any, reps: Any) -> Tensor:
     """The whole tensor repeated, side by side, along its axes.
 
     Parameters
     ----------
     x : Tensor or array_like
-    repetitions : int, Dim, or sequence of these
-        One an axis, counted from the last. If there are fewer, the other axes stay as they are; if there are more, the
+    reps : int, Dim, or sequence of these
+        How often, one an axis, counted from the last. If there are fewer, the other axes stay as they are; if there are more, the
         result has new axes in front.
 
     Returns
@@ -127,10 +127,9 @@ def tile(x: Any, repetitions: Any) -> Tensor:
         If a number of repetitions is negative or no integer.
     """
     x = as_tensor(x)
-    entries = repetitions if isinstance(repetitions, (tuple, list)) else (repetitions,)
-    counts = [_count(entry, "tile") for entry in entries]
-    rank = max(x.ndim, len(counts))
-    counts = [1] * (rank - len(counts)) + counts
+    entries = reps if isinstance(reps, (tuple, list)) else (reps,)
+    rank = max(x.ndim, len(entries))
+    counts = [*(1 for _ in range(rank - len(entries))), *(_count(entry, "tile") for entry in entries)]
     sizes: list[Size] = [*(1 for _ in range(rank - x.ndim)), *x.shape]
     apart = reshape(x, [part for size in sizes for part in (1, size)])
     repeated = broadcast_to(apart, [part for pair in zip(counts, sizes, strict=True) for part in pair])
@@ -194,19 +193,18 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
 
 
 def _repeat_each(x: Tensor, counts: Array, axis: int) -> Tensor:
-    """Every place of a static axis its own number of times."""
+    """Every place of an axis its own number of times."""
     require(
         is_integer(counts.dtype) or counts.size == 0, DTypeError,
         f"repeat: expected integers, got {counts.dtype}{counts.shape}", x,
     )  # fmt: skip
-    size = x.shape[axis]
     require(
-        isinstance(size, int) and counts.shape == (size,), ShapeError,
+        counts.shape == (x.shape[axis],), ShapeError,
         f"repeat: expected one number for each place of axis {axis} of {shown(x)}, got the shape {counts.shape}", x,
     )  # fmt: skip
     lowest = int(counts.min(initial=0))
     require(lowest >= 0, GraphError, f"repeat: expected a number of repetitions of at least 0, got {lowest}", x)
-    return take(x, np.repeat(np.arange(size), counts.astype("int64")), axis=axis)
+    return take(x, np.repeat(np.arange(counts.size), counts.astype("int64")), axis=axis)
 
 
 def broadcast_arrays(*tensors: Any) -> tuple[Tensor, ...]:
@@ -228,8 +226,8 @@ def meshgrid(*tensors: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
     *tensors : Tensor or array_like
         Vectors, or scalars that count as vectors of size 1.
     indexing : {"xy", "ij"}
-        ``"ij"``: axis ``k`` of the results belongs to vector ``k``. ``"xy"``: the first two axes are interchanged, as in
-        pictures, whose rows are y.
+        ``"ij"``: axis ``k`` of the results belongs to vector ``k``. ``"xy"``: the first two axes are interchanged, as
+        in pictures, whose rows are y.
 
     Returns
     -------
