@@ -22,6 +22,7 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     elementwise,
     gradient,
     indexing,
+    matrix_names,
     methods,
     moving,
     norms,
@@ -32,6 +33,7 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     shaping,
     sizes,
     sources,
+    standard,
     views,
 )
 
@@ -40,18 +42,25 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: entry for name, entry in REGIS
 
 for _module in (
     reductions, contractions, rows, views, sizes, indexing, shaping, moving, diagonals, products, composite, norms,
-    control, derivatives,
+    control, derivatives, standard,
 ):  # fmt: skip
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):
             FUNCTIONS[_name.rstrip("_")] = getattr(_module, _name)
 
-globals().update(FUNCTIONS)
+# Names of the array API standard for functions that have another one here.
+for _alias, _name in {"pow": "power"}.items():
+    FUNCTIONS[_alias] = FUNCTIONS[_name]
+
+globals().update(FUNCTIONS, **standard.NAMES)
+globals().setdefault("linalg", matrix_names)  # unless a module of that name has more
 methods.install()
+__array_api_version__ = standard.API_VERSION
+__array_namespace_info__ = standard.NamespaceInfo
 
 if TYPE_CHECKING:  # the names above enter at run time
 
     def __getattr__(name: str) -> Any: ...
 
 
-__all__ = sorted(FUNCTIONS)
+__all__ = sorted([*FUNCTIONS, *standard.NAMES])

@@ -28,7 +28,7 @@ COMPARISONS = {
 }  # fmt: skip
 FORWARDED = (
     "sum", "mean", "max", "min", "prod", "argmax", "argmin", "any", "all", "var", "std", "squeeze", "clip", "take",
-    "round",
+    "round", "repeat", "diagonal", "trace",
 )  # fmt: skip
 """Methods that are the function of the same name with the tensor as its first argument."""
 
@@ -40,12 +40,21 @@ UFUNC_NAMES = {
 
 NUMPY_FUNCTIONS = {
     name: name for name in (
-        "all", "any", "argmax", "argmin", "broadcast_to", "clip", "einsum", "expand_dims", "flip", "max", "mean", "min",
-        "moveaxis", "ones_like", "prod", "reshape", "round", "squeeze", "stack", "std", "sum", "swapaxes", "tensordot",
-        "var", "where", "zeros_like",
+        "all", "any", "argmax", "argmin", "astype", "broadcast_arrays", "broadcast_to", "clip", "count_nonzero",
+        "cumulative_prod", "cumulative_sum", "diag", "diagonal", "diff", "empty_like", "expand_dims", "flip",
+        "full_like", "kron", "linspace", "matrix_transpose", "max", "mean", "meshgrid", "min", "moveaxis", "ones_like",
+        "prod", "repeat", "reshape", "roll", "round", "squeeze", "stack", "sum", "swapaxes", "tensordot", "tile",
+        "trace", "tril", "triu", "unstack", "where", "zeros_like",
     )
-} | {"concatenate": "concat", "transpose": "permute_dims"}  # fmt: skip
-"""NumPy's functions that are graphc's on tensors; not those of one name but other defaults, such as ``take``."""
+} | {
+    "concatenate": "concat", "transpose": "permute_dims", "linalg.matmul": "matmul", "linalg.tensordot": "tensordot",
+    "linalg.matrix_transpose": "matrix_transpose", "linalg.vecdot": "vecdot", "linalg.vector_norm": "vector_norm",
+    "linalg.matrix_norm": "matrix_norm",
+}  # fmt: skip
+"""NumPy's functions that are graphc's on tensors; not those of one name but other defaults, such as ``take``.
+
+Those whose arguments differ stand in :mod:`graphc.ops.numpy_forms`.
+"""
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -146,6 +155,12 @@ def _array_function(self: Tensor, function: Callable[..., Any], types: Any, argu
     name = function.__name__
     if name in ("shape", "ndim", "size") and len(arguments) == 1 and not options:
         return getattr(arguments[0], name)
+    if function.__module__ == "numpy.linalg":
+        name = f"linalg.{name}"
+    from graphc.ops.numpy_forms import FORMS
+
+    if name in FORMS:
+        return FORMS[name](*arguments, **options)
     if name not in NUMPY_FUNCTIONS:
         raise GraphError(f"np.{name} has no counterpart in graphc", operands=(self,))
     return _function(NUMPY_FUNCTIONS[name])(*arguments, **options)

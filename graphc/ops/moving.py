@@ -114,8 +114,8 @@ def tile(x: Any, reps: Any) -> Tensor:
     ----------
     x : Tensor or array_like
     reps : int, Dim, or sequence of these
-        How often, one an axis, counted from the last. If there are fewer, the other axes stay as they are; if there are more, the
-        result has new axes in front.
+        How often, one an axis, counted from the last. If there are fewer, the other axes stay as they are; if there are
+        more, the result has new axes in front.
 
     Returns
     -------
@@ -196,7 +196,7 @@ def _repeat_each(x: Tensor, counts: Array, axis: int) -> Tensor:
     """Every place of an axis its own number of times."""
     require(
         is_integer(counts.dtype) or counts.size == 0, DTypeError,
-        f"repeat: expected integers, got {counts.dtype}{counts.shape}", x,
+        f"repeat: expected integers as numbers of repetitions, got {counts.dtype}", x,
     )  # fmt: skip
     require(
         counts.shape == (x.shape[axis],), ShapeError,
@@ -286,9 +286,9 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     axis = normalize_axis(axis, x.ndim, "diff")
     order = as_integer(n, "diff: n")
     require(order >= 0, GraphError, f"diff: expected n of at least 0, got {order}", x)
-    parts = [_as_places(x, before, axis) for before in (prepend,) if before is not None] + [x]
-    parts += [_as_places(x, behind, axis) for behind in (append,) if behind is not None]
-    x = concat(parts, axis=axis) if order and len(parts) > 1 else x
+    before, behind = (_as_places(x, added, axis, what) for added, what in ((prepend, "prepend"), (append, "append")))
+    if order and (before or behind):
+        x = concat([*before, x, *behind], axis=axis)
     lead = (slice(None),) * axis
     for _ in range(order):
         later, earlier = getitem(x, (*lead, slice(1, None))), getitem(x, (*lead, slice(None, -1)))
@@ -296,7 +296,15 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     return x
 
 
-def _as_places(x: Tensor, value: Any, axis: int) -> Tensor:
-    """What is put before or behind ``x``: a scalar becomes one place of the axis."""
+def _as_places(x: Tensor, value: Any, axis: int, what: str) -> list[Tensor]:
+    """What is put before or behind ``x``: nothing for None; of a scalar one place of the axis."""
+    if value is None:
+        return []
     part = as_tensor(value, x.dtype if isinstance(value, (int, float)) else None)
-    return part if part.ndim else broadcast_to(part, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
+    one = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    if not part.ndim:
+        return [broadcast_to(part, one)]
+    fits = (*part.shape[:axis], 1, *part.shape[axis + 1 :]) == one and part.ndim == x.ndim
+    message = f"diff: {what} {shown(part)} and {shown(x)} differ on another axis than {axis}"
+    require(fits, ShapeError, message, part)
+    return [part]

@@ -105,15 +105,16 @@ def einsum(spec: str, *operands: Any) -> Tensor:
 
 def _parsed(spec: str, count: int) -> tuple[list[str], str | None]:
     """The terms of a specification, and that of the result if it has one."""
-    wanted = f"einsum: expected labels of {count} operand{'s' if count != 1 else ''}, like 'ik,kj->ij', got {spec!r}"
+    example = {1: "ij->ji", 2: "ik,kj->ij"}.get(count, "ij,jk,kl->il")
+    wanted = f"einsum: expected labels of {count} operand{'s' if count != 1 else ''}, like {example!r}, got {spec!r}"
     require(isinstance(spec, str) and count > 0, GraphError, wanted)
     left, arrow, out = spec.replace(" ", "").partition("->")
     terms = left.split(",")
     require(len(terms) == count and all(map(_TERM.fullmatch, (*terms, out))), GraphError, wanted)
     twice = [letter for letter, found in Counter(out.replace(".", "")).items() if found > 1]
-    require(not twice, GraphError, f"einsum: the result of {spec!r} has the label {twice[:1]} twice")
+    require(not twice, GraphError, f"einsum: the result of {spec!r} has the label {''.join(twice[:1])!r} twice")
     unknown = sorted(set(out.replace(".", "")) - set(left))
-    require(not unknown, GraphError, f"einsum: no operand of {spec!r} has the result's label {unknown[:1]}")
+    require(not unknown, GraphError, f"einsum: no operand of {spec!r} has the result's label {''.join(unknown[:1])!r}")
     return terms, out if arrow else None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphError, ShapeError
+from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size, exact_quotient
 from graphc.ir.types import DEFAULT_FLOAT, as_dtype, as_shape, is_integer, normalize_axes, normalize_axis
@@ -41,26 +41,30 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: None = None) ->
     -------
     Tensor
     """
-    require_no_device("full", device)
-    known = dtype is None or isinstance(fill_value, Tensor)
-    filling = as_tensor(fill_value) if known else constant(fill_value, as_dtype(dtype))
-    require(filling.ndim == 0, ShapeError, f"full: expected a scalar value, got the shape {shown(filling)}", filling)
-    return broadcast_to(as_tensor(filling, dtype), as_shape(shape, "full"))
+    return _filled("full", shape, fill_value, dtype, device)
+
+
+def _filled(name: str, shape: Any, value: Any, dtype: Any, device: None) -> Tensor:
+    require_no_device(name, device)
+    known = dtype is None or isinstance(value, Tensor)
+    filling = as_tensor(value) if known else constant(value, as_dtype(dtype))
+    require(filling.ndim == 0, ShapeError, f"{name}: expected a scalar value, got the shape {shown(filling)}", filling)
+    return broadcast_to(as_tensor(filling, dtype), as_shape(shape, name))
 
 
 def zeros(shape: Any, dtype: Any = None, device: None = None) -> Tensor:
     """A tensor of zeros, float32 unless another dtype is given; see :func:`full`."""
-    return full(shape, 0, DEFAULT_FLOAT if dtype is None else dtype, device)
+    return _filled("zeros", shape, 0, DEFAULT_FLOAT if dtype is None else dtype, device)
 
 
 def ones(shape: Any, dtype: Any = None, device: None = None) -> Tensor:
     """A tensor of ones, float32 unless another dtype is given; see :func:`full`."""
-    return full(shape, 1, DEFAULT_FLOAT if dtype is None else dtype, device)
+    return _filled("ones", shape, 1, DEFAULT_FLOAT if dtype is None else dtype, device)
 
 
 def empty(shape: Any, dtype: Any = None, device: None = None) -> Tensor:
     """:func:`zeros` under the name of what nobody has filled yet: a graph has no memory to leave as it is."""
-    return zeros(shape, dtype, device)
+    return _filled("empty", shape, 0, DEFAULT_FLOAT if dtype is None else dtype, device)
 
 
 def full_like(x: Any, fill_value: Any, dtype: Any = None, device: None = None) -> Tensor:
@@ -117,7 +121,10 @@ def linspace(
     require_no_device("linspace", device)
     (num,) = as_shape((num,), "linspace: num")
     given = [isinstance(bound, Tensor) for bound in (start, stop)]
-    bounds = [start, stop] if any(given) else [as_tensor(np.float64(float(bound))) for bound in (start, stop)]
+    for bound in (start, stop):
+        number = isinstance(bound, (int, float, np.integer, np.floating, Tensor)) and not isinstance(bound, bool)
+        require(number, DTypeError, f"linspace: expected numbers or scalar tensors, got {bound!r}")
+    bounds = [start, stop] if any(given) else [np.float64(bound) for bound in (start, stop)]
     first, last = promote("linspace", bounds, minimum="float")
     for bound in (first, last):
         require(bound.ndim == 0, ShapeError, f"linspace: expected scalars, got the shape {shown(bound)}", bound)
