@@ -14,7 +14,7 @@ import numpy as np
 from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Sample, View, op
-from graphc.ir.symbolic import Dim, Size, concrete, mod
+from graphc.ir.symbolic import Dim, Size, concrete, maximum, minimum, mod
 from graphc.ir.types import DTYPES, TensorType, is_integer, normalize_axis
 from graphc.ops.arithmetic import subtract
 from graphc.ops.base import as_integer, as_tensor, broadcast, require, shown
@@ -92,8 +92,8 @@ class roll(View):
         def place(at: Size, shift: Size, size: Size) -> Size:
             if shift == 0:
                 return at
-            # of static sizes the shift is within them: a sum that is never negative has a shorter remainder
-            return mod(at + (size - shift) if isinstance(size, int) else at - shift, size)
+            within = mod(shift, size)  # once a kernel; a remainder for each element takes longer than its load
+            return at - within + size * maximum(minimum(within - at, 1), 0)
 
         return tuple(map(place, index, node["shifts"], node.result.shape))
 
