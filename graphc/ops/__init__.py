@@ -27,6 +27,7 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     moving,
     norms,
     products,
+    quantiles,
     reductions,
     rows,
     running,
@@ -42,7 +43,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: entry for name, entry in REGIS
 
 for _module in (
     reductions, contractions, rows, views, sizes, indexing, shaping, moving, diagonals, products, composite, norms,
-    control, derivatives, standard,
+    quantiles, control, derivatives, standard,
 ):  # fmt: skip
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):

@@ -42,9 +42,9 @@ NUMPY_FUNCTIONS = {
     name: name for name in (
         "all", "any", "argmax", "argmin", "astype", "broadcast_arrays", "broadcast_to", "clip", "count_nonzero",
         "cumulative_prod", "cumulative_sum", "diag", "diagonal", "diff", "empty_like", "expand_dims", "flip",
-        "full_like", "kron", "linspace", "matrix_transpose", "max", "mean", "meshgrid", "min", "moveaxis", "ones_like",
-        "prod", "repeat", "reshape", "roll", "round", "squeeze", "stack", "sum", "swapaxes", "tensordot", "tile",
-        "trace", "tril", "triu", "unstack", "where", "zeros_like",
+        "full_like", "kron", "linspace", "matrix_transpose", "max", "mean", "median", "meshgrid", "min", "moveaxis",
+        "ones_like", "prod", "quantile", "repeat", "reshape", "roll", "round", "squeeze", "stack", "sum", "swapaxes",
+        "tensordot", "tile", "trace", "tril", "triu", "unstack", "where", "zeros_like",
     )
 } | {
     "concatenate": "concat", "transpose": "permute_dims", "linalg.matmul": "matmul", "linalg.tensordot": "tensordot",

@@ -102,6 +102,15 @@ WRONG = {
     "ops.matrix_norm(x(2))": ("ShapeError", "matrix_norm: expected at least two axes, got the shape (2,)"),
     "ops.matrix_norm(x(2, 2), ord=2)": ("GraphError",
         "matrix_norm: expected ord to be 'fro', 1, -1, inf or -inf, got 2"),
+    "ops.median(x(0))": ("ShapeError", "median: expected at least one element along axes [0], got (0,)"),
+    "ops.quantile(x(2), 1.5)": ("GraphError", "quantile: expected q to be a number from 0 to 1, or several, got 1.5"),
+    "ops.quantile(x(2), x())": ("GraphError",
+        "quantile: expected q to be a number from 0 to 1, or several, got float32[]"),
+    "ops.quantile(x(2), float(\"nan\"))": ("GraphError",
+        "quantile: expected q to be a number from 0 to 1, or several, got nan"),
+    "ops.quantile(x(2), 0.5, axis=1)": ("ShapeError", "quantile: axis 1 is out of range for rank 1"),
+    "ops.quantile(x(2), 0.5, method=\"hazen\")": ("GraphError",
+        "quantile: expected method to be one of linear, lower, higher, nearest, midpoint, got 'hazen'"),
 }
 """The call, as text, and what is raised."""
 

@@ -140,6 +140,11 @@ def running_product(xp, x, axis):
     return ops.cumulative_prod(x, axis, include_initial=True)
 
 
+def quantiles_of(xp, x, axis, method):
+    """Several of them; to NumPy their list has a dtype of its own, float64."""
+    return xp.astype(xp.quantile(x, [0, 0.3, 0.5, 0.9, 1.0], axis=axis, method=method, keepdims=True), x.dtype)
+
+
 REDUCTIONS = {
     "mean": Case(lambda xp, x: xp.mean(x, axis=1), (("n", "m"),), "f"),
     "var": Case(lambda xp, x: xp.var(x, axis=(0, 1), keepdims=True), (("n", "m"),), "f"),
@@ -160,6 +165,14 @@ REDUCTIONS = {
     "Frobenius norm": Case(lambda xp, x: matrix_norm_of(xp, x, "fro"), ((2, "n", 3),), "f", empty=False),
     "matrix norm of columns": Case(lambda xp, x: matrix_norm_of(xp, x, 1), (("n", 3, 4),), "f"),
     "matrix norm of rows": Case(lambda xp, x: matrix_norm_of(xp, x, -np.inf), (("n", 3, 4),), "f"),
+    "median": Case(lambda xp, x: xp.median(x, axis=0), (("n", "m"),), "f"),
+    "median of all": Case(lambda xp, x: xp.median(x, keepdims=True), ((2, 3),), "f"),
+    "quantile": Case(lambda xp, x: xp.quantile(x, 0.3, axis=1), (("n", 4),), "f"),
+    "quantiles": Case(lambda xp, x: quantiles_of(xp, x, (0, 2), "linear"), ((2, 3, 4),), "f"),
+    **{
+        f"{method} quantiles": Case(lambda xp, x, method=method: quantiles_of(xp, x, 0, method), ((4, "m"),), "f")
+        for method in ("lower", "higher", "nearest", "midpoint")
+    },
 }
 
 
@@ -229,6 +242,20 @@ def test_named_dims_of_several_sizes():
             if case.empty or all(sizes.values()):
                 compare(f"{label}, {sizes}", own, case.expected(arrays[label]), 1e-12)
     assert program.compilations == before
+
+
+def test_middles_of_infinities_and_nan():
+    rows = np.array([[1, np.inf, 2, -np.inf], [1, np.nan, 2, 3], [np.inf] * 4, [-3, -3, 1e30, -1e30]], "f4")
+    x = ops.placeholder("x", (4, "n"))
+
+    def formulas(xp: Any, x: Any) -> list[Any]:
+        return [xp.median(x, axis=1), xp.quantile(x, 0.5, axis=1), xp.quantile(x, 1, axis=1, method="lower")]
+
+    with graphc.Session() as session, np.errstate(all="ignore"):
+        for found, wanted in zip(session.run(formulas(ops, x), {x: rows}), formulas(np, rows), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+        for found in session.run(formulas(ops, x), {x: rows[:, :0]}):
+            assert np.isnan(found).all()
 
 
 @pytest.mark.parametrize("label", [label for label, case in CASES.items() if case.smooth and label not in CREATED])
