@@ -3,7 +3,7 @@
 Ops say by ``public`` whether users see them; modules name their other public functions in ``__all__``. Here both are
 gathered under their public names, in :data:`FUNCTIONS` and as attributes: ``graphc.ops.tanh``. A trailing underscore,
 which keeps a builtin's name free inside a module (``sum_``), is dropped. This module is also the namespace that
-``tensor.__array_namespace__()`` returns.
+``tensor.__array_namespace__()`` returns, with the dtypes and constants of :mod:`graphc.ops.standard`.
 """
 
 from __future__ import annotations

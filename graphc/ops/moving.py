@@ -27,6 +27,12 @@ from graphc.ops.views import broadcast_to, concat, reshape
 
 Array = np.ndarray[Any, Any]
 
+FEW = 16
+"""Sizes up to which a roll's places are remainders: such loops are unrolled, and the remainders of constants vanish.
+
+In longer ones a remainder for each element takes longer than its load.
+"""
+
 __all__ = ["broadcast_arrays", "diff", "meshgrid", "repeat", "tile"]
 
 
@@ -92,7 +98,9 @@ class roll(View):
         def place(at: Size, shift: Size, size: Size) -> Size:
             if shift == 0:
                 return at
-            within = mod(shift, size)  # once a kernel; a remainder for each element takes longer than its load
+            if isinstance(size, int) and size <= FEW:
+                return mod(at + (size - shift), size)
+            within = mod(shift, size)
             return at - within + size * maximum(minimum(within - at, 1), 0)
 
         return tuple(map(place, index, node["shifts"], node.result.shape))
