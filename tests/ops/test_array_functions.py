@@ -270,3 +270,25 @@ def test_derivatives(label):
     with graphc.Session(backend="reference") as session:
         report = graphc.check_gradients(flat, case.arrays("float64", SMALL), session=session)
         assert max(report.first, report.second) < 1e-5
+
+
+def test_compiled_products_of_bools_and_small_integers():
+    """Bools say whether any product holds, however many do; int8 wraps around, as in NumPy."""
+    p, q = graphc.placeholder("p", (3, "n"), "bool"), graphc.placeholder("q", ("n", 4), "bool")
+    i, j = graphc.placeholder("i", (3, "n"), "int8"), graphc.placeholder("j", ("n", 4), "int8")
+
+    def formulas(xp: Any, p: Any, q: Any, i: Any, j: Any) -> list[Any]:
+        return [p @ q, xp.einsum("ab,bc,ab->c", p, q, p), xp.outer(p[:, 0], q[0]), xp.tensordot(p, q, 1),
+                i @ j, xp.einsum("ab,bc->ca", i, j), xp.vecdot(i, i), p @ j]  # fmt: skip
+
+    with graphc.Session() as session:
+        outputs = formulas(ops, p, q, i, j)
+        for length in (1, 7, 600):
+            generator = np.random.default_rng(length)
+            left, right = generator.random((3, length)) < 0.5, generator.random((length, 4)) < 0.02
+            whole = [generator.integers(-100, 100, size=a.shape).astype("int8") for a in (left, right)]
+            arrays = (left, right, *whole)
+            found = session.run(outputs, dict(zip((p, q, i, j), arrays, strict=True)))
+            for place, (got, wanted) in enumerate(zip(found, formulas(np, *arrays), strict=True)):
+                assert got.dtype == wanted.dtype, place
+                np.testing.assert_array_equal(got, wanted, err_msg=str(place))
