@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import long_sums  # of benchmarks/
 import numpy as np
 import pytest
 
@@ -116,3 +117,8 @@ def test_indices_of_a_narrow_dtype_count_from_the_end_of_a_longer_axis(backend: 
     for got in found:
         np.testing.assert_array_equal(got, values[fed])
     assert np.flatnonzero(slope).tolist() == [0, 72, 127, 199]
+
+
+def test_long_float32_sums_and_means_are_exact_to_a_millionth() -> None:
+    """``python benchmarks/long_sums.py`` shows the same of 10**8 values."""
+    assert long_sums.main(["--values", "1000003"]) == 0

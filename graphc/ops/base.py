@@ -228,3 +228,25 @@ class Elementwise(Map):
 def shown(tensor: Tensor) -> str:
     """A tensor's shape for a message."""
     return format_shape(tensor.shape)
+
+
+def as_integer(value: Any, what: str) -> int:
+    """A Python or NumPy integer, bools excluded, as an int.
+
+    Raises
+    ------
+    GraphError
+        If it is none.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        shown_value = value.type if isinstance(value, Tensor) else repr(value)
+        raise GraphError(f"{what}: expected an integer, got {shown_value}")
+    return int(value)
+
+
+def require_no_device(name: str, device: Any) -> None:
+    """Refuse a device: functions that create arrays take one in the array API standard, but a graph is nowhere yet."""
+    if device is not None:
+        raise GraphError(
+            f"{name}: expected no device, got {device!r}", hint="the session that runs a graph has a device"
+        )

@@ -48,7 +48,7 @@ from graphc.ops.sizes import dim_size
 
 __all__ = [
     "all_", "any_", "clip", "count_nonzero", "elu", "gelu", "huber_loss", "isfinite", "isinf", "leaky_relu",
-    "log_softmax", "logsumexp", "mean", "mean_absolute_error", "mean_squared_error", "norm", "prelu", "reciprocal",
+    "log_softmax", "logsumexp", "mean", "mean_absolute_error", "mean_squared_error", "prelu", "reciprocal",
     "sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy", "std", "var",
 ]  # fmt: skip
 
@@ -100,33 +100,6 @@ def var(x: Any, axis: Axes = None, keepdims: bool = False, correction: int = 0) 
 def std(x: Any, axis: Axes = None, keepdims: bool = False, correction: int = 0) -> Tensor:
     """Square root of :func:`var`; its derivative is infinite or NaN where all elements are equal."""
     return sqrt(var(x, axis, keepdims, correction))
-
-
-def norm(x: Any, axis: Axes = None, keepdims: bool = False, ord: float = 2) -> Tensor:
-    """Vector norm along axes (of all elements without ``axis``).
-
-    Parameters
-    ----------
-    x : Tensor or array_like
-    axis : int or sequence of int, optional
-    keepdims : bool
-    ord : 1, 2 or inf
-        Sum of magnitudes, root of the sum of squares, or largest magnitude. The derivative of the second is 0 at 0.
-
-    Returns
-    -------
-    Tensor
-    """
-    x = _floats(x)
-    if ord == 1:
-        return sum_(abs_(x), axis, keepdims)
-    if ord == math.inf:
-        return max_(abs_(x), axis, keepdims)
-    if ord != 2:
-        raise GraphError(f"norm: expected ord to be 1, 2 or inf, got {ord!r}")
-    total = sum_(square(x), axis, keepdims)
-    zero = equal(total, 0)
-    return where(zero, 0, sqrt(where(zero, 1, total)))
 
 
 def any_(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:

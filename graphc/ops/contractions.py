@@ -12,19 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, GraphcError, GraphError, ShapeError
+from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Contraction, Sample, op
 from graphc.ir.symbolic import Size
 from graphc.ir.types import FLOATS, INTEGERS, Shape, TensorType, broadcast_shapes, normalize_axis
 from graphc.ops.base import promote, require, shown
-from graphc.ops.logic import require_numbers
+from graphc.ops.logic import cast, not_equal, require_numbers
 from graphc.ops.samples import integers, normal
 
-__all__ = ["einsum", "matmul", "outer", "tensordot", "vecdot"]
+__all__ = ["matmul", "outer", "tensordot", "vecdot"]
 
 _LETTERS = "bcdefghijlopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_NO_SIGNS = str.maketrans("", "", ",->")
 
 
 @op
@@ -44,7 +43,9 @@ class contract(Contraction):
     )
 
     def __call__(self, a: Any, b: Any, spec: str) -> Tensor:
-        return self.make(*_operands("contract", a, b), spec=spec)
+        a, b = _operands("contract", a, b)
+        require_numbers("contract", a)
+        return self.make(a, b, spec=spec)
 
     def infer(self, *inputs: Tensor, spec: str) -> TensorType:
         a, b = inputs
@@ -80,10 +81,19 @@ class contract(Contraction):
 
 
 def _operands(name: str, a: Any, b: Any) -> list[Tensor]:
-    """Two tensors of one dtype of numbers."""
-    operands = promote(name, (a, b))
-    require_numbers(name, operands[0])
-    return operands
+    """Two tensors of one dtype."""
+    return promote(name, (a, b))
+
+
+def product_of_pair(a: Tensor, b: Tensor, spec: str) -> Tensor:
+    """:class:`contract` of any dtype: of bools, whether any product holds.
+
+    Bools are counted in float32, which has the fast kernels: a sum of ones and zeros is 0 only if all are 0.
+    """
+    if a.dtype.kind != "b":
+        return contract.make(a, b, spec=spec)
+    counted = contract.make(cast(a, "float32"), cast(b, "float32"), spec=spec)
+    return not_equal(counted, 0)
 
 
 def _split(spec: str) -> tuple[str, str, str]:
@@ -141,7 +151,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     batch_a, batch_b = a.shape[:-2], b.shape[:-2]
     if not batch_b:  # one matrix for all: the batch axes are rows like any others
         labels = _LETTERS[: len(batch_a)]
-        return contract.make(a, b, spec=f"{labels}{left},{right}->{labels}{out}")
+        return product_of_pair(a, b, f"{labels}{left},{right}->{labels}{out}")
     try:
         batch = broadcast_shapes(batch_a, batch_b)
     except ShapeError as error:
@@ -149,7 +159,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     labels = _LETTERS[: len(batch)]
     a_labels, a = _batched(a, batch, labels, len(left))
     b_labels, b = _batched(b, batch, labels, len(right))
-    return contract.make(a, b, spec=f"{a_labels}{left},{b_labels}{right}->{labels}{out}")
+    return product_of_pair(a, b, f"{a_labels}{left},{b_labels}{right}->{labels}{out}")
 
 
 def _batched(tensor: Tensor, batch: Shape, labels: str, core: int) -> tuple[str, Tensor]:
@@ -170,38 +180,6 @@ def _transpose_hint(a: Tensor, b: Tensor) -> str | None:
     return None
 
 
-def einsum(spec: str, a: Any, b: Any) -> Tensor:
-    """Two tensors multiplied, and summed over the labels that the result lacks.
-
-    Parameters
-    ----------
-    spec : str
-        One letter an axis, such as ``"bik,bjk->bij"``; the result's labels are required.
-    a, b : Tensor or array_like
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    GraphError
-        If the text is no such specification, or a label occurs twice in an operand.
-    ShapeError
-        If the labels do not fit the shapes.
-    """
-    compact = spec.replace(" ", "")
-    labels = compact.translate(_NO_SIGNS)
-    if compact.count("->") != 1 or compact.count(",") != 1 or (labels and not labels.isalpha()):
-        raise GraphError(f"einsum: expected labels of two operands and a result, like 'ik,kj->ij', got {spec!r}")
-    a, b = _operands("einsum", a, b)
-    try:
-        return contract.make(a, b, spec=compact)
-    except GraphcError as error:
-        message = error.message.replace("contract", "einsum", 1)
-        raise type(error)(message, operands=error.operands, hint=error.hint) from None
-
-
 def tensordot(a: Any, b: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Tensor:
     """Two tensors multiplied and summed over pairs of axes.
 
@@ -209,7 +187,7 @@ def tensordot(a: Any, b: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 
     ----------
     a, b : Tensor or array_like
     axes : int or (sequence of int, sequence of int)
-        The last so many axes of ``a`` with the first of ``b``, or the axes of each that go together.
+        The last so many axes of ``a`` with the first of ``b``, or the axes of each that go together (or one axis each).
 
     Returns
     -------
@@ -227,8 +205,10 @@ def tensordot(a: Any, b: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 
         require(enough, ShapeError, f"tensordot: {shown(a)} and {shown(b)} do not have {axes} axes each", a, b)
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
     else:
-        left = [normalize_axis(k, a.ndim, "tensordot") for k in axes[0]]
-        right = [normalize_axis(k, b.ndim, "tensordot") for k in axes[1]]
+        left, right = (
+            [normalize_axis(k, tensor.ndim, "tensordot") for k in (own if isinstance(own, (tuple, list)) else (own,))]
+            for own, tensor in zip(axes, (a, b), strict=True)
+        )
     paired = len(left) == len(right) == len(set(left)) == len(set(right))
     require(
         paired and all(a.shape[i] == b.shape[j] for i, j in zip(left, right, strict=True)), ShapeError,
@@ -239,20 +219,49 @@ def tensordot(a: Any, b: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 
     for i, j in zip(left, right, strict=True):
         of_b[j] = of_a[i]
     kept = [x for k, x in enumerate(of_a) if k not in left] + [x for k, x in enumerate(of_b) if k not in right]
-    return contract.make(a, b, spec=f"{''.join(of_a)},{''.join(of_b)}->{''.join(kept)}")
+    return product_of_pair(a, b, f"{''.join(of_a)},{''.join(of_b)}->{''.join(kept)}")
 
 
 def outer(a: Any, b: Any) -> Tensor:
     """Outer product of two vectors, ``(m,)`` and ``(n,)`` -> ``(m, n)``."""
     a, b = _operands("outer", a, b)
     require(a.ndim == b.ndim == 1, ShapeError, f"outer: expected two vectors, got {shown(a)} and {shown(b)}", a, b)
-    return contract.make(a, b, spec="m,n->mn")
+    return product_of_pair(a, b, "m,n->mn")
 
 
-def vecdot(a: Any, b: Any) -> Tensor:
-    """Dot products along the last axis of two tensors of one shape."""
+def vecdot(a: Any, b: Any, axis: int = -1) -> Tensor:
+    """Dot products along an axis of two tensors.
+
+    Parameters
+    ----------
+    a, b : Tensor or array_like
+        Of one size along ``axis``; the other axes broadcast.
+    axis : int
+        Negative, if the ranks differ.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ShapeError
+        If the axis is out of range, its sizes differ, or the other axes do not broadcast.
+    """
     a, b = _operands("vecdot", a, b)
-    same = a.shape == b.shape and a.ndim > 0
-    require(same, ShapeError, f"vecdot: expected one shape, got {shown(a)} and {shown(b)}", a, b)
-    labels = _LETTERS[: a.ndim - 1]
-    return contract.make(a, b, spec=f"{labels}k,{labels}k->{labels}")
+    left, right = (_with_last("vecdot", tensor, axis) for tensor in (a, b))
+    if left.shape[-1] != right.shape[-1]:
+        raise ShapeError(f"vecdot: expected one size along axis {axis}, got {shown(a)} and {shown(b)}", operands=(a, b))
+    try:
+        batch = broadcast_shapes(left.shape[:-1], right.shape[:-1])
+    except ShapeError as error:
+        raise ShapeError(f"vecdot: besides axis {axis}, {error.message}", operands=(a, b)) from None
+    labels = _LETTERS[: len(batch)]
+    (of_left, left), (of_right, right) = (_batched(tensor, batch, labels, 1) for tensor in (left, right))
+    return product_of_pair(left, right, f"{of_left}k,{of_right}k->{labels}")
+
+
+def _with_last(name: str, tensor: Tensor, axis: int) -> Tensor:
+    """An axis moved behind the others."""
+    place = normalize_axis(axis, tensor.ndim, name)
+    return REGISTRY["permute_dims"](tensor, (*(k for k in range(tensor.ndim) if k != place), place))

@@ -12,43 +12,49 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, GraphError
+from graphc.errors import GraphError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size
-from graphc.ops.base import as_tensor, require
+from graphc.ops.base import require
 from graphc.ops.subscript import getitem
 
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
-    "mod": "remainder", "pow": "power", "matmul": "matmul",
+    "mod": "remainder", "pow": "power", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or",
+    "xor": "bitwise_xor", "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
 }  # fmt: skip
 COMPARISONS = {
     "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
 }  # fmt: skip
-LOGICAL = {"and": "logical_and", "or": "logical_or", "xor": "logical_xor"}
-
 FORWARDED = (
     "sum", "mean", "max", "min", "prod", "argmax", "argmin", "any", "all", "var", "std", "squeeze", "clip", "take",
-    "round",
+    "round", "repeat", "diagonal", "trace",
 )  # fmt: skip
 """Methods that are the function of the same name with the tensor as its first argument."""
 
-UFUNC_NAMES = {"absolute": "abs", "rint": "round"}
-"""NumPy's names of ufuncs where they differ from graphc's."""
-
-BITWISE = {
-    "bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor", "invert": "logical_not",
+UFUNC_NAMES = {
+    "absolute": "abs", "rint": "round", "invert": "bitwise_invert", "left_shift": "bitwise_left_shift",
+    "right_shift": "bitwise_right_shift",
 }  # fmt: skip
-"""Ufuncs that on bools are what ``& | ^ ~`` mean."""
+"""NumPy's names of ufuncs where they differ from graphc's."""
 
 NUMPY_FUNCTIONS = {
     name: name for name in (
-        "all", "any", "argmax", "argmin", "broadcast_to", "clip", "einsum", "expand_dims", "flip", "max", "mean", "min",
-        "moveaxis", "ones_like", "prod", "reshape", "round", "squeeze", "stack", "std", "sum", "swapaxes", "tensordot",
-        "var", "where", "zeros_like",
+        "all", "any", "argmax", "argmin", "astype", "broadcast_arrays", "broadcast_to", "clip", "count_nonzero",
+        "cumulative_prod", "cumulative_sum", "diag", "diagonal", "diff", "empty_like", "expand_dims", "flip",
+        "full_like", "kron", "linspace", "matrix_transpose", "max", "mean", "median", "meshgrid", "min", "moveaxis",
+        "ones_like", "prod", "quantile", "repeat", "reshape", "roll", "round", "squeeze", "stack", "sum", "swapaxes",
+        "tensordot", "tile", "trace", "tril", "triu", "unstack", "where", "zeros_like",
     )
-} | {"concatenate": "concat", "transpose": "permute_dims"}  # fmt: skip
-"""NumPy's functions that are graphc's on tensors; not those of one name but other defaults, such as ``take``."""
+} | {
+    "concatenate": "concat", "transpose": "permute_dims", "linalg.matmul": "matmul", "linalg.tensordot": "tensordot",
+    "linalg.matrix_transpose": "matrix_transpose", "linalg.vecdot": "vecdot", "linalg.vector_norm": "vector_norm",
+    "linalg.matrix_norm": "matrix_norm",
+}  # fmt: skip
+"""NumPy's functions that are graphc's on tensors; not those of one name but other defaults, such as ``take``.
+
+Those whose arguments differ stand in :mod:`graphc.ops.numpy_forms`.
+"""
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -77,25 +83,6 @@ def _equality(name: str, otherwise: bool) -> Callable[[Tensor, Any], Any]:
         return _function(name)(self, other) if _is_operand(other) else NotImplemented
 
     return operator
-
-
-def _logical(name: str, swapped: bool) -> Callable[[Tensor, Any], Any]:
-    def operator(self: Tensor, other: Any) -> Any:
-        if not _is_operand(other):
-            return NotImplemented
-        operands = [as_tensor(other), self] if swapped else [self, as_tensor(other)]
-        return _on_bools(name, operands)
-
-    return operator
-
-
-def _on_bools(name: str, operands: list[Tensor]) -> Any:
-    for tensor in operands:
-        require(
-            tensor.dtype.kind == "b", DTypeError, f"{name.removeprefix('logical_')}: expected bools, got {tensor.type}",
-            tensor, hint="compare first: (x > 0) & (y > 0)",
-        )  # fmt: skip
-    return _function(name)(*operands)
 
 
 def _forwarded(name: str) -> Callable[..., Any]:
@@ -155,8 +142,6 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **opt
         )
     if options:
         raise GraphError(f"np.{ufunc.__name__} of a tensor takes no {', '.join(sorted(options))}=", operands=(self,))
-    if ufunc.__name__ in BITWISE:
-        return _on_bools(BITWISE[ufunc.__name__], [as_tensor(value) for value in inputs])
     from graphc import ops
 
     function = ops.FUNCTIONS.get(UFUNC_NAMES.get(ufunc.__name__, ufunc.__name__))
@@ -170,6 +155,12 @@ def _array_function(self: Tensor, function: Callable[..., Any], types: Any, argu
     name = function.__name__
     if name in ("shape", "ndim", "size") and len(arguments) == 1 and not options:
         return getattr(arguments[0], name)
+    if function.__module__ == "numpy.linalg":
+        name = f"linalg.{name}"
+    from graphc.ops.numpy_forms import FORMS
+
+    if name in FORMS:
+        return FORMS[name](*arguments, **options)
     if name not in NUMPY_FUNCTIONS:
         raise GraphError(f"np.{name} has no counterpart in graphc", operands=(self,))
     return _function(NUMPY_FUNCTIONS[name])(*arguments, **options)
@@ -188,7 +179,7 @@ def install() -> None:
         "__neg__": lambda self: _function("negative")(self),
         "__pos__": lambda self: self,
         "__abs__": lambda self: _function("abs")(self),
-        "__invert__": lambda self: _on_bools("logical_not", [self]),
+        "__invert__": lambda self: _function("bitwise_invert")(self),
         "__getitem__": getitem,
         "__array_ufunc__": _array_ufunc,
         "__array_function__": _array_function,
@@ -200,10 +191,9 @@ def install() -> None:
     }  # fmt: skip
     for short, name in COMPARISONS.items():
         members.setdefault(f"__{short}__", _binary(name, swapped=False))
-    for table, make in ((OPERATORS, _binary), (LOGICAL, _logical)):
-        for short, name in table.items():
-            members[f"__{short}__"] = make(name, swapped=False)
-            members[f"__r{short}__"] = make(name, swapped=True)
+    for short, name in OPERATORS.items():
+        members[f"__{short}__"] = _binary(name, swapped=False)
+        members[f"__r{short}__"] = _binary(name, swapped=True)
     members.update({name: _forwarded(name) for name in FORWARDED})
     for name, member in members.items():
         setattr(Tensor, name, member)

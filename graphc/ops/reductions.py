@@ -23,7 +23,7 @@ from graphc.ops.samples import integers, normal
 from graphc.ops.samples import spread as distinct
 from graphc.ops.sizes import iota
 from graphc.ops.sources import constant
-from graphc.ops.views import broadcast_to, flip, permute_dims, reshape
+from graphc.ops.views import broadcast_to, flip, pad, permute_dims, reshape
 
 __all__ = ["argmax", "argmin", "cumulative_sum", "max_", "min_", "prod", "sum_"]
 
@@ -317,21 +317,19 @@ class argmin(Place):
         return np.argmin(rows, axis=-1) if rows.shape[-1] else np.zeros(rows.shape[:-1], INT64)
 
 
-@op
-class cumulative_sum(AxisScan):
-    """Sums of the elements up to each position of an axis, that position included."""
+class Running(AxisScan):
+    """Common parts of running sums and products.
 
-    combine = "add"
-    dtypes = DTYPES
-    samples = (
-        Sample(normal(2, 5), axis=1),
-        Sample(normal(4, 3), axis=0),
-        Sample(normal(6)),
-        Sample(integers(3, 4), axis=-1, differentiable=False),
-    )
+    Attributes
+    ----------
+    initial : int
+        What nothing at all combines to.
+    """
 
-    def __call__(self, x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
-        """Running sums.
+    initial: ClassVar[int] = 0
+
+    def __call__(self, x: Any, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
+        """Combine along an axis.
 
         Parameters
         ----------
@@ -340,11 +338,13 @@ class cumulative_sum(AxisScan):
             May be left out for vectors.
         dtype : dtype, optional
             Cast to it first. Without it integers and bools become int64, unsigned integers uint64.
+        include_initial : bool
+            Begin with what no element at all gives, so that the axis is one longer.
 
         Returns
         -------
         Tensor
-            Of the shape of ``x``.
+            Of the shape of ``x``, but for ``include_initial``.
 
         Raises
         ------
@@ -353,13 +353,34 @@ class cumulative_sum(AxisScan):
         """
         tensor = _widened(as_tensor(x), dtype)
         clear = axis is not None or tensor.ndim == 1
-        require(clear, ShapeError, f"cumulative_sum: expected axis= for the shape {shown(tensor)}", tensor)
-        return self.make(tensor, axis=normalize_axis(axis or 0, tensor.ndim, self.name))
+        require(clear, ShapeError, f"{self.name}: expected axis= for the shape {shown(tensor)}", tensor)
+        axis = normalize_axis(axis or 0, tensor.ndim, self.name)
+        result = self.make(tensor, axis=axis)
+        if not include_initial:
+            return result
+        starts = tuple(int(k == axis) for k in range(tensor.ndim))
+        longer = tuple(size + start for size, start in zip(tensor.shape, starts, strict=True))
+        return pad.place(result, longer, starts, (1,) * tensor.ndim, self.initial)
 
     def infer(self, *inputs: Tensor, axis: int) -> TensorType:
         (x,) = inputs
-        require(x.dtype.name in NUMBERS, DTypeError, f"cumulative_sum: expected numbers, got {x.type}", x)
+        require(x.dtype.name in NUMBERS, DTypeError, f"{self.name}: expected numbers, got {x.type}", x)
         return x.type
+
+
+@op
+class cumulative_sum(Running):
+    """Sums of the elements up to each position of an axis, that position included."""
+
+    combine = "add"
+    dtypes = DTYPES
+    samples = (
+        Sample(normal(2, 5), axis=1),
+        Sample(normal(4, 3), axis=0),
+        Sample(normal(6)),
+        Sample(normal(3, 4), axis=1, include_initial=True),
+        Sample(integers(3, 4), axis=-1, differentiable=False),
+    )
 
     def compute(self, node: Node, *inputs: Array) -> Array:
         with np.errstate(all="ignore"):

@@ -79,7 +79,7 @@ def _sorted(name: str, x: Any, axis: int, descending: bool) -> tuple[Tensor, Ten
     return cast(permute_dims(values, back), x.dtype), permute_dims(order, back)
 
 
-def sort(x: Any, axis: int = -1, descending: bool = False) -> Tensor:
+def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """Elements in order along an axis; stable, NaNs last.
 
     Parameters
@@ -88,6 +88,8 @@ def sort(x: Any, axis: int = -1, descending: bool = False) -> Tensor:
     axis : int
     descending : bool
         From the largest to the smallest; NaNs are last then too.
+    stable : bool
+        Whether equal elements keep their order, which they always do.
 
     Returns
     -------
@@ -102,7 +104,7 @@ def sort(x: Any, axis: int = -1, descending: bool = False) -> Tensor:
     return _sorted("sort", x, axis, descending)[0]
 
 
-def argsort(x: Any, axis: int = -1, descending: bool = False) -> Tensor:
+def argsort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """Positions (int64) that put the elements in order along an axis: as :func:`sort`, stable, NaNs last."""
     return _sorted("argsort", x, axis, descending)[1]
 

@@ -8,64 +8,137 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphError, ShapeError
+from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size, exact_quotient
-from graphc.ir.types import as_dtype, as_shape, normalize_axes, normalize_axis
-from graphc.ops.base import as_tensor, promote, require, shown
+from graphc.ir.types import DEFAULT_FLOAT, as_dtype, as_shape, is_integer, normalize_axes, normalize_axis
+from graphc.ops.base import as_tensor, promote, require, require_no_device, shown
+from graphc.ops.elementwise import add, cast, divide, equal, floor, multiply, subtract, where
+from graphc.ops.sizes import dim_size, iota, size_maximum
 from graphc.ops.sources import constant
 from graphc.ops.views import broadcast_to, concat, permute_dims, reshape, strided_slice
 
 __all__ = [
-    "expand_dims", "full", "full_like", "matrix_transpose", "moveaxis", "ones", "ones_like", "split", "squeeze",
-    "stack", "swapaxes", "unstack", "zeros", "zeros_like",
+    "empty", "empty_like", "expand_dims", "full", "full_like", "linspace", "matrix_transpose", "moveaxis", "ones",
+    "ones_like", "split", "squeeze", "stack", "swapaxes", "unstack", "zeros", "zeros_like",
 ]  # fmt: skip
 
 
-def full(shape: Any, value: Any, dtype: Any = None) -> Tensor:
+def full(shape: Any, fill_value: Any, dtype: Any = None, device: None = None) -> Tensor:
     """A tensor filled with one value.
 
     Parameters
     ----------
     shape : int, str, Dim, or sequence of these
         Named dims are allowed.
-    value : number or scalar Tensor
+    fill_value : number or scalar Tensor
     dtype : dtype, optional
         Without it that of the value: float32 for a Python float, int64 for an int.
+    device : None
+        There for the array API standard's sake, and refused: the session that runs a graph has a device.
 
     Returns
     -------
     Tensor
     """
-    filling = as_tensor(value) if dtype is None or isinstance(value, Tensor) else constant(value, as_dtype(dtype))
-    require(filling.ndim == 0, ShapeError, f"full: expected a scalar value, got the shape {shown(filling)}", filling)
-    return broadcast_to(as_tensor(filling, dtype), as_shape(shape, "full"))
+    return _filled("full", shape, fill_value, dtype, device)
 
 
-def zeros(shape: Any, dtype: Any = "float32") -> Tensor:
-    """A tensor of zeros; see :func:`full`."""
-    return full(shape, 0, dtype)
+def _filled(name: str, shape: Any, value: Any, dtype: Any, device: None) -> Tensor:
+    require_no_device(name, device)
+    known = dtype is None or isinstance(value, Tensor)
+    filling = as_tensor(value) if known else constant(value, as_dtype(dtype))
+    require(filling.ndim == 0, ShapeError, f"{name}: expected a scalar value, got the shape {shown(filling)}", filling)
+    return broadcast_to(as_tensor(filling, dtype), as_shape(shape, name))
 
 
-def ones(shape: Any, dtype: Any = "float32") -> Tensor:
-    """A tensor of ones; see :func:`full`."""
-    return full(shape, 1, dtype)
+def zeros(shape: Any, dtype: Any = None, device: None = None) -> Tensor:
+    """A tensor of zeros, float32 unless another dtype is given; see :func:`full`."""
+    return _filled("zeros", shape, 0, DEFAULT_FLOAT if dtype is None else dtype, device)
 
 
-def full_like(x: Any, value: Any, dtype: Any = None) -> Tensor:
+def ones(shape: Any, dtype: Any = None, device: None = None) -> Tensor:
+    """A tensor of ones, float32 unless another dtype is given; see :func:`full`."""
+    return _filled("ones", shape, 1, DEFAULT_FLOAT if dtype is None else dtype, device)
+
+
+def empty(shape: Any, dtype: Any = None, device: None = None) -> Tensor:
+    """:func:`zeros` under the name of what nobody has filled yet: a graph has no memory to leave as it is."""
+    return _filled("empty", shape, 0, DEFAULT_FLOAT if dtype is None else dtype, device)
+
+
+def full_like(x: Any, fill_value: Any, dtype: Any = None, device: None = None) -> Tensor:
     """A tensor of the shape of ``x``, and of its dtype unless another is given, filled with one value."""
     x = as_tensor(x)
-    return full(x.shape, value, x.dtype if dtype is None else dtype)
+    return full(x.shape, fill_value, x.dtype if dtype is None else dtype, device)
 
 
-def zeros_like(x: Any, dtype: Any = None) -> Tensor:
+def zeros_like(x: Any, dtype: Any = None, device: None = None) -> Tensor:
     """Zeros of the shape and dtype of ``x``."""
-    return full_like(x, 0, dtype)
+    return full_like(x, 0, dtype, device)
 
 
-def ones_like(x: Any, dtype: Any = None) -> Tensor:
+def ones_like(x: Any, dtype: Any = None, device: None = None) -> Tensor:
     """Ones of the shape and dtype of ``x``."""
-    return full_like(x, 1, dtype)
+    return full_like(x, 1, dtype, device)
+
+
+def empty_like(x: Any, dtype: Any = None, device: None = None) -> Tensor:
+    """:func:`zeros_like`; see :func:`empty`."""
+    return zeros_like(x, dtype, device)
+
+
+def linspace(
+    start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None, device: None = None
+) -> Tensor:
+    """Evenly spaced numbers from ``start`` to ``stop``.
+
+    Parameters
+    ----------
+    start, stop : number or scalar Tensor
+        Numbers are float64 until the last step.
+    num : int, str or Dim
+        How many, at least 0.
+    endpoint : bool
+        Whether the last one is ``stop``, exactly, or one step before it.
+    dtype : dtype, optional
+        float32 if not given, or that of the tensors. For integers the numbers are rounded down.
+    device : None
+        See :func:`full`.
+
+    Returns
+    -------
+    Tensor
+        Of rank 1: ``start + i * (stop - start) / (num - 1)``, or ``/ num`` without the end point.
+
+    Raises
+    ------
+    ShapeError
+        If a bound is no scalar, or ``num`` no size.
+    DTypeError
+        If a bound is no number.
+    """
+    require_no_device("linspace", device)
+    (num,) = as_shape((num,), "linspace: num")
+    given = [isinstance(bound, Tensor) for bound in (start, stop)]
+    for bound in (start, stop):
+        number = isinstance(bound, (int, float, np.integer, np.floating, Tensor)) and not isinstance(bound, bool)
+        require(number, DTypeError, f"linspace: expected numbers or scalar tensors, got {bound!r}")
+    bounds = [start, stop] if any(given) else [np.float64(bound) for bound in (start, stop)]
+    first, last = promote("linspace", bounds, minimum="float")
+    for bound in (first, last):
+        require(bound.ndim == 0, ShapeError, f"linspace: expected scalars, got the shape {shown(bound)}", bound)
+    kind = as_dtype(dtype) if dtype is not None else first.dtype if any(given) else DEFAULT_FLOAT
+    gaps = cast(dim_size(size_maximum(num - 1 if endpoint else num, 1)), first.dtype)
+    place = iota((num,), 0, first.dtype)
+    span = subtract(last, first)
+    step = divide(span, gaps)
+    # as NumPy does it; a step that underflows to 0 would lose the span altogether
+    offset = where(equal(step, 0), multiply(divide(place, gaps), span), multiply(place, step))
+    values = add(offset, first)
+    if endpoint:
+        values = where(equal(place, gaps), last, values)
+    return cast(floor(values) if is_integer(kind) else values, kind)
 
 
 def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Tensor:

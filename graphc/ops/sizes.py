@@ -29,7 +29,7 @@ from graphc.ir.types import (
     as_shape,
     normalize_axis,
 )  # fmt: skip
-from graphc.ops.base import as_tensor
+from graphc.ops.base import as_tensor, require_no_device
 
 Array = np.ndarray[Any, Any]
 
@@ -131,7 +131,7 @@ class iota(Map):
         return place if node["dtype"] == INT64 else Apply("cast", (place,), node["dtype"])
 
 
-def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Tensor:
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: None = None) -> Tensor:
     """Evenly spaced values: ``start``, ``start + step``, ... below ``stop``.
 
     Parameters
@@ -142,6 +142,8 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Te
         Not 0.
     dtype : dtype, optional
         int64, or float32 if a number is a float.
+    device : None
+        There for the array API standard's sake; see :func:`graphc.full`.
 
     Returns
     -------
@@ -153,6 +155,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Te
     GraphError
         If the step is 0 or an argument no number.
     """
+    require_no_device("arange", device)
     start, stop = (0, start) if stop is None else (start, stop)
     bounds = [value.item() if isinstance(value, np.generic) else value for value in (start, stop, step)]
     if not all(isinstance(v, (int, float, Dim)) and not isinstance(v, bool) for v in bounds) or isinstance(step, Dim):

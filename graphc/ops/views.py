@@ -117,6 +117,8 @@ class reshape(View):
     x : Tensor or array_like
     shape : sequence of int, Dim or str
         One entry may be -1: it is solved for, with named dims too.
+    copy : bool, optional
+        There for the array API standard's sake: tensors never change, so it makes no difference.
 
     Returns
     -------
@@ -132,7 +134,7 @@ class reshape(View):
     dtypes = DTYPES
     samples = [Sample(normal(2, 6), shape=(3, -1)), Sample(normal(2, 3, 4), shape=(4, 6)), Sample(normal(1), shape=())]
 
-    def __call__(self, x: Any, shape: Any) -> Tensor:
+    def __call__(self, x: Any, shape: Any, copy: bool | None = None) -> Tensor:
         x = as_tensor(x)
         target = _solve(x, shape)
         return x if x.shape == target else self.make(x, shape=target)

@@ -33,14 +33,15 @@ INFIX = {
     "add": ("+", 4), "subtract": ("-", 4), "multiply": ("*", 5), "divide": ("/", 5), "floor_divide": ("//", 5),
     "remainder": ("%", 5), "power": ("**", 7), "equal": ("==", 3), "not_equal": ("!=", 3), "less": ("<", 3),
     "less_equal": ("<=", 3), "greater": (">", 3), "greater_equal": (">=", 3), "logical_and": ("and", 2),
-    "logical_or": ("or", 1),
+    "logical_or": ("or", 1), "bitwise_and": ("&", 2), "bitwise_or": ("|", 1), "left_shift": ("<<", 2),
+    "right_shift": (">>", 2),
 }  # fmt: skip
 """Functions written between their operands: sign, and how strongly it binds."""
 
 SUM, ATOM = 4, 9
 """Binding strength of sums; of names, numbers and calls."""
 
-SHORT = {"minimum": "min", "maximum": "max", "logical_not": "not", "logical_xor": "xor"}
+SHORT = {"minimum": "min", "maximum": "max", "logical_not": "not", "logical_xor": "xor", "bitwise_invert": "~"}
 
 COMBINES = {
     "add": "sum", "multiply": "product", "maximum": "max", "minimum": "min", "argmax": "argmax", "argmin": "argmin",

@@ -13,13 +13,14 @@ from graphc.ir.symbolic import Dim
 INFIX = {
     "add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "floor_divide": "//", "remainder": "mod", "power": "^",
     "equal": "=", "not_equal": "≠", "less": "<", "less_equal": "≤", "greater": ">", "greater_equal": "≥",
-    "logical_and": "and", "logical_or": "or", "logical_xor": "xor",
+    "logical_and": "and", "logical_or": "or", "logical_xor": "xor", "bitwise_and": "&", "bitwise_or": "|",
+    "bitwise_xor": "⊕", "bitwise_left_shift": "<<", "bitwise_right_shift": ">>",
 }  # fmt: skip
 """Ops whose formula is written with a sign between two operands."""
 
 COMMUTATIVE = {
     "add", "multiply", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor",
-    "path_sum",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "path_sum",
 }  # fmt: skip
 
 LETTERS = "abcdefghijklmnopqrstuvw"

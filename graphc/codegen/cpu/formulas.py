@@ -12,6 +12,7 @@ _SIGNS = {
     "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "floor_divide": "//", "remainder": "%",
     "equal": "==", "not_equal": "!=", "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=",
     "logical_and": "&", "logical_or": "|", "logical_xor": "^", "power": "**",
+    "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^", "left_shift": "<<", "right_shift": ">>",
 }  # fmt: skip
 _WORDS = {"add": "sum", "multiply": "product", "maximum": "maximum", "minimum": "minimum"}
 

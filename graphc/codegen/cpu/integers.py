@@ -2,7 +2,8 @@
 
 The meanings are NumPy's: results wrap around; ``//`` and ``%`` round towards minus infinity and give
 0 for a zero divisor; the lowest value divided by -1 is itself. LLVM leaves the last two undefined and
-x86 traps on them, so the divisor is replaced before the division rather than the result after it.
+x86 traps on them, so the divisor is replaced before the division rather than the result after it. So are counts of
+shifts, of which LLVM leaves those undefined that are not below the width.
 
 These are formulas over :mod:`graphc.codegen.cpu.scalar`.
 """
@@ -84,6 +85,46 @@ def remainder(a: Scalar, b: Scalar) -> Scalar:
     if KINDS[a.kind].family == "i":
         rest = select(rest.differs(0) & ((rest ^ divisor) < 0), rest + divisor, rest)
     return select(zero, 0, rest)
+
+
+def bitwise_and(a: Scalar, b: Scalar) -> Scalar:
+    """Bits that both have."""
+    return a & b
+
+
+def bitwise_or(a: Scalar, b: Scalar) -> Scalar:
+    """Bits that either has."""
+    return a | b
+
+
+def bitwise_xor(a: Scalar, b: Scalar) -> Scalar:
+    """Bits that exactly one has."""
+    return a ^ b
+
+
+def bitwise_invert(a: Scalar) -> Scalar:
+    """Every bit the other way."""
+    return ~a
+
+
+def _is_count(count: Scalar) -> Scalar:
+    """Whether an integer can be shifted by a count of its kind: from 0 to its width, that excluded."""
+    kind = KINDS[count.kind]
+    within = count < kind.bits
+    return within if kind.family == "u" else within & (count >= 0)
+
+
+def left_shift(a: Scalar, count: Scalar) -> Scalar:
+    """``a`` shifted left, zeros coming in; 0 for a count that is negative or not below the width."""
+    within = _is_count(count)
+    return select(within, a << select(within, count, 0), 0)
+
+
+def right_shift(a: Scalar, count: Scalar) -> Scalar:
+    """``a`` shifted right, its sign coming in; all sign for a count that is negative or not below the width."""
+    within, kind = _is_count(count), KINDS[a.kind]
+    shifted = a >> select(within, count, kind.bits - 1)
+    return shifted if kind.family == "i" else select(within, shifted, 0)
 
 
 def power(a: Scalar, b: Scalar) -> Scalar:

@@ -19,6 +19,7 @@ bits and choice      ``select``, ``bits``, ``from_bits``
 casts                ``as_float32`` ... ``as_uint64``, ``as_bool``
 integers             ``add_int sub_int mul_int neg_int abs_int sign_int minimum_int maximum_int``
                      ``floordiv_int remainder_int power_int``
+                     ``and_int or_int xor_int invert_int left_shift_int right_shift_int``
 between workers      ``compare_and_swap``, ``fail``
 random bits          ``philox``
 ===================  =======================================================================
@@ -171,6 +172,12 @@ maximum_int = expose(integers.greater, "maximum_int", families="iu")
 floordiv_int = expose(integers.floor_divide, "floordiv_int", families="iu")
 remainder_int = expose(integers.remainder, "remainder_int", families="iu")
 power_int = expose(integers.power, "power_int", families="iu")
+and_int = expose(integers.bitwise_and, "and_int", families="iu")
+or_int = expose(integers.bitwise_or, "or_int", families="iu")
+xor_int = expose(integers.bitwise_xor, "xor_int", families="iu")
+invert_int = expose(integers.bitwise_invert, "invert_int", families="iu")
+left_shift_int = expose(integers.left_shift, "left_shift_int", families="iu")
+right_shift_int = expose(integers.right_shift, "right_shift_int", families="iu")
 
 # --- casts ----------------------------------------------------------------------------------------
 

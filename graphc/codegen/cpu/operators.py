@@ -31,7 +31,9 @@ _MATHLIB = (
 _INT_INTRINSICS = {
     "add": "add_int", "subtract": "sub_int", "multiply": "mul_int", "negative": "neg_int", "abs": "abs_int",
     "sign": "sign_int", "minimum": "minimum_int", "maximum": "maximum_int", "floor_divide": "floordiv_int",
-    "remainder": "remainder_int", "power": "power_int",
+    "remainder": "remainder_int", "power": "power_int", "bitwise_and": "and_int", "bitwise_or": "or_int",
+    "bitwise_xor": "xor_int", "bitwise_invert": "invert_int", "left_shift": "left_shift_int",
+    "right_shift": "right_shift_int",
 }  # fmt: skip
 _BOOL_INFIX = {"add": "|", "maximum": "|", "multiply": "&", "minimum": "&"}
 

@@ -151,10 +151,10 @@ class Scalar:
     def __invert__(self) -> Scalar:
         return self ^ (1 if self.kind == "bool" else -1)
 
-    def __lshift__(self, count: int) -> Scalar:
+    def __lshift__(self, count: Any) -> Scalar:
         return self._emit({"i": "shl", "u": "shl"}, count)
 
-    def __rshift__(self, count: int) -> Scalar:
+    def __rshift__(self, count: Any) -> Scalar:
         """Shift right: copies of the sign come in for a signed kind, zeros for an unsigned one."""
         return self._emit({"i": "ashr", "u": "lshr"}, count)
 

@@ -1,0 +1,122 @@
+"""Norms of vectors and of matrices, made of sums and of extremes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import GraphError, ShapeError
+from graphc.ir.node import Tensor
+from graphc.ir.types import normalize_axes
+from graphc.ops.base import as_tensor, promote, require, shown
+from graphc.ops.composite import count_nonzero
+from graphc.ops.elementwise import abs_, cast, equal, power, sqrt, square, where
+from graphc.ops.reductions import max_, min_, sum_
+
+__all__ = ["matrix_norm", "norm", "vector_norm"]
+
+
+def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Tensor:
+    """Norm of vectors along axes, or of all elements.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+        Integers become float32.
+    axis : int or sequence of int, optional
+        Elements along several axes are one vector.
+    keepdims : bool
+    ord : float
+        ``sum(|x| ** ord) ** (1 / ord)``; inf for the largest magnitude, -inf for the smallest, 0 for the number of
+        elements other than 0. The derivative at 0 is 0 for ``ord`` above 1.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    GraphError
+        If ``ord`` is no number.
+    ShapeError
+        If an axis is out of range or named twice.
+    """
+    if isinstance(ord, (bool, str)) or not isinstance(ord, (int, float, np.integer, np.floating)) or math.isnan(ord):
+        raise GraphError(f"vector_norm: expected ord to be a number, got {ord!r}")
+    (x,) = promote("vector_norm", [x], minimum="float")
+    axes = normalize_axes(axis, x.ndim, "vector_norm")
+    if ord == 0:
+        return cast(count_nonzero(x, axes, keepdims), x.dtype)
+    if ord == 1:
+        return sum_(abs_(x), axes, keepdims)
+    if math.isinf(ord):
+        return (max_ if ord > 0 else min_)(abs_(x), axes, keepdims)
+    if ord == 2:
+        total = sum_(square(x), axes, keepdims)
+    else:
+        total = sum_(power(abs_(x), float(ord)), axes, keepdims)
+    if ord < 1:
+        return power(total, 1 / ord)
+    zero = equal(total, 0)
+    positive = where(zero, 1, total)
+    return where(zero, 0, sqrt(positive) if ord == 2 else power(positive, 1 / ord))
+
+
+def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Tensor:
+    """Norm of matrices, the last two axes.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+        Integers become float32.
+    keepdims : bool
+    ord : {"fro", 1, -1, inf, -inf}
+        ``"fro"``: the root of the sum of squares; 1 and -1: the largest and the smallest sum of magnitudes of a column;
+        inf and -inf: those of a row.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    GraphError
+        For another ``ord``: those that need singular values are not among them.
+    ShapeError
+        If there are fewer than two axes.
+    """
+    (x,) = promote("matrix_norm", [x], minimum="float")
+    require(x.ndim >= 2, ShapeError, f"matrix_norm: expected at least two axes, got the shape {shown(x)}", x)
+    if ord == "fro":
+        return vector_norm(x, (-2, -1), keepdims)
+    if isinstance(ord, (bool, str)) or ord not in (1, -1, math.inf, -math.inf):
+        raise GraphError(f"matrix_norm: expected ord to be 'fro', 1, -1, inf or -inf, got {ord!r}", operands=(x,))
+    sums = sum_(abs_(x), -2 if abs(ord) == 1 else -1, keepdims=True)
+    return (max_ if ord > 0 else min_)(sums, (-2, -1), keepdims)
+
+
+def norm(x: Any, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tensor:
+    """Norm along axes, of all elements without ``axis``.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+    axis : int or sequence of int, optional
+    keepdims : bool
+    ord : float or "fro"
+        As in :func:`vector_norm`; ``"fro"`` is 2 along two axes.
+
+    Returns
+    -------
+    Tensor
+    """
+    if isinstance(ord, str):
+        x = as_tensor(x)
+        axes = normalize_axes(axis, x.ndim, "norm")
+        if ord != "fro":
+            raise GraphError(f"norm: expected ord to be a number or 'fro', got {ord!r}", operands=(x,))
+        require(len(axes) == 2, ShapeError, f"norm: expected two axes for ord='fro', got {len(axes)} of {shown(x)}", x)
+        ord = 2
+    return vector_norm(x, axis, keepdims, ord)
