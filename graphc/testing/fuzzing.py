@@ -55,8 +55,8 @@ class Verdict:
     Attributes
     ----------
     kind : str
-        ``"equal"``; ``"rejected"`` if the reference refuses to run the graph, as for the largest of no elements; else what
-        is wrong, in a word.
+        ``"equal"``; ``"rejected"`` if the reference refuses to run the graph, as for the largest of no elements; else
+        what is wrong, in a word.
     text : str
         The particulars.
     """
@@ -73,62 +73,88 @@ class Verdict:
 def check(recipe: Recipe) -> Verdict:
     """Compare the ways to compute a graph; never raises for what graphc does wrong."""
     try:
-        inputs, outputs = recipe.build()
+        graph = Declared.of(recipe)
     except GraphcError as error:
         return Verdict("rejected", str(error))
     except Exception as error:
         return Verdict(f"declaring raises {type(error).__name__}", str(error))
-    arrays = [given.array for given in recipe.inputs]
     with np.errstate(all="ignore"):
         try:
-            expected = _run(inputs, outputs, arrays, backend="reference")
+            expected = graph.run(backend="reference")
         except GraphcError as error:
             return Verdict("rejected", str(error))
         except Exception as error:
             return Verdict(f"the reference raises {type(error).__name__}", str(error))
         try:
-            compiled = _run(inputs, outputs, arrays)
-            shared = _run_shared(inputs, outputs, arrays)
+            compiled, shared = graph.run(), graph.run_shared()
         except Exception as error:
             return Verdict(f"the compiler raises {type(error).__name__}", str(error))
     for place, (one, two) in enumerate(zip(compiled, shared, strict=True)):
         if not same_bits(one, two):
             return Verdict("one worker and two differ", f"output {place}: {one} and {two}")
-    return compare(inputs, outputs, arrays, compiled, expected)
+    return compare(graph, compiled, expected)
 
 
-def _run(inputs: Sequence[Tensor], outputs: Sequence[Tensor], arrays: Sequence[Array], **options: Any) -> list[Array]:
-    with Session(**{"threads": 1, **options}) as session:
-        return [np.asarray(value) for value in Program(tuple(inputs), tuple(outputs), session)(*arrays)]
+@dataclass(frozen=True)
+class Declared:
+    """A graph and what it is fed.
+
+    Attributes
+    ----------
+    inputs, outputs, updates : tuple of Tensor
+    arrays : tuple of ndarray
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    updates: tuple[Tensor, ...]
+    arrays: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Declared:
+        """Declare a recipe.
+
+        Raises
+        ------
+        GraphcError
+            What graphc refuses.
+        """
+        inputs, outputs, updates = recipe.build()
+        return cls(tuple(inputs), tuple(outputs), tuple(updates), tuple(given.array for given in recipe.inputs))
+
+    @property
+    def results(self) -> tuple[Tensor, ...]:
+        """The outputs, then what variables are assigned."""
+        return (*self.outputs, *(update.node.inputs[1] for update in self.updates))
+
+    def run(self, **options: Any) -> list[Array]:
+        """The results by a session with these options: outputs, then the variables after the step."""
+        with Session(**{"threads": 1, **options}) as session:
+            values = Program(self.inputs, (*self.outputs, *self.updates), session)(*self.arrays)
+            written = [session.get(update.node.inputs[0]) for update in self.updates]
+            return [np.asarray(value) for value in (*values[: len(self.outputs)], *written)]
+
+    def run_shared(self) -> list[Array]:
+        """By two workers, however small the work is."""
+        before = executable.PARALLEL_WORK
+        executable.PARALLEL_WORK = 1
+        try:
+            return self.run(threads=2)
+        finally:
+            executable.PARALLEL_WORK = before
 
 
-def _run_shared(inputs: Sequence[Tensor], outputs: Sequence[Tensor], arrays: Sequence[Array]) -> list[Array]:
-    """By two workers, however small the work is."""
-    before = executable.PARALLEL_WORK
-    executable.PARALLEL_WORK = 1  # type: ignore[misc]
-    try:
-        return _run(inputs, outputs, arrays, threads=2)
-    finally:
-        executable.PARALLEL_WORK = before  # type: ignore[misc]
-
-
-def compare(
-    inputs: Sequence[Tensor],
-    outputs: Sequence[Tensor],
-    arrays: Sequence[Array],
-    got: Sequence[Array],
-    want: Sequence[Array],
-) -> Verdict:
+def compare(graph: Declared, got: Sequence[Array], want: Sequence[Array]) -> Verdict:
     """Equal up to what roundings on the way would change, and a few units in the last place."""
-    for place, (left, right, tensor) in enumerate(zip(got, want, outputs, strict=True)):
+    for place, (left, right, tensor) in enumerate(zip(got, want, graph.results, strict=True)):
         if left.dtype != right.dtype or left.shape != right.shape or left.dtype != tensor.dtype:
-            return Verdict("types differ", f"output {place}: {left.dtype}{left.shape} is not {right.dtype}{right.shape}")
+            shown = f"{left.dtype}{left.shape} is not {right.dtype}{right.shape}"
+            return Verdict("types differ", f"output {place}: {shown}")
     verdict = Verdict("equal")
     for trials in (0, TRIALS, MORE_TRIALS):
-        changes = sensitivity(inputs, outputs, arrays, trials) if trials else [np.zeros(a.shape) for a in want]
-        verdict = _within(got, want, changes)
+        verdict = _within(got, want, sensitivity(graph, trials) if trials else [np.zeros(a.shape) for a in want])
         if not verdict.failed:
-            return verdict
+            break
     return verdict
 
 
@@ -149,26 +175,22 @@ def _within(got: Sequence[Array], want: Sequence[Array], changes: Sequence[Array
     return Verdict("equal")
 
 
-def sensitivity(
-    inputs: Sequence[Tensor], outputs: Sequence[Tensor], arrays: Sequence[Array], trials: int = TRIALS
-) -> list[Array]:
-    """How much each element of the outputs changes when every rounded result on the way changes in its last places.
+def sensitivity(graph: Declared, trials: int = TRIALS) -> list[Array]:
+    """How much each element of the results changes when every rounded value on the way changes in its last places.
 
     Parameters
     ----------
-    inputs, outputs : sequence of Tensor
-    arrays : sequence of ndarray
-        What the inputs are fed.
+    graph : Declared
     trials : int
-        How often results are moved, at random.
+        How often values are moved, at random.
 
     Returns
     -------
     list of ndarray
-        The largest change seen, infinite where a value appears or vanishes; float64, of the outputs' shapes.
+        The largest change seen, infinite where a value appears or vanishes; float64, of the results' shapes.
     """
-    expanded = decompose(differentiate(number_streams(Graph(tuple(inputs), tuple(outputs)))))
-    feeds = dict(zip(inputs, arrays, strict=True))
+    expanded = decompose(differentiate(number_streams(Graph(graph.inputs, graph.results))))
+    feeds = dict(zip(graph.inputs, graph.arrays, strict=True))
     token = RUN_SIZES.set(sizes_of(feeds))
     try:
         with np.errstate(all="ignore"):
@@ -191,6 +213,9 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
             continue
         if node.op.name == "random_state":
             known[node.result] = np.zeros(2, np.uint64)  # of a session's first step, with the seed 0
+            continue
+        if node.op.name == "variable":
+            known[node.result] = node["value"]
             continue
         made = node.op.compute(node, *(known[tensor] for tensor in node.inputs))
         exact = generator is None or isinstance(node.op, Source) or is_exact_node(node, ROUNDED | ARITHMETIC)
@@ -215,7 +240,9 @@ def _distance(before: Array, after: Array) -> Array:
 # --- smaller -------------------------------------------------------------------------------------------------------
 
 
-def shrink(recipe: Recipe, verdict: Verdict, most_checks: int = 200, checked: Callable[[Recipe], Verdict] = check) -> Recipe:
+def shrink(
+    recipe: Recipe, verdict: Verdict, most_checks: int = 200, checked: Callable[[Recipe], Verdict] = check
+) -> Recipe:
     """A smaller graph that fails in the same way.
 
     Parameters
@@ -249,9 +276,12 @@ def shrink(recipe: Recipe, verdict: Verdict, most_checks: int = 200, checked: Ca
 
 def _smaller(recipe: Recipe) -> Iterator[Recipe]:
     """Graphs with less in them, the boldest first."""
-    if len(recipe.outputs) > 1:
+    parts = [*((ref,) for ref in recipe.outputs), *recipe.updates]
+    if len(parts) > 1:
         for ref in recipe.outputs:
-            yield replace(recipe, outputs=(ref,)).needed()
+            yield replace(recipe, outputs=(ref,), updates=()).needed()
+        for update in recipe.updates:
+            yield replace(recipe, outputs=(), updates=(update,)).needed()
     values = _values(recipe)
     for count in (16, 8, 4, 2, 1):  # feed what the first calls compute
         if count < len(recipe.calls):
@@ -261,26 +291,26 @@ def _smaller(recipe: Recipe) -> Iterator[Recipe]:
                     yield cut
     for place, call in enumerate(recipe.calls):  # ask for what an earlier call makes
         if place < len(recipe.calls) - 1:
-            yield replace(recipe, outputs=tuple(map(Ref, call.results))).needed()
+            yield replace(recipe, outputs=tuple(map(Ref, call.results)), updates=()).needed()
 
 
 def _values(recipe: Recipe) -> dict[int, tuple[Tensor, Array]]:
     """All values of a graph as the reference computes them; none where it fails."""
     numbers = [number for call in recipe.calls for number in call.results]
-    whole = replace(recipe, outputs=tuple(map(Ref, numbers)))
     try:
-        inputs, outputs = whole.build()
+        whole = Declared.of(replace(recipe, outputs=tuple(map(Ref, numbers)), updates=()))
         with np.errstate(all="ignore"):
-            arrays = _run(inputs, outputs, [given.array for given in recipe.inputs], backend="reference")
+            arrays = whole.run(backend="reference")
     except Exception:  # one that does not run can still lose calls
         return {}
-    return dict(zip(numbers, zip(outputs, arrays, strict=True), strict=True))
+    return dict(zip(numbers, zip(whole.outputs, arrays, strict=True), strict=True))
 
 
 def _fed(recipe: Recipe, calls: Sequence[Call], values: Mapping[int, tuple[Tensor, Array]]) -> Recipe | None:
     """A graph in which the results of some calls are inputs."""
     numbers = [number for call in calls for number in call.results]
-    if any(number not in values for number in numbers):
+    variables = {variable.number for variable, _ in recipe.updates}
+    if any(number not in values or number in variables for number in numbers):
         return None
     inputs = dict(enumerate(recipe.inputs))
     for number in numbers:
@@ -290,4 +320,4 @@ def _fed(recipe: Recipe, calls: Sequence[Call], values: Mapping[int, tuple[Tenso
         inputs[number] = Input(tuple(s if isinstance(s, int) else str(s) for s in tensor.shape), array)
     rest = tuple(call for call in recipe.calls if call not in calls)
     outputs = tuple(ref for ref in recipe.outputs if ref.number not in numbers)
-    return renumbered(inputs, rest, outputs).needed() if outputs else None
+    return renumbered(inputs, rest, outputs, recipe.updates).needed() if outputs or recipe.updates else None

@@ -1,9 +1,9 @@
 """Graphs as data: a list of calls that can be built, changed, and printed as Python.
 
-A property test needs more of a random graph than its nodes: a failing one has to be made smaller, and shown as code that a
-reader can run. So it is kept as what the user would have written, one :class:`Call` a line. Values are numbered: first
-the inputs, then the results of each call in turn; a :class:`Ref` names one. A call of ``scan``, ``cond`` or
-``while_loop`` has bodies, whose parameters and calls go on with the numbers of the values that are there when it is called::
+A property test needs more of a random graph than its nodes: a failing one has to be made smaller, and shown as code
+that a reader can run. So it is kept as what the user would have written, one :class:`Call` a line. Values are numbered:
+first the inputs, then the results of each call in turn; a :class:`Ref` names one. A call of ``scan``, ``cond`` or
+``while_loop`` has bodies, whose parameters and calls go on with the numbers of the values that are there by then::
 
     0  x = graphc.placeholder("x", ("n", 3), "float32")
     1  graphc.tanh(Ref(0))
@@ -82,32 +82,36 @@ class Call:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A graph: inputs, calls, and the values that are asked for."""
+    """A graph: inputs, calls, the values that are asked for, and new values of variables."""
 
     inputs: tuple[Input, ...]
     calls: tuple[Call, ...]
     outputs: tuple[Ref, ...]
+    updates: tuple[tuple[Ref, Ref], ...] = ()
+    """Variables and what they are assigned."""
 
-    def build(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Declare it: placeholders and outputs."""
+    def build(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Declare it: placeholders, outputs, and updates."""
         values: dict[int, Tensor] = {}
         for number, given in enumerate(self.inputs):
             values[number] = REGISTRY["placeholder"](f"x{number}", given.shape, given.dtype)
         placeholders = list(values.values())
         for call in self.calls:
             perform(call, values)
-        return placeholders, [values[ref.number] for ref in self.outputs]
+        assign = REGISTRY["assign"]
+        updates = [assign(values[variable.number], values[value.number]) for variable, value in self.updates]
+        return placeholders, [values[ref.number] for ref in self.outputs], updates
 
     def needed(self) -> Recipe:
-        """Without the calls and inputs that no output is made of; values are numbered anew."""
-        wanted = {ref.number for ref in self.outputs}
+        """Without the calls and inputs that no output or update is made of; values are numbered anew."""
+        wanted = set(numbers_in((self.outputs, self.updates)))
         calls: list[Call] = []
         for call in reversed(self.calls):
             if wanted.intersection(call.results):
                 calls.append(call)
                 wanted.update(numbers_in((call.arguments, call.keywords)))
         kept = {number: given for number, given in enumerate(self.inputs) if number in wanted}
-        return renumbered(kept, tuple(reversed(calls)), self.outputs)
+        return renumbered(kept, tuple(reversed(calls)), self.outputs, self.updates)
 
 
 def perform(call: Call, values: dict[int, Tensor]) -> list[Tensor]:
@@ -134,12 +138,13 @@ def function_named(name: str) -> Callable[..., Any]:
     GraphcError
         If graphc has none of that name.
     """
-    import graphc
+    import graphc  # it imports this package
 
     if name == "getitem":
         return lambda x, key: x[key]
     try:
-        return functools.reduce(getattr, name.split("."), graphc)
+        found: Any = functools.reduce(getattr, name.split("."), graphc)
+        return found
     except AttributeError:
         raise GraphcError(f"graphc has no function {name!r}") from None
 
@@ -182,7 +187,12 @@ def numbers_in(part: Any) -> Iterator[int]:
             yield from numbers_in((call.arguments, dict(call.keywords)))
 
 
-def renumbered(inputs: Mapping[int, Input], calls: Sequence[Call], outputs: Sequence[Ref]) -> Recipe:
+def renumbered(
+    inputs: Mapping[int, Input],
+    calls: Sequence[Call],
+    outputs: Sequence[Ref],
+    updates: Sequence[tuple[Ref, Ref]] = (),
+) -> Recipe:
     """A recipe of inputs known by the numbers that the calls have for them; values are numbered in order."""
     numbers = {old: new for new, old in enumerate(inputs)}
 
@@ -205,7 +215,8 @@ def renumbered(inputs: Mapping[int, Input], calls: Sequence[Call], outputs: Sequ
             return Call(part.function, arguments, keywords, tuple(map(fresh, part.results)))
         return part
 
-    return Recipe(tuple(inputs.values()), tuple(map(rewritten, calls)), rewritten(tuple(outputs)))
+    calls = tuple(map(rewritten, calls))
+    return Recipe(tuple(inputs.values()), calls, rewritten(tuple(outputs)), rewritten(tuple(updates)))
 
 
 # --- as code ---------------------------------------------------------------------------------------------------------
@@ -220,11 +231,13 @@ def as_code(recipe: Recipe) -> str:
         feeds.append(f"v{number}: {_literal(given.array)}")
     for call in recipe.calls:
         lines += _call_lines(call, "")
-    outputs = ", ".join(f"v{ref.number}" for ref in recipe.outputs)
+    updates = [f"graphc.assign(v{variable.number}, v{value.number})" for variable, value in recipe.updates]
+    outputs = ", ".join([*(f"v{ref.number}" for ref in recipe.outputs), *updates])
     lines += ["", "feeds = {", *(f"    {feed}," for feed in feeds), "}", f"outputs = [{outputs}]"]
     for backend in ("reference", "compiled"):
         lines.append(f'with graphc.Session(backend="{backend}", threads=2) as session:')
         lines.append(f'    print("{backend}", *session.run(outputs, feeds), sep="\\n")')
+        lines += [f"    print(session.get(v{variable.number}))" for variable, _ in recipe.updates]
     return "\n".join(lines) + "\n"
 
 
