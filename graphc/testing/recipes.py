@@ -288,5 +288,5 @@ def _literal(value: Any) -> str:
         made = f'np.array({text}, "{value.dtype.name}")'
         return made if value.size else f"{made}.reshape({value.shape})"
     if isinstance(value, np.generic):
-        return repr(value.item())
+        return f"np.{value.dtype.name}({value.item()!r})"
     return repr(value)
