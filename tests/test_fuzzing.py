@@ -1,0 +1,174 @@
+"""The search for graphs that are compiled wrongly: it finds what is planted, makes it small, and shows it as code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fuzz
+import numpy as np
+import pytest
+
+import graphc
+from graphc.errors import ShapeError
+from graphc.ir.op import REGISTRY
+from graphc.testing import fuzzing, growing, recipes, steps
+from graphc.testing.recipes import Body, Call, Input, Recipe, Ref
+
+
+def graphs_with(*functions: str) -> Iterator[Recipe]:
+    """Graphs of a seed that call these functions."""
+    for number in range(3000):
+        recipe = fuzz.recipe_of(3, number, 30)
+        if set(functions) <= {call.function for call in recipe.calls}:
+            yield recipe
+
+
+def small() -> Recipe:
+    """tanh(x * 2) @ y, whose product is asked for, and an update."""
+    x = Input((2, "n"), np.arange(6.0).reshape(2, 3))
+    calls = (
+        Call("multiply", (Ref(0), 2), {}, (1,)),
+        Call("tanh", (Ref(1),), {}, (2,)),
+        Call("variable", (np.ones(2),), {}, (3,)),
+        Call("sum", (Ref(2),), {"axis": 1}, (4,)),
+        Call("matmul", (Ref(2), Ref(2)), {}, (5,)),
+    )
+    return Recipe((x,), calls, (Ref(1), Ref(4)), ((Ref(3), Ref(4)),))
+
+
+def test_a_number_names_one_graph() -> None:
+    first, again, other = (recipes.as_code(fuzz.recipe_of(1, number, 60)) for number in (5, 5, 6))
+    assert first == again != other
+
+
+def test_calls_that_nothing_needs_are_left_out() -> None:
+    needed = small().needed()
+    assert [call.function for call in needed.calls] == ["multiply", "tanh", "variable", "sum"]
+    outputs_only = Recipe(needed.inputs, needed.calls, (Ref(1),)).needed()
+    assert [call.function for call in outputs_only.calls] == ["multiply"]
+
+
+def test_a_right_graph_is_equal() -> None:
+    assert fuzzing.check(small().needed()) == fuzzing.Verdict("equal")
+
+
+def test_what_the_reference_refuses_is_rejected() -> None:
+    empty = Input(("n",), np.zeros(0))
+    recipe = Recipe((empty,), (Call("max", (Ref(0),), {}, (1,)),), (Ref(1),))
+    assert fuzzing.check(recipe).kind == "rejected"
+
+
+def test_a_wrong_kernel_is_found_and_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler that takes the cosine for the sine: the least graph that shows it is one cosine of an input."""
+    monkeypatch.setattr(type(REGISTRY["cos"]), "expression", "sin(x)")
+    found = ((recipe, fuzzing.check(recipe)) for recipe in graphs_with("cos", "matmul"))
+    recipe, verdict = next((recipe, verdict) for recipe, verdict in found if verdict.failed)
+    assert verdict.kind == "values differ"
+    smaller = fuzzing.shrink(recipe, verdict)
+    assert [call.function for call in smaller.calls] == ["cos"]
+    assert len(smaller.outputs) + len(smaller.updates) == 1
+
+
+def test_rounding_that_decides_a_comparison_is_no_failure() -> None:
+    """1 - tanh(20) is 0 or not by one rounding; its sign is taken for what it is worth."""
+    x = Input((), np.asarray(0.1, "float32"))
+    calls = (
+        Call("multiply", (Ref(0), 10), {}, (1,)),
+        Call("exp", (Ref(1),), {}, (2,)),
+        Call("subtract", (Ref(2), 2.7182817), {}, (3,)),
+        Call("sign", (Ref(3),), {}, (4,)),
+    )
+    graph = fuzzing.Declared.of(Recipe((x,), calls, (Ref(4),)))
+    assert not fuzzing.compare(graph, [np.float32(1)], [np.float32(-1)]).failed
+    assert fuzzing.compare(graph, [np.float32(1)], [np.float64(1)]).kind == "types differ"
+
+
+def test_bodies_are_built_renumbered_and_printed() -> None:
+    """A running sum that captures a value from outside."""
+    xs, scale = Input((3,), np.array([1.0, 2.0, 3.0])), Input((), np.asarray(10.0))
+    inner = (Call("multiply", (Ref(4), Ref(1)), {}, (5,)), Call("add", (Ref(3), Ref(5)), {}, (6,)))
+    body = Body((3, 4), inner, (Ref(6), Ref(5)))
+    unused = Input((2,), np.zeros(2))
+    recipe = recipes.renumbered(
+        {0: xs, 1: scale, 9: unused}, (Call("scan", (body, np.float64(0), Ref(0)), {}, (7, 8)),), (Ref(7), Ref(8))
+    ).needed()
+    assert len(recipe.inputs) == 2
+    last, rows = fuzzing.Declared.of(recipe).run()
+    assert last == 60
+    assert rows.tolist() == [10, 20, 30]
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        exec(compile(recipes.as_code(recipe), "script", "exec"), {})
+    assert shown.getvalue().count("60.0\n[10. 20. 30.]") == 2  # by the reference, and compiled
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_the_script_of_a_graph_is_the_graph(number: int) -> None:
+    recipe = fuzz.recipe_of(4, number, 25)
+    names: dict[str, Any] = {}
+    script = recipes.as_code(recipe).partition("with graphc.Session")[0]
+    exec(compile(script, "script", "exec"), names)
+    own = fuzzing.Declared.of(recipe)
+    with graphc.Session(backend="reference") as session, np.errstate(all="ignore"):
+        try:
+            expected = own.run(backend="reference")[: len(own.outputs)]
+        except ShapeError:
+            pytest.skip("the reference refuses this one")
+        found = session.run(names["outputs"], names["feeds"])[: len(own.outputs)]
+    for left, right in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_what_graphc_refuses_adds_nothing() -> None:
+    grower = growing.Grower(growing.Drawn(np.random.default_rng(0)))
+    grower.start()
+    before = dict(grower.values), dict(grower.inputs), list(grower.calls)
+
+    def refused(grower: growing.Grower) -> None:
+        grower.add_input((3,), "float32")
+        grower.call("tanh", Ref(0))
+        grower.call("matmul", 1, 2)
+
+    grower.grow([refused])
+    assert (grower.values, grower.inputs, grower.calls) == before
+
+
+def test_every_kind_of_step_is_reached() -> None:
+    """Of the functions that steps name, all are called by some graph."""
+    called = set()
+    for number in range(1500):
+        for call in fuzz.recipe_of(5, number, 60).calls:
+            called.add(call.function)
+    assert set(steps.elementwise_names(1)) <= called
+    assert {"scan", "gradients", "variable", "jvp", "einsum", "sort", "matmul", "where", "random.normal"} <= called
+
+
+def test_a_search_resumes_and_survives_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Graph 2 kills the process that runs it: the others have their verdicts, and a second search runs nothing."""
+    script = tmp_path / "fuzz_that_dies.py"
+    script.write_text(
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(Path(fuzz.__file__).parent)!r})\n"
+        "import fuzz\n"
+        "run = fuzz.run_one\n"
+        "fuzz.run_one = lambda seed, number, *rest: os.abort() if number == 2 else run(seed, number, *rest)\n"
+        "sys.exit(fuzz.main())\n"
+    )
+    state = tmp_path / "state.jsonl"
+    monkeypatch.setattr(fuzz, "__file__", str(script))
+    command = ["fuzz.py", "--graphs", "4", "--seed", "6", "--calls", "3", "--processes", "1", "--state", str(state)]
+    monkeypatch.setattr(sys, "argv", command)
+    assert fuzz.main() == 1
+    kinds = {row["graph"]: row["kind"] for row in map(json.loads, state.read_text().splitlines())}
+    assert kinds == {0: "equal", 1: "equal", 2: "crash", 3: "equal"}
+    monkeypatch.setattr(fuzz, "chunk_rows", None)
+    assert fuzz.main() == 1
+    assert "1 crash" in capsys.readouterr().out
