@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from graphc.ir.op import REGISTRY, Op
 from graphc.ops import (  # noqa: F401 - the ops of every module enter the registry by being imported
     composite,
+    conditional,
     contractions,
     control,
     derivatives,
@@ -27,12 +28,16 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     sizes,
     sources,
     views,
+    while_loops,
 )
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: entry for name, entry in REGISTRY.items() if entry.public}
 """Public name -> function. Ops are callables too."""
 
-for _module in (reductions, contractions, rows, views, sizes, indexing, shaping, composite, control, derivatives):
+for _module in (
+    reductions, contractions, rows, views, sizes, indexing, shaping, composite, control, conditional, while_loops,
+    derivatives,
+):  # fmt: skip
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):
             FUNCTIONS[_name.rstrip("_")] = getattr(_module, _name)

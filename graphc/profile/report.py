@@ -27,7 +27,7 @@ from graphc.profile.table import format_profile
 from graphc.runtime.executable import Executable
 from graphc.runtime.table import Call, Copy
 from graphc.runtime.timing import Event, Interval, Timer, stamp_ns
-from graphc.schedule.fuse import Loop, Step
+from graphc.schedule.fuse import ControlStep, Step
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.report import format_kernel, tensor_names, user_lines
 
@@ -401,6 +401,6 @@ def _names(graph: Graph, steps: Sequence[Step]) -> dict[Tensor, str]:
     """Names of all tensors, those of loops' bodies as in the schedule's text."""
     found = tensor_names(graph)
     for step in steps:
-        if isinstance(step, Loop):
-            found |= {tensor: f"body.{name}" for tensor, name in _names(step.body, step.steps).items()}
+        for body in step.bodies if isinstance(step, ControlStep) else ():
+            found |= {tensor: f"{body.name}.{name}" for tensor, name in _names(body.graph, body.steps).items()}
     return found

@@ -25,7 +25,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
 from graphc.ir.scalar import Apply, Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, evaluate, of_atom
-from graphc.schedule.fuse import Loop, Step
+from graphc.schedule.fuse import ControlStep, Step
 from graphc.schedule.kernel import Accumulate, Kernel, Routine, Stage, operands_of, walk
 
 MOST_REORDERED = 20_000
@@ -34,7 +34,7 @@ MOST_REORDERED = 20_000
 
 def updates_of(step: Step) -> tuple[Node, ...]:
     """Assign nodes whose values a step makes."""
-    if isinstance(step, Loop):
+    if isinstance(step, ControlStep):
         return ()
     return tuple(tensor.node for tensor in step.stored if isinstance(tensor.node.op, Effect))
 
@@ -44,14 +44,14 @@ def orders(steps: Sequence[Step], sizes: Mapping[str, int]) -> Iterator[list[Ste
 
     Parameters
     ----------
-    steps : sequence of Kernel or Loop
+    steps : sequence of Kernel or ControlStep
         In a valid order.
     sizes : mapping of str to int
         Values of the named dims, to tell large tensors from small ones.
 
     Yields
     ------
-    list of Kernel or Loop
+    list of Kernel or ControlStep
         As given; with whatever frees memory as early as possible; depth first.
     """
     hard, soft = _edges(steps)
@@ -73,7 +73,7 @@ def _edges(steps: Sequence[Step]) -> tuple[list[set[int]], list[set[int]]]:
     for place, step in enumerate(steps):
         for tensor in step.inputs:
             readers.setdefault(tensor, []).append(place)
-    before_writing = failing(steps) | {place for place, step in enumerate(steps) if isinstance(step, Loop)}
+    before_writing = failing(steps) | {place for place, step in enumerate(steps) if isinstance(step, ControlStep)}
 
     hard: list[set[int]] = [{maker[t] for t in step.inputs if t in maker} - {k} for k, step in enumerate(steps)]
     soft: list[set[int]] = [set() for _ in steps]

@@ -269,10 +269,10 @@ class Picture:
         waiting = [(node, "", self._path(node))]
         while waiting:
             owner, scope, path = waiting.pop()
-            for place, body in enumerate(owner.bodies):
-                inner = f"{self.ids[scope, owner]}b{place}"
+            for name, body in zip(owner.op.body_attributes, owner.bodies, strict=True):
+                inner = f"{self.ids[scope, owner]}{name}"
                 box = (*path, inner)
-                self._box(box, f"body of {title_of(owner)}", "body")
+                self._box(box, f"{name.replace('_', ' ')} of {title_of(owner)}", "body")
                 self._body(body, inner, box)
                 waiting += [(part, inner, box) for part in body.nodes if part.bodies]
                 if body.nodes:
