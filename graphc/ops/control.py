@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphError, ShapeError
+from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.graph import Graph, inline
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Control, op
@@ -238,6 +238,7 @@ def scan(
     xs: Any = None,
     length: Any = None,
     reverse: bool = False,
+    mask: Any = None,
 ) -> tuple[Any, Any]:
     """Run a function along the first axis of xs, carrying values from one call to the next.
 
@@ -254,6 +255,11 @@ def scan(
         Number of iterations; needed without ``xs``.
     reverse : bool
         Run from the last slice to the first.
+    mask : Tensor or array_like of bool, optional
+        Where it is false, the carry stays as it was and ``y`` is zero: padding of sequences of unequal lengths. Its
+        first axis is that of the iterations; further ones are the leading axes of every carry and ``y``. Shape
+        ``(length,)`` skips iterations, ``(length, batch)`` rows of a batch, such as those beyond their ``lengths``:
+        ``graphc.arange(length)[:, None] < lengths``.
 
     Returns
     -------
@@ -267,13 +273,17 @@ def scan(
     GraphError
         If the carry changes its structure, shape or dtype, or the function is none or assigns to a variable.
     ShapeError
-        If the lengths of xs differ, or there is none.
+        If the lengths of xs differ, or there is none; if the mask does not fit.
+    DTypeError
+        If the mask is not of bools.
 
     Examples
     --------
     >>> graphc.scan(lambda total, x: (total + x, total), 0.0, graphc.constant([1.0, 2.0, 3.0]))
     """
     check_callable("scan", function, "a function of (carry, x)")
+    if mask is not None:
+        return scan(_masked(function, init), init, (xs, _as_mask(mask)), length, reverse)
     initial, rebuild_carry = flatten(init)
     slices, rebuild_x = flatten(xs)
     initial, slices = [as_tensor(leaf) for leaf in initial], [as_tensor(leaf) for leaf in slices]
@@ -285,9 +295,7 @@ def scan(
         for place, tensor in enumerate(slices)
     ]
     with inside_loop(index, count):
-        made = function(rebuild_carry(carried), rebuild_x(sliced))
-    if not isinstance(made, tuple) or len(made) != 2:
-        raise GraphError(f"scan: expected the function to return (carry, y), got {made!r}")
+        made = _checked_pair(function(rebuild_carry(carried), rebuild_x(sliced)))
     after = checked_carry("scan", init, initial, made[0])
     ys, rebuild_y = flatten(made[1])
     if not after and not ys:
@@ -306,6 +314,46 @@ def scan(
     )
     results = results_of(results)
     return rebuild_carry(results[: len(initial)]), rebuild_y(results[len(initial) : len(initial) + len(ys)])
+
+
+def _as_mask(given: Any) -> Tensor:
+    mask = as_tensor(given)
+    if mask.dtype != np.dtype("bool"):
+        raise DTypeError(f"scan: expected a mask of bools, got {mask.type}", operands=(mask,))
+    if not mask.ndim:
+        raise ShapeError("scan: expected a mask of rank 1 or more, got a scalar", operands=(mask,))
+    return mask
+
+
+def _masked(function: Callable[[Any, Any], tuple[Any, Any]], init: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A function of (carry, (x, mask)) that keeps the carry and makes y zero where the mask is false."""
+
+    def masked(carry: Any, slices: Any) -> tuple[Any, Any]:
+        x, mask = slices
+        made = _checked_pair(function(carry, x))
+        before, rebuild = flatten(carry)
+        after = checked_carry("scan", init, before, made[0])
+        ys, rebuild_y = flatten(made[1])
+        kept = [_chosen(mask, new, old) for new, old in zip(after, before, strict=True)]
+        return rebuild(kept), rebuild_y([_chosen(mask, y, 0) for y in map(as_tensor, ys)])
+
+    return masked
+
+
+def _chosen(mask: Tensor, value: Tensor, other: Any) -> Tensor:
+    """``value`` where the mask, over leading axes, is true."""
+    if value.shape[: mask.ndim] != mask.shape:
+        raise ShapeError(
+            f"scan: expected leading axes {shown(mask)} as the mask's, got {shown(value)}", operands=(mask, value)
+        )
+    wide = REGISTRY["reshape"](mask, (*mask.shape, *(1 for _ in value.shape[mask.ndim :])))
+    return REGISTRY["where"](wide, value, as_tensor(other, value.dtype))
+
+
+def _checked_pair(made: Any) -> tuple[Any, Any]:
+    if not isinstance(made, tuple) or len(made) != 2:
+        raise GraphError(f"scan: expected the function to return (carry, y), got {made!r}")
+    return made
 
 
 def _length(slices: Sequence[Tensor], length: Any) -> Size:
