@@ -231,7 +231,7 @@ class _Planner:
         in the loop's results, and what the condition says is needed until the iteration's end."""
         layout = layout_of(loop.node)
         outputs = {tensor for body in loop.bodies for tensor in body.graph.outputs if tensor is not layout.flag}
-        kept = () if layout.flag is None else (layout.flag,)
+        kept = set() if layout.flag is None else {layout.flag}
         blocks = self.blocks(loop.steps, kept, outputs)
         for carry in layout.carries:
             size = 2 * block_bytes(evaluate(carry.before.type.bytes, self.sizes))
