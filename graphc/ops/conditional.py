@@ -67,7 +67,9 @@ class cond_(Control):
         expected = [tensor.type for tensor in captures]
         for body in (true_body, false_body):
             if [tensor.type for tensor in body.inputs] != expected:
-                raise GraphError(f"cond: a body takes {[str(t.type) for t in body.inputs]}, not {[*map(str, expected)]}")
+                raise GraphError(
+                    f"cond: a body takes {[str(t.type) for t in body.inputs]}, not {[*map(str, expected)]}"
+                )
         made, other = ([tensor.type for tensor in body.outputs] for body in (true_body, false_body))
         if made != other:
             raise GraphError(f"cond: the branches make {[*map(str, made)]} and {[*map(str, other)]}")

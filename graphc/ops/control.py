@@ -167,24 +167,23 @@ class Transpose:
     ) -> tuple[Tensor | None, ...]:
         """From the results' cotangents one for each carry, x and capture, None for integers."""
         carries, xs, captures = self.groups
-        of_carries, of_xs, of_captures = self.floats
+        of_carries, of_xs, _ = self.floats
         # what is known to be zero is not passed through the loop
         ys = [k for k, g in enumerate(of_ys) if is_float(g.dtype) and not is_zero(g)]
         histories = [k for k in of_carries if not is_zero(of_histories[k])]
+        body, of_captures = self._body(ys, histories)
         initial = [of_finals[k] for k in of_carries] + [full(0.0, captures[k].type) for k in of_captures]
         slices = [*self.histories, *xs, *(of_ys[k] for k in ys), *(of_histories[k] for k in histories)]
         if not initial and not of_xs:
             return tuple(None for group in self.groups for _ in group)
         counts = () if self.count is None else (self.count,)
         made = scan_loop.make(
-            *initial, *slices, *captures, *counts,
-            body=self._body(ys, histories), carries=len(initial), xs=len(slices),
+            *initial, *slices, *captures, *counts, body=body, carries=len(initial), xs=len(slices),
             length=self.length, reverse=not self.reverse, counted=self.count is not None,
         )  # fmt: skip
         results = results_of(made)
-        found = iter(results[len(of_carries) : len(initial)])
-        by_capture = dict(zip(of_captures, found, strict=True))
         by_carry = dict(zip(of_carries, results, strict=False))
+        by_capture = dict(zip(of_captures, results[len(of_carries) :], strict=False))
         by_x = dict(zip(of_xs, results[len(initial) :], strict=False))
         return (
             *(by_carry.get(k) for k in range(len(carries))),
@@ -192,8 +191,8 @@ class Transpose:
             *(by_capture.get(k) for k in range(len(captures))),
         )
 
-    def _body(self, ys: list[int], histories: list[int]) -> Graph:
-        """One iteration backward: recompute it, and take its gradient."""
+    def _body(self, ys: list[int], histories: list[int]) -> tuple[Graph, list[int]]:
+        """One iteration backward: recompute it, and take its gradient; and which captures have one."""
         body, (carries, xs, _) = self.body, self.groups
         of_carries, of_xs, of_captures = self.floats
 
@@ -201,31 +200,30 @@ class Transpose:
             return [parameter.like(tensor, f"{name}{place}") for place, tensor in enumerate(kinds)]
 
         index, *formals = body.inputs
-        inputs = (
-            formals[: len(carries)],
-            formals[len(carries) : len(carries) + len(xs)],
-            formals[len(carries) + len(xs) :],
-        )
+        stop = len(carries) + len(xs)
         position = parameter.like(index, "position")
-        before, x, captured = fresh(inputs[0], "carry"), fresh(inputs[1], "x"), fresh(inputs[2], "capture")
-        of_after = fresh([inputs[0][k] for k in of_carries], "d_carry")
-        sums = fresh([inputs[2][k] for k in of_captures], "d_capture")
+        before, x = fresh(formals[: len(carries)], "carry"), fresh(formals[len(carries) : stop], "x")
+        captured = fresh(formals[stop:], "capture")
+        of_after = fresh([formals[k] for k in of_carries], "d_carry")
         of_y = fresh([body.outputs[len(carries) + k] for k in ys], "d_y")
-        of_before = fresh([inputs[0][k] for k in histories], "d_history")
+        of_before = fresh([formals[k] for k in histories], "d_history")
 
         outputs = inline(body, (position, *before, *x, *captured))
         differentiated = [outputs[k] for k in of_carries] + [outputs[len(carries) + k] for k in ys]
         wanted = [before[k] for k in of_carries] + [x[k] for k in of_xs] + [captured[k] for k in of_captures]
         found = cotangents_of(wanted, differentiated, [*of_after, *of_y])
         by_carry, rest = found[: len(of_carries)], found[len(of_carries) :]
-        by_x, by_capture = rest[: len(of_xs)], rest[len(of_xs) :]
+        by_x, by_capture = rest[: len(of_xs)], dict(zip(of_captures, rest[len(of_xs) :], strict=True))
         for k, own in zip(histories, of_before, strict=True):
             place = of_carries.index(k)
             by_carry[place] = _added(by_carry[place], own)
+        reached = {k: g for k, g in by_capture.items() if g is not None}
+        sums = fresh([captured[k] for k in reached], "d_capture")
         new = [or_zero(g, wanted[k]) for k, g in enumerate(by_carry)]
-        new += [_added(g, total) for g, total in zip(by_capture, sums, strict=True)]
+        new += [REGISTRY["add"](g, total) for g, total in zip(reached.values(), sums, strict=True)]
         new += [or_zero(g, x[k]) for k, g in zip(of_xs, by_x, strict=True)]
-        return Graph((position, *of_after, *sums, *before, *x, *of_y, *of_before, *captured), tuple(new))
+        inputs = (position, *of_after, *sums, *before, *x, *of_y, *of_before, *captured)
+        return Graph(inputs, tuple(new)), list(reached)
 
 
 def _added(cotangent: Tensor | None, other: Tensor) -> Tensor:

@@ -171,6 +171,7 @@ class _LoopBinder:
         binder, layout = self.binder, self.layout
         size, length, backward = self._bytes(carry.before), layout.length, layout.reverse
         row = count if isinstance(count, int) else 0
+        history: Tensor | None = None
         if carry.history is not None and carry.history in self.stored:
             # the history's rows are the carry; one row more holds the last
             assert length is not None
@@ -180,16 +181,17 @@ class _LoopBinder:
                 start = self._first_row(carry.history, size, count)
             else:
                 start = binder.cell(carry.history, (row - 1) * size if backward else 0)
-            stop = (carry.history, -size if backward else row * size)
+            history, stop = carry.history, -size if backward else row * size
         else:
             step = binder.memory.capacity[carry.before] // 2
             home = binder.arena.address + binder.memory.offsets[carry.before]
             self._alternate(carry.before, home, step)
             self._alternate(carry.after, home + step, -step)
-            start, stop = self._literal(home), (None, home + (row % 2) * step)
+            start, stop = self._literal(home), home + (row % 2) * step
         self.before.append(binder.copy(self.step.node, start, binder.cell(carry.initial), size))
         if carry.final in self.stored:
-            self.after.append(binder.copy(self.step.node, binder.cell(carry.final), self._last(carry, *stop), size))
+            last = self._last(carry, history, stop)
+            self.after.append(binder.copy(self.step.node, binder.cell(carry.final), last, size))
 
     def _last(self, carry: Carry, history: Tensor | None, place: int) -> Cell:
         """A cell with the address of the final carry: in a history or at an address, or, where only the run knows

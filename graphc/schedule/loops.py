@@ -129,9 +129,7 @@ def needed_bodies(node: Node, stored: Collection[Tensor]) -> dict[str, Graph]:
     bodies = dict(zip(node.op.body_attributes, node.bodies, strict=True))
     if not is_loop(node):
         kept = [place for place, tensor in enumerate(node.results) if tensor in stored]
-        return {
-            name: Graph(body.inputs, tuple(body.outputs[place] for place in kept)) for name, body in bodies.items()
-        }
+        return {name: Graph(body.inputs, tuple(body.outputs[place] for place in kept)) for name, body in bodies.items()}
     layout = layout_of(node)
     needed = [carry.after for carry in layout.carries]
     needed += [inner for inner, outer in layout.stacked if outer in stored]

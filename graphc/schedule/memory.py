@@ -48,8 +48,8 @@ class Block:
     """Bytes with a life: needed from step ``first`` to step ``last``, both included.
 
     A block holds tensors that take the same bytes one after the other, or a kernel's scratch, or all that the bodies
-    of a control step need (``body``, planned by themselves, at offsets relative to the block). The tensors begin ``lead`` bytes
-    into it: a backward loop's history keeps the final carry before its first row.
+    of a control step need (``body``, planned by themselves, at offsets relative to the block). The tensors begin
+    ``lead`` bytes into it: a backward loop's history keeps the final carry before its first row.
     """
 
     bytes: int
@@ -206,7 +206,7 @@ class _Planner:
                 size = block_bytes(evaluate(tensor.type.bytes, self.sizes) + extra)
                 block = self._dying(step, tensor, home, place)
                 if block is None or block.bytes != size:
-                    lead = extra if extra and layout_of(step.node).reverse else 0
+                    lead = extra if isinstance(step, ControlStep) and extra and layout_of(step.node).reverse else 0
                     block = Block(size, place, until, lead=lead)
                     blocks.append(block)
                 block.tensors.append(tensor)

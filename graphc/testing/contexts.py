@@ -106,9 +106,12 @@ def _open_loop(dtype: np.dtype[Any]) -> tuple[Declared, Sequence[np.ndarray[Any,
     def step(carry: Any) -> Any:
         return carry[0] + 1, REGISTRY["tanh"](carry[1] @ w) + h
 
-    outputs = []
+    def below(most: int) -> Callable[[Any], Tensor]:
+        return lambda carry: carry[0] < most
+
+    outputs: list[Tensor] = []
     for most in (3, 100, 0):
-        outputs += while_loop(lambda carry, most=most: carry[0] < most, step, (0, h * w[0]), max_iterations=5)
+        outputs += while_loop(below(most), step, (0, h * w[0]), max_iterations=5)
     return ([h, w], outputs), [array.astype(dtype) for array in (start, matrix)]
 
 

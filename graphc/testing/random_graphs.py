@@ -100,7 +100,7 @@ class _Grower:
         """Try one step; a combination that graphc refuses adds nothing."""
         steps = (
             *[self._unary] * 2, *[self._binary] * 3, self._where, self._reduce, self._move, self._slice, self._product,
-            self._cast, self._running, self._take, self._scan,
+            self._cast, self._running, self._take, self._scan, self._choose, self._repeat,
         )  # fmt: skip
         step = self.draw(st.sampled_from(steps))
         try:
@@ -195,6 +195,17 @@ class _Grower:
 
         last, rows = ops.scan(body, start, x)
         return [last, rows]
+
+    def _choose(self) -> list[Any]:
+        x, y = self.pick(lambda tensor: is_float(tensor.dtype)), self.pick(lambda tensor: is_float(tensor.dtype))
+        holds = ops.any(ops.isfinite(y))  # a comparison could turn out otherwise by a rounding
+        condition = ops.logical_not(holds) if self.draw(st.booleans()) else holds
+        return [ops.cond(condition, lambda a: ops.sin(a) + a, lambda a: a * 0.5, x)]
+
+    def _repeat(self) -> list[Any]:
+        x = self.pick(lambda tensor: is_float(tensor.dtype))
+        most = self.draw(st.integers(0, 4))
+        return [ops.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, ops.tanh(c[1]) + x), (0, x), most)[1]]
 
 
 @st.composite

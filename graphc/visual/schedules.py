@@ -68,10 +68,10 @@ def draw_schedule(
         if isinstance(step, ControlStep):
             kind = "loop" if is_loop(step.node) else "choice"
             lines: tuple[str, ...] = (f"{kind} {step.node.op.name}",)
-            for body in step.bodies:
-                count = sum(1 for _ in Schedule(body.graph, body.steps, frozenset()).kernels())
+            for part in step.bodies:
+                count = sum(1 for _ in Schedule(part.graph, part.steps, frozenset()).kernels())
                 kernels = f"kernels {number} to {number + count - 1}" if count else "no kernels"
-                lines = (*lines, f"{body.name.replace('_', ' ')}: {kernels}")
+                lines = (*lines, f"{part.name.replace('_', ' ')}: {kernels}")
                 number += count
         else:
             head, *body = format_kernel(step, names, schedule)

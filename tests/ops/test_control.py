@@ -39,15 +39,15 @@ def values(function, *arrays, backend="compiled", **options):
 def both(function, *arrays):
     """The values of the compiled program, after checking that the reference interpreter finds the same."""
     compiled, plain = values(function, *arrays, threads=1), values(function, *arrays, backend="reference")
-    for left, right in zip(graphc_leaves(compiled), graphc_leaves(plain), strict=True):
+    for left, right in zip(leaves_of(compiled), leaves_of(plain), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-12)
     return compiled
 
 
-def graphc_leaves(tree):
+def leaves_of(tree):
     if isinstance(tree, (tuple, list)):
-        return [leaf for branch in tree for leaf in graphc_leaves(branch)]
-    return [leaf for branch in tree.values() for leaf in graphc_leaves(branch)] if isinstance(tree, dict) else [tree]
+        return [leaf for branch in tree for leaf in leaves_of(branch)]
+    return [leaf for branch in tree.values() for leaf in leaves_of(branch)] if isinstance(tree, dict) else [tree]
 
 
 # -- cond -----------------------------------------------------------------------------------------------------------
@@ -62,13 +62,12 @@ def test_cond_runs_one_of_two_functions_on_trees(sign):
         def no(pair, factor):
             return {"a": pair[0] - pair[1], "b": (w[0], x.sum() > 0)}
 
-        taken = graphc.cond(x[0] > 0, yes, lambda pair, factor: {**no(pair, factor), "b": (w[0], 4)}, (x, x * x), 2.0)
-        return taken
+        return graphc.cond(x[0] > 0, yes, lambda pair, factor: {**no(pair, factor), "b": (w[0], 4)}, (x, x * x), 2.0)
 
     x = np.abs(VECTOR) * sign
     got = both(function, x, MATRIX)
     expected = (x @ MATRIX, x * x * 2, 3) if sign > 0 else (x - x * x, MATRIX[0], 4)
-    for left, right in zip(graphc_leaves(got), expected, strict=True):
+    for left, right in zip(leaves_of(got), expected, strict=True):
         np.testing.assert_allclose(left, right)
 
 
@@ -233,7 +232,7 @@ def test_only_a_bounded_loop_has_a_derivative():
             session.run(graphc.gradients(hidden, x), {x: 2.0})
 
 
-# -- within each other, derivatives -------------------------------------------------------------------------------------
+# -- within each other, derivatives ---------------------------------------------------------------------------------
 
 
 def scan_in_cond_in_while(x, w):
@@ -329,9 +328,7 @@ def conds_in_cond_in_numpy(x, w):
     ],
 )
 def test_constructs_within_each_other(function, plain):
-    for got, expected in zip(
-        graphc_leaves(both(function, VECTOR, MATRIX)), graphc_leaves(plain(VECTOR, MATRIX)), strict=True
-    ):
+    for got, expected in zip(leaves_of(both(function, VECTOR, MATRIX)), leaves_of(plain(VECTOR, MATRIX)), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-12)
     graphc.check_gradients(function, [VECTOR, MATRIX])
 
@@ -409,7 +406,7 @@ def test_masks_of_rows_and_of_iterations(reverse):
         np.testing.assert_allclose(ys["h"], expected)
         np.testing.assert_array_equal(ys["first"], wide & (xs[:, :, 0] > 0))
     graphc.check_gradients(
-        lambda xs, start, w: [t for t in graphc_leaves(function(xs, start, w, graphc.constant(rows)))][::2],
+        lambda xs, start, w: leaves_of(function(xs, start, w, graphc.constant(rows)))[::2],
         [xs, start, MATRIX],
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from graphc.ir.graph import Graph, inline
 from graphc.ir.node import Node, Tensor, make_node
 from graphc.ops.conditional import cond
+from graphc.ops.control import scan
 from graphc.ops.elementwise import exp, multiply
 from graphc.ops.views import broadcast_to
 from graphc.passes.rules.registry import Example, rule, sample, scalar_value
@@ -52,6 +53,25 @@ def narrow_captures(node: Node) -> Sequence[Tensor] | None:
     }
     inputs = tuple(tensor for place, tensor in enumerate(node.inputs) if place not in gone)
     return make_node(node.op, inputs, {**node.attributes, **bodies}).results
+
+
+def _unread_slices() -> Example:
+    last, _ = scan(lambda c, x: (exp(c), None), sample(), sample("xs", (4,)))
+    return Example(last, {"scan_loop": 1})
+
+
+@rule("scan_loop", example=_unread_slices)
+def drop_unread_slices(node: Node) -> Sequence[Tensor] | None:
+    """What a loop takes slices of and does not look at, such as histories of carries that a derivative does without."""
+    first, stop = node["carries"], node["carries"] + node["xs"]
+    body = node["body"]
+    read = {*body.outputs, *(tensor for inner in body.nodes for tensor in inner.inputs)}
+    unread = {place for place in range(first, stop) if body.inputs[place + 1] not in read}
+    if not unread:
+        return None
+    inputs = tuple(tensor for place, tensor in enumerate(node.inputs) if place not in unread)
+    changes = {"body": _without(body, {place + 1: None for place in unread}), "xs": node["xs"] - len(unread)}
+    return make_node(node.op, inputs, {**node.attributes, **changes}).results
 
 
 def _is_number(tensor: Tensor) -> bool:
