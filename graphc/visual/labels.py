@@ -26,7 +26,7 @@ LETTERS = "abcdefghijklmnopqrstuvw"
 
 HIDDEN = {
     "name", "shape", "dtype", "trainable", "initial", "value", "paths", "arguments", "spec", "stream", "rule", "axis",
-    "axes", "length", "carries", "xs",
+    "axes", "length", "limit", "counted", "carries", "xs",
 }  # fmt: skip
 """Attributes that the label, the edges or the tooltip show in another way, or that say nothing to a reader."""
 

@@ -1,6 +1,7 @@
 """cond, while_loop and scan: against the same control flow in Python, alone and within each other."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -21,6 +22,8 @@ from graphc.errors import (
     IndexOutOfRangeError,
     ShapeError,
 )
+from graphc.schedule.fuse import ControlStep
+from graphc.visual.schedules import draw_schedule
 
 GENERATOR = np.random.default_rng(0)
 VECTOR = GENERATOR.normal(size=3)
@@ -529,7 +532,7 @@ def test_ctrl_c_ends_an_endless_loop_and_changes_nothing():
 
 def test_an_index_that_fails_inside_names_its_line_and_changes_nothing():
     table = graphc.variable(np.arange(4.0), name="table")
-    last, _ = graphc.while_loop(
+    _, last = graphc.while_loop(
         lambda c: c[0] < 9,
         lambda c: (c[0] + 1, c[1] + graphc.take(table, c[0])),  # the line at fault
         (0, 0.0 * table[0]),
@@ -581,6 +584,40 @@ def test_memory_does_not_grow_with_iterations_and_branches_share_theirs():
             assert program.memory.peak <= tensors * size + scratch + 4096
 
 
+def test_only_what_is_read_is_computed_and_kept():
+    x, w = graphc.placeholder("x", (3,), "float64"), graphc.placeholder("w", (3,), "float64")
+
+    def body(carry):
+        count, h, waste, more = carry
+        return count + 1, graphc.tanh(h * w), waste + more * graphc.exp(h), more + waste
+
+    _, h, _, _ = graphc.while_loop(lambda c: c[0] < 4, body, (0, x, w * 0, w), max_iterations=9)
+    first, _ = graphc.cond(x.sum() > 0, lambda: (h * 2, graphc.exp(h)), lambda: (h, graphc.exp(w)))
+    loss = first.sum()
+    with graphc.Session(threads=1) as session:
+        program = session.prepare([loss, *graphc.gradients(loss, [x, w])], [x, w])
+        text = str(program.source.schedule)
+        assert "exp" not in re.sub("#.*", "", text)
+        controls = [step for step in program.source.schedule.steps if isinstance(step, ControlStep)]
+        found = [(step.node.op.name, len(step.inputs), len(step.stored)) for step in controls]
+        assert found == [  # of the first loop h, its history and the number of iterations; of its derivative two slopes
+            ("while_loop", 3, 3),
+            ("cond", 2, 1),
+            ("cond", 1, 1),
+            ("scan_loop", 5, 2),
+        ]
+        value, of_x, of_w = program(VECTOR, VECTOR)
+    expected, slope, by_w = VECTOR, np.ones(3), np.zeros(3)
+    for _ in range(4):
+        new = np.tanh(expected * VECTOR)
+        by_w = (1 - new**2) * (by_w * VECTOR + expected)
+        slope = slope * (1 - new**2) * VECTOR
+        expected = new
+    factor = 2 if VECTOR.sum() > 0 else 1
+    for got, wanted in ((value, expected.sum()), (of_x, slope), (of_w, by_w)):
+        np.testing.assert_allclose(got, factor * wanted)
+
+
 # -- what is said about it ------------------------------------------------------------------------------------------
 
 
@@ -604,8 +641,6 @@ def test_printed_and_drawn(described):
     for title in ("condition of while_loop", "body of while_loop", "true body of cond", "false body of cond"):
         assert title in dot
     assert "at most 4 iterations" in dot
-    from graphc.visual.schedules import draw_schedule
-
     assert "choice cond" in draw_schedule(program.source.schedule).dot
 
 
