@@ -107,7 +107,9 @@ def checked_carry(what: str, init: Any, initial: Sequence[Tensor], after: Any) -
         )
     leaves = []
     for before, (path, leaf) in zip(initial, paths(after), strict=True):
-        tensor = leaf if isinstance(leaf, Tensor) else as_tensor(leaf, before.dtype)
+        tensor = as_tensor(leaf)
+        if not isinstance(leaf, Tensor) and (_is_weak(leaf, before) or tensor.dtype.kind == before.dtype.kind):
+            tensor = as_tensor(leaf, before.dtype)
         if tensor.type != before.type:
             raise GraphError(
                 f"{what}: carry{path} changes its type: it was {before.type}, it becomes {tensor.type}",

@@ -257,7 +257,8 @@ def scan(
         Where it is false, the carry stays as it was and ``y`` is zero: padding of sequences of unequal lengths. Its
         first axis is that of the iterations; further ones are the leading axes of every carry and ``y``. Shape
         ``(length,)`` skips iterations, ``(length, batch)`` rows of a batch, such as those beyond their ``lengths``:
-        ``graphc.arange(length)[:, None] < lengths``.
+        ``graphc.arange(length)[:, None] < lengths``. The function is computed there all the same, so padding must be
+        values at which its derivatives are finite.
 
     Returns
     -------

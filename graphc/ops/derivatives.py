@@ -399,9 +399,11 @@ def _disconnected(y: Tensor, x: Tensor) -> GradientError:
 def _check_paths(reached: Collection[Tensor], xs: Sequence[Tensor]) -> None:
     """Let the ops with bodies on the paths to xs refuse what they have no derivative for."""
     for node in dict.fromkeys(tensor.node for tensor in reached if tensor.node.op.body_attributes):
-        sources = {x for tensor in node.inputs for x in differentiable_sources(tensor)}
-        if not sources.isdisjoint(xs):
+        try:
             node.op.check_differentiable(node)
+        except GradientError:
+            if not {x for tensor in node.inputs for x in differentiable_sources(tensor)}.isdisjoint(xs):
+                raise
 
 
 def _refuse_lost_derivative(captured: Tensor) -> None:

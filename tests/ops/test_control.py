@@ -170,6 +170,15 @@ def test_while_loop_ends_by_its_condition():
         assert both(function, n) == [collatz(n)] * 2
 
 
+def test_a_condition_may_be_a_constant_and_a_new_carry_a_number():
+    def function(x):
+        always, last = graphc.while_loop(lambda c: True, lambda c: (7, c[1] * x), (0, x), max_iterations=3)
+        never = graphc.while_loop(lambda c: False, lambda c: c * x, x)
+        return [always, last, never, graphc.while_loop(lambda c: c > 1, lambda c: 0, x)]
+
+    assert both(function, 2.0) == [7, 16, 2, 0]
+
+
 @pytest.mark.parametrize(("most", "done"), [(0, 0), (3, 3), (7, 5), (5, 5)])
 def test_a_bound_ends_the_loop(most, done):
     def function(x, w):
@@ -778,6 +787,12 @@ REFUSED = [
         lambda: graphc.while_loop(lambda c: c[0] > 0, lambda c: [c[0], c[1].astype("float64")], [0, real(2)]),
         GraphError,
         "while_loop: carry[1] changes its type: it was float32[2], it becomes float64[2]",
+        "cast or reshape it, or start from a carry of that type",
+    ),
+    (
+        lambda: graphc.while_loop(lambda c: c > 0, lambda c: 0.5, 1),
+        GraphError,
+        "while_loop: carry changes its type: it was int64[], it becomes float32[]",
         "cast or reshape it, or start from a carry of that type",
     ),
     (
