@@ -195,7 +195,8 @@ class _Planner:
         for place, step in enumerate(steps):
             if isinstance(step, ControlStep):
                 body = self._loop(step) if is_loop(step.node) else self._choice(step)
-                blocks.append(Block(body.peak, place, place, body=body))
+                if body.peak:
+                    blocks.append(Block(body.peak, place, place, body=body))
             elif step in self.scratch:
                 blocks.append(Block(block_bytes(self.scratch[step]) * self.workers, place, place, kernel=step))
             for tensor in step.stored:
