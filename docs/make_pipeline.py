@@ -104,9 +104,16 @@ exponentials are summed up. Each path contributes, and the contributions are add
 remembers which use each one came from: the multi-path chain rule as a node that you can point at (the yellow circle).
 The path through the row's largest score contributes nothing; `stop_gradient` has done its work and is gone.
 """,
+    "drop_dead_carries": """\
+A loop or a choice (`graphc.scan`, `while_loop`, `cond`) may have several results of which only some are read. What its
+bodies compute for the others is dropped here, before derivatives are made of it. This model has no control flow.
+""",
     "decompose": """\
 Ops that are defined by other ops are replaced by these. That happens only now because a function with a derivative of
 its own (`graphc.custom_gradient`) must stay whole until it has been differentiated. This model has none.
+""",
+    "drop_dead_carries_all": """\
+The same once more, for the loops that are derivatives of loops, and for what they do not need of those.
 """,
     "simplify_all": """\
 The same rules once more, now over forward and backward graph together. The chain rule goes op by op, so it leaves

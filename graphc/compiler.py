@@ -17,6 +17,7 @@ from graphc import config
 from graphc.codegen.emit import Source, emit
 from graphc.ir import Graph, interned_apart, verify
 from graphc.passes.collector import collector_paused
+from graphc.passes.dead_carries import drop_dead_carries
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
 from graphc.passes.outputs import materialize_outputs
@@ -30,8 +31,10 @@ from graphc.schedule.schedule import schedule
 PIPELINE: list[tuple[str, Callable[[Any], Any]]] = [
     ("number_streams", number_streams),  # random ops get their place in the program
     ("simplify", simplify),  # the forward graph: folding, algebra, stable forms
+    ("drop_dead_carries", drop_dead_carries),  # loops and choices make only what is read, and so do their derivatives
     ("differentiate", differentiate),  # gradient nodes become the backward graph
     ("decompose", decompose),  # ops defined by other ops
+    ("drop_dead_carries_all", drop_dead_carries),
     ("simplify_all", simplify),  # both graphs together
     ("split_wide", split_wide),  # no node reads more tensors than a kernel should
     ("split_long", split_long),  # reductions to few elements become shares for several workers

@@ -279,16 +279,17 @@ def _check_leaves(graph: Graph) -> None:
     """Nothing hangs in the air: no parameter of a body, no named dim that no feed determines; nothing is so large that
     its elements have no number."""
     known = {name for tensor in graph.inputs for size in tensor.shape for name in names_of(size)}
+    read = {*graph.outputs, *(tensor for node in graph.nodes for tensor in node.inputs)}  # others are not computed
     for node in graph.nodes:
         if node.op.name == "parameter":
             raise GraphError(
-                f"{node.result.name!r} exists only within the body of a scan",
+                f"{node.result.name!r} exists only within the body of a loop",
                 origin=node.origin,
                 hint="return it from the body",
             )
         for tensor in node.results:
             static = math.prod(size for size in tensor.shape if isinstance(size, int))
-            if static * tensor.dtype.itemsize > LARGEST and 0 not in tensor.shape:
+            if tensor in read and static * tensor.dtype.itemsize > LARGEST and 0 not in tensor.shape:
                 raise ShapeError(
                     f"{node.op.name}: {tensor.type} has more bytes than a 64-bit address can tell apart",
                     origin=node.origin,

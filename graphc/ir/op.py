@@ -26,7 +26,7 @@ What an op is to the scheduler is said by its base class, one for each way of be
 :class:`IndexedAccumulation`  contributions added where an index says: scatter-add
 :class:`RowRoutine` a library routine on rows of the last axis: sort
 :class:`Decomposed` rewritten into other ops before scheduling: gradient, custom_gradient
-:class:`Control`    runs a body: scan
+:class:`Control`    runs bodies: scan, cond, while_loop
 :class:`Effect`     writes a variable: assign
 ==================  ==========================================================================================
 """
@@ -137,6 +137,9 @@ class Op(_Replaced):
         None for an input that has no derivative (an index, a condition).
         """
         raise GraphError(f"{self.name} has no derivative", origin=node.origin)
+
+    def check_differentiable(self, node: Node) -> None:
+        """Raise a GradientError for a node that has no derivative though others of its op have one."""
 
     def decompose(self, node: Node) -> tuple[Tensor, ...]:
         """The results in terms of other ops; only for :class:`Decomposed` ops."""
@@ -277,9 +280,17 @@ class Decomposed(Op):
 
 
 class Control(Op):
-    """Runs a body of its own, by control entries of the call table."""
+    """Runs bodies of its own, by control entries of the call table."""
 
     public = False
+
+    def captures(self, node: Node) -> range:
+        """The places of those inputs that the bodies take as they are, one parameter each."""
+        raise NotImplementedError(f"{type(self).__name__}.captures")
+
+    def formal(self, place: int) -> int:
+        """The place among each body's inputs of the parameter for a capture, an input at ``place``."""
+        raise NotImplementedError(f"{type(self).__name__}.formal")
 
 
 class Effect(Op):

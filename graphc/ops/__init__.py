@@ -15,6 +15,7 @@ from graphc.ir.op import REGISTRY, Op
 from graphc.ops import (  # noqa: F401 - the ops of every module enter the registry by being imported
     bitwise,
     composite,
+    conditional,
     contractions,
     control,
     derivatives,
@@ -36,6 +37,7 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     sources,
     standard,
     views,
+    while_loops,
 )
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: entry for name, entry in REGISTRY.items() if entry.public}
@@ -43,7 +45,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: entry for name, entry in REGIS
 
 for _module in (
     reductions, contractions, rows, views, sizes, indexing, shaping, moving, diagonals, products, composite, norms,
-    quantiles, control, derivatives, standard,
+    quantiles, control, conditional, while_loops, derivatives, standard,
 ):  # fmt: skip
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):

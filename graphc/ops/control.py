@@ -19,6 +19,10 @@ recomputes the body from the histories and the slice of xs, and takes the gradie
 * the cotangents of xs are one slice a position, hence its ys.
 
 It is an ordinary ``scan_loop`` with histories of its own, so it can be differentiated again.
+
+The derivative of a ``while_loop`` is such a loop, too, but for its number of iterations, which only the run decides: it
+is *counted*. Its last input is that number, and only the first so many positions are visited (from the last of them
+down to 0 in reverse); its ys are zeros elsewhere.
 """
 
 from __future__ import annotations
@@ -28,33 +32,30 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphError, ShapeError
+from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.graph import Graph, inline
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Control, op
 from graphc.ir.symbolic import Size, concrete
 from graphc.ir.types import TensorType, as_shape, is_float
 from graphc.ops.base import as_tensor, shown
+from graphc.ops.bodies import (
+    INDEX,
+    Array,
+    check_callable,
+    checked_carry,
+    cotangents_of,
+    evaluate_body,
+    is_zero,
+    or_zero,
+    results_of,
+)
 from graphc.ops.derivatives import close_body, full
-from graphc.ops.gradient import differentiable_sources, gradient
 from graphc.ops.randomness import inside_loop
 from graphc.ops.sources import parameter
-from graphc.ops.tree import flatten, paths, same_structure
-
-Array = np.ndarray[Any, Any]
-INDEX = TensorType((), np.dtype("int64"))
+from graphc.ops.tree import flatten
 
 __all__ = ["scan"]
-
-
-def evaluate_body(body: Graph, arguments: Sequence[Array]) -> list[Array]:
-    """The outputs of a body on arrays, op by op in NumPy."""
-    known: dict[Tensor, Array] = dict(zip(body.inputs, arguments, strict=True))
-    for node in body.nodes:
-        if node.results[0] not in known:
-            made = node.op.compute(node, *(known[tensor] for tensor in node.inputs))
-            known.update(zip(node.results, made if isinstance(made, tuple) else (made,), strict=True))
-    return [known[tensor] for tensor in body.outputs]
 
 
 @op
@@ -70,13 +71,26 @@ class scan_loop(Control):
         Number of iterations.
     reverse : bool
         From the last position to the first. Positions, slices and histories are numbered forward all the same.
+    counted : bool
+        Whether the last input, no capture, is the number of iterations; ``length`` is then the largest there can be.
     """
 
     body_attributes = ("body",)
 
+    def captures(self, node: Node) -> range:
+        return range(node["carries"] + node["xs"], len(node.inputs) - node["counted"])
+
+    def formal(self, place: int) -> int:
+        return place + 1
+
     def infer(
-        self, *inputs: Tensor, body: Graph, carries: int, xs: int, length: Size, reverse: bool
+        self, *inputs: Tensor, body: Graph, carries: int, xs: int, length: Size, reverse: bool, counted: bool
     ) -> tuple[TensorType, ...]:
+        if counted:
+            *rest, count = inputs
+            inputs = tuple(rest)
+            if count.type != INDEX:
+                raise GraphError(f"scan_loop: expected an int64 scalar as number of iterations, got {count.type}")
         expected = [INDEX, *(tensor.type for tensor in inputs[:carries])]
         for tensor in inputs[carries : carries + xs]:
             if not tensor.shape or tensor.shape[0] != length:
@@ -94,11 +108,11 @@ class scan_loop(Control):
         return (*made[:carries], *stacked)
 
     def compute(self, node: Node, *inputs: Array) -> tuple[Array, ...]:
-        body, carries = node["body"], node["carries"]
+        body, carries, last = node["body"], node["carries"], self.captures(node).stop
         stop = carries + node["xs"]
-        state, xs, captures = list(inputs[:carries]), inputs[carries:stop], inputs[stop:]
+        state, xs, captures = list(inputs[:carries]), inputs[carries:stop], inputs[stop:last]
         stacks = [np.zeros(concrete(tensor.shape), tensor.dtype) for tensor in node.results[carries:]]
-        (length,) = concrete([node["length"]])
+        (length,) = [int(inputs[-1])] if node["counted"] else concrete([node["length"]])
         for position in reversed(range(length)) if node["reverse"] else range(length):
             made = evaluate_body(body, [np.asarray(position), *state, *(x[position] for x in xs), *captures])
             for stack, value in zip(stacks, (*made[carries:], *state), strict=True):
@@ -107,44 +121,69 @@ class scan_loop(Control):
         return (*state, *stacks)
 
     def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        return _Transpose(node, cotangents).cotangents()
+        first, stop = node["carries"], self.captures(node).start
+        last = len(node.results) - first
+        groups = (node.inputs[:first], node.inputs[first:stop], node.inputs[stop : self.captures(node).stop])
+        count = node.inputs[-1] if node["counted"] else None
+        transpose = Transpose(node["body"], groups, node.results[last:], node["length"], node["reverse"], count)
+        found = transpose.cotangents(cotangents[:first], cotangents[first:last], cotangents[last:])
+        return (*found, None) if node["counted"] else found
 
 
-class _Transpose:
+class Transpose:
     """Builds the loop that is the derivative of a loop.
 
-    ``floats`` lists, for each group of inputs, which of them have cotangents.
+    Parameters
+    ----------
+    body : Graph
+        One iteration: of the position, carries, slices and captures.
+    groups : tuple of three sequences of Tensor
+        Initial carries, xs, captures.
+    histories : sequence of Tensor
+        The carries before each iteration.
+    length : int or Dim
+        Number of iterations; the largest one with ``count``.
+    reverse : bool
+        Whether the loop itself runs from the last position to the first.
+    count : Tensor, optional
+        Number of iterations that were done.
     """
 
-    def __init__(self, node: Node, cotangents: Sequence[Tensor]):
-        self.node, self.body = node, node["body"]
-        first = node["carries"]
-        self.groups = (node.inputs[:first], node.inputs[first : first + node["xs"]], node.inputs[first + node["xs"] :])
-        self.floats = [[k for k, tensor in enumerate(group) if is_float(tensor.dtype)] for group in self.groups]
-        last = len(node.results) - first
-        self.of_finals, self.of_ys, self.of_histories = cotangents[:first], cotangents[first:last], cotangents[last:]
-        self.histories = node.results[last:]
+    def __init__(
+        self,
+        body: Graph,
+        groups: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
+        histories: Sequence[Tensor],
+        length: Size,
+        reverse: bool,
+        count: Tensor | None,
+    ):
+        self.body, self.groups, self.histories = body, groups, histories
+        self.length, self.reverse, self.count = length, reverse, count
+        self.floats = [[k for k, tensor in enumerate(group) if is_float(tensor.dtype)] for group in groups]
 
-    def cotangents(self) -> tuple[Tensor | None, ...]:
-        """One an input of the node, None for integers."""
+    def cotangents(
+        self, of_finals: Sequence[Tensor], of_ys: Sequence[Tensor], of_histories: Sequence[Tensor]
+    ) -> tuple[Tensor | None, ...]:
+        """From the results' cotangents one for each carry, x and capture, None for integers."""
         carries, xs, captures = self.groups
-        of_carries, of_xs, of_captures = self.floats
+        of_carries, of_xs, _ = self.floats
         # what is known to be zero is not passed through the loop
-        ys = [k for k, g in enumerate(self.of_ys) if is_float(g.dtype) and not _is_zero(g)]
-        histories = [k for k in of_carries if not _is_zero(self.of_histories[k])]
-        initial = [self.of_finals[k] for k in of_carries] + [full(0.0, captures[k].type) for k in of_captures]
-        slices = [*self.histories, *xs, *(self.of_ys[k] for k in ys), *(self.of_histories[k] for k in histories)]
+        ys = [k for k, g in enumerate(of_ys) if is_float(g.dtype) and not is_zero(g)]
+        histories = [k for k in of_carries if not is_zero(of_histories[k])]
+        body, of_captures = self._body(ys, histories)
+        initial = [of_finals[k] for k in of_carries] + [full(0.0, captures[k].type) for k in of_captures]
+        slices = [*self.histories, *xs, *(of_ys[k] for k in ys), *(of_histories[k] for k in histories)]
         if not initial and not of_xs:
-            return tuple(None for _ in self.node.inputs)
-        results = scan_loop.make(
-            *initial, *slices, *captures,
-            body=self._body(ys, histories), carries=len(initial), xs=len(slices),
-            length=self.node["length"], reverse=not self.node["reverse"],
+            return tuple(None for group in self.groups for _ in group)
+        counts = () if self.count is None else (self.count,)
+        made = scan_loop.make(
+            *initial, *slices, *captures, *counts, body=body, carries=len(initial), xs=len(slices),
+            length=self.length, reverse=not self.reverse, counted=self.count is not None,
         )  # fmt: skip
-        results = results if isinstance(results, tuple) else (results,)
-        found = iter(results[len(of_carries) : len(initial)])
-        by_capture = dict(zip(of_captures, found, strict=True))
+        results = results_of(made)
         by_carry = dict(zip(of_carries, results, strict=False))
+        by_capture = dict(zip(of_captures, results[len(of_carries) :], strict=False))
         by_x = dict(zip(of_xs, results[len(initial) :], strict=False))
         return (
             *(by_carry.get(k) for k in range(len(carries))),
@@ -152,8 +191,8 @@ class _Transpose:
             *(by_capture.get(k) for k in range(len(captures))),
         )
 
-    def _body(self, ys: list[int], histories: list[int]) -> Graph:
-        """One iteration backward: recompute it, and take its gradient."""
+    def _body(self, ys: list[int], histories: list[int]) -> tuple[Graph, list[int]]:
+        """One iteration backward: recompute it, and take its gradient; and which captures have one."""
         body, (carries, xs, _) = self.body, self.groups
         of_carries, of_xs, of_captures = self.floats
 
@@ -161,65 +200,34 @@ class _Transpose:
             return [parameter.like(tensor, f"{name}{place}") for place, tensor in enumerate(kinds)]
 
         index, *formals = body.inputs
-        inputs = (
-            formals[: len(carries)],
-            formals[len(carries) : len(carries) + len(xs)],
-            formals[len(carries) + len(xs) :],
-        )
+        stop = len(carries) + len(xs)
         position = parameter.like(index, "position")
-        before, x, captured = fresh(inputs[0], "carry"), fresh(inputs[1], "x"), fresh(inputs[2], "capture")
-        of_after = fresh([inputs[0][k] for k in of_carries], "d_carry")
-        sums = fresh([inputs[2][k] for k in of_captures], "d_capture")
+        before, x = fresh(formals[: len(carries)], "carry"), fresh(formals[len(carries) : stop], "x")
+        captured = fresh(formals[stop:], "capture")
+        of_after = fresh([formals[k] for k in of_carries], "d_carry")
         of_y = fresh([body.outputs[len(carries) + k] for k in ys], "d_y")
-        of_before = fresh([inputs[0][k] for k in histories], "d_history")
+        of_before = fresh([formals[k] for k in histories], "d_history")
 
         outputs = inline(body, (position, *before, *x, *captured))
         differentiated = [outputs[k] for k in of_carries] + [outputs[len(carries) + k] for k in ys]
         wanted = [before[k] for k in of_carries] + [x[k] for k in of_xs] + [captured[k] for k in of_captures]
-        found = _gradients(differentiated, [*of_after, *of_y], wanted)
+        found = cotangents_of(wanted, differentiated, [*of_after, *of_y])
         by_carry, rest = found[: len(of_carries)], found[len(of_carries) :]
-        by_x, by_capture = rest[: len(of_xs)], rest[len(of_xs) :]
+        by_x, by_capture = rest[: len(of_xs)], dict(zip(of_captures, rest[len(of_xs) :], strict=True))
         for k, own in zip(histories, of_before, strict=True):
             place = of_carries.index(k)
             by_carry[place] = _added(by_carry[place], own)
-        new = [_or_zero(g, wanted[k]) for k, g in enumerate(by_carry)]
-        new += [_added(g, total) for g, total in zip(by_capture, sums, strict=True)]
-        new += [_or_zero(g, x[k]) for k, g in zip(of_xs, by_x, strict=True)]
-        return Graph((position, *of_after, *sums, *before, *x, *of_y, *of_before, *captured), tuple(new))
-
-
-def _gradients(ys: Sequence[Tensor], seeds: Sequence[Tensor], xs: Sequence[Tensor]) -> list[Tensor | None]:
-    """Cotangents of xs from those of several ys in one backward pass; None where no path leads."""
-    total: Tensor | None = None
-    for y, seed in zip(ys, seeds, strict=True):
-        # d(sum(y * seed)) is seed . dy; in float64, the one dtype that every float casts to
-        term = as_tensor(REGISTRY["sum"](REGISTRY["multiply"](y, seed)), "float64")
-        total = term if total is None else REGISTRY["add"](total, term)
-    if total is None:
-        return [None for _ in xs]
-    reached = differentiable_sources(total)
-    connected = [x for x in xs if x in reached]
-    if not connected:
-        return [None for _ in xs]
-    found = gradient.make(total, full(1.0, total.type), *connected)
-    by_x = dict(zip(connected, found if isinstance(found, tuple) else (found,), strict=True))
-    return [by_x.get(x) for x in xs]
+        reached = {k: g for k, g in by_capture.items() if g is not None}
+        sums = fresh([captured[k] for k in reached], "d_capture")
+        new = [or_zero(g, wanted[k]) for k, g in enumerate(by_carry)]
+        new += [REGISTRY["add"](g, total) for g, total in zip(reached.values(), sums, strict=True)]
+        new += [or_zero(g, x[k]) for k, g in zip(of_xs, by_x, strict=True)]
+        inputs = (position, *of_after, *sums, *before, *x, *of_y, *of_before, *captured)
+        return Graph(inputs, tuple(new)), list(reached)
 
 
 def _added(cotangent: Tensor | None, other: Tensor) -> Tensor:
     return other if cotangent is None else REGISTRY["add"](cotangent, other)
-
-
-def _or_zero(cotangent: Tensor | None, like: Tensor) -> Tensor:
-    return full(0.0, like.type) if cotangent is None else cotangent
-
-
-def _is_zero(tensor: Tensor) -> bool:
-    """Whether a tensor is zeros by its form: a constant 0, broadcast or not."""
-    node = tensor.node
-    while node.op.name == "broadcast_to":
-        node = node.inputs[0].node
-    return node.op.name == "constant" and node["value"].size == 1 and not node["value"].any()
 
 
 def scan(
@@ -228,6 +236,7 @@ def scan(
     xs: Any = None,
     length: Any = None,
     reverse: bool = False,
+    mask: Any = None,
 ) -> tuple[Any, Any]:
     """Run a function along the first axis of xs, carrying values from one call to the next.
 
@@ -244,6 +253,12 @@ def scan(
         Number of iterations; needed without ``xs``.
     reverse : bool
         Run from the last slice to the first.
+    mask : Tensor or array_like of bool, optional
+        Where it is false, the carry stays as it was and ``y`` is zero: padding of sequences of unequal lengths. Its
+        first axis is that of the iterations; further ones are the leading axes of every carry and ``y``. Shape
+        ``(length,)`` skips iterations, ``(length, batch)`` rows of a batch, such as those beyond their ``lengths``:
+        ``graphc.arange(length)[:, None] < lengths``. The function is computed there all the same, so padding must be
+        values at which its derivatives are finite.
 
     Returns
     -------
@@ -257,14 +272,17 @@ def scan(
     GraphError
         If the carry changes its structure, shape or dtype, or the function is none or assigns to a variable.
     ShapeError
-        If the lengths of xs differ, or there is none.
+        If the lengths of xs differ, or there is none; if the mask does not fit.
+    DTypeError
+        If the mask is not of bools.
 
     Examples
     --------
     >>> graphc.scan(lambda total, x: (total + x, total), 0.0, graphc.constant([1.0, 2.0, 3.0]))
     """
-    if not callable(function):
-        raise GraphError(f"scan: expected a function of (carry, x), got {type(function).__name__}")
+    check_callable("scan", function, "a function of (carry, x)")
+    if mask is not None:
+        return scan(_masked(function, init), init, (xs, _as_mask(mask)), length, reverse)
     initial, rebuild_carry = flatten(init)
     slices, rebuild_x = flatten(xs)
     initial, slices = [as_tensor(leaf) for leaf in initial], [as_tensor(leaf) for leaf in slices]
@@ -276,10 +294,8 @@ def scan(
         for place, tensor in enumerate(slices)
     ]
     with inside_loop(index, count):
-        made = function(rebuild_carry(carried), rebuild_x(sliced))
-    if not isinstance(made, tuple) or len(made) != 2:
-        raise GraphError(f"scan: expected the function to return (carry, y), got {made!r}")
-    after = _checked_carry(init, initial, made[0])
+        made = _checked_pair(function(rebuild_carry(carried), rebuild_x(sliced)))
+    after = checked_carry("scan", init, initial, made[0])
     ys, rebuild_y = flatten(made[1])
     if not after and not ys:
         return made  # nothing is computed
@@ -293,9 +309,50 @@ def scan(
         xs=len(slices),
         length=count,
         reverse=bool(reverse),
+        counted=False,
     )
-    results = results if isinstance(results, tuple) else (results,)
+    results = results_of(results)
     return rebuild_carry(results[: len(initial)]), rebuild_y(results[len(initial) : len(initial) + len(ys)])
+
+
+def _as_mask(given: Any) -> Tensor:
+    mask = as_tensor(given)
+    if mask.dtype != np.dtype("bool"):
+        raise DTypeError(f"scan: expected a mask of bools, got {mask.type}", operands=(mask,))
+    if not mask.ndim:
+        raise ShapeError("scan: expected a mask of rank 1 or more, got a scalar", operands=(mask,))
+    return mask
+
+
+def _masked(function: Callable[[Any, Any], tuple[Any, Any]], init: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A function of (carry, (x, mask)) that keeps the carry and makes y zero where the mask is false."""
+
+    def masked(carry: Any, slices: Any) -> tuple[Any, Any]:
+        x, mask = slices
+        made = _checked_pair(function(carry, x))
+        before, rebuild = flatten(carry)
+        after = checked_carry("scan", init, before, made[0])
+        ys, rebuild_y = flatten(made[1])
+        kept = [_chosen(mask, new, old) for new, old in zip(after, before, strict=True)]
+        return rebuild(kept), rebuild_y([_chosen(mask, y, 0) for y in map(as_tensor, ys)])
+
+    return masked
+
+
+def _chosen(mask: Tensor, value: Tensor, other: Any) -> Tensor:
+    """``value`` where the mask, over leading axes, is true."""
+    if value.shape[: mask.ndim] != mask.shape:
+        raise ShapeError(
+            f"scan: expected leading axes {shown(mask)} as the mask's, got {shown(value)}", operands=(mask, value)
+        )
+    wide = REGISTRY["reshape"](mask, (*mask.shape, *(1 for _ in value.shape[mask.ndim :])))
+    return REGISTRY["where"](wide, value, as_tensor(other, value.dtype))
+
+
+def _checked_pair(made: Any) -> tuple[Any, Any]:
+    if not isinstance(made, tuple) or len(made) != 2:
+        raise GraphError(f"scan: expected the function to return (carry, y), got {made!r}")
+    return made
 
 
 def _length(slices: Sequence[Tensor], length: Any) -> Size:
@@ -313,28 +370,3 @@ def _length(slices: Sequence[Tensor], length: Any) -> Size:
     if found is None:
         raise ShapeError("scan: the number of iterations is not known", hint="give length= or xs=")
     return found
-
-
-def _checked_carry(init: Any, initial: Sequence[Tensor], after: Any) -> list[Tensor]:
-    """The new carry's tensors, which must fit the old one's."""
-    if not same_structure(init, after):
-        raise GraphError(
-            f"scan: the carry changes its structure: it was {_shape_of(init)}, it becomes {_shape_of(after)}"
-        )
-    leaves = []
-    for before, (path, leaf) in zip(initial, paths(after), strict=True):
-        tensor = leaf if isinstance(leaf, Tensor) else as_tensor(leaf, before.dtype)
-        if tensor.type != before.type:
-            raise GraphError(
-                f"scan: carry{path} changes its type: it was {before.type}, it becomes {tensor.type}",
-                operands=(tensor,),
-                hint="cast or reshape it, or start from a carry of that type",
-            )
-        leaves.append(tensor)
-    return leaves
-
-
-def _shape_of(tree: Any) -> str:
-    """A tree's structure for a message: ``*`` for each leaf."""
-    leaves, rebuild = flatten(tree)
-    return str(rebuild(["*"] * len(leaves))).replace("'*'", "*")

@@ -12,20 +12,25 @@ All are made of one thing, the op ``gradient`` (a vector-Jacobian product, rever
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from graphc.errors import DTypeError, GradientError, GraphError, ShapeError
-from graphc.ir.graph import Graph, rewrite, topological
-from graphc.ir.node import Tensor
+from graphc.ir.graph import Graph, remake, topological
+from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Effect
 from graphc.ir.types import TensorType, format_shape, is_float
 from graphc.ops.base import as_tensor
-from graphc.ops.gradient import custom_call, differentiable_sources, gradient, jacobian_rows, pin, stop_gradient
+from graphc.ops.gradient import (
+    custom_call,
+    differentiable_sources,
+    gradient,
+    jacobian_rows,
+    pin,
+    sources_of_derivative,
+    stop_gradient,
+)
 from graphc.ops.sources import constant, parameter
-
-__all__ = ["custom_gradient", "gradients", "hessian", "hvp", "jacobian", "jvp"]
-
 
 __all__ = ["custom_gradient", "gradients", "hessian", "hvp", "jacobian", "jvp"]
 
@@ -79,6 +84,7 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
         for x in sources:
             if x not in reached:
                 raise _disconnected(y, x)
+    _check_paths(reached, connected)
     found: dict[Tensor, Tensor] = {}
     if connected:
         connected = list(dict.fromkeys(connected))
@@ -229,11 +235,17 @@ def custom_gradient(function: Callable[..., Any] | None = None, vjp: Callable[..
     return call
 
 
-def close_body(what: str, formals: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[Graph, tuple[Tensor, ...]]:
+def close_body(
+    what: str,
+    formals: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    is_outer: Callable[[Node], bool] | None = None,
+) -> tuple[Graph, tuple[Tensor, ...]]:
     """A closed body from tensors that a function has computed from parameters.
 
     Tensors from outside become further inputs of the body. They are taken at the boundary, so that what depends on
-    no parameter is computed once, outside; what depends on nothing but constants stays inside.
+    no parameter is computed once, outside; what depends on nothing but constants stays inside. So does what lies
+    between the two ends of a derivative that is taken inside: the derivative's path must not be cut.
 
     Parameters
     ----------
@@ -242,6 +254,8 @@ def close_body(what: str, formals: Sequence[Tensor], outputs: Sequence[Tensor]) 
     formals : sequence of Tensor
         The body's parameters.
     outputs : sequence of Tensor
+    is_outer : callable, optional
+        Says of a node whether it is computed outside, where that is not a question of what it depends on.
 
     Returns
     -------
@@ -255,28 +269,55 @@ def close_body(what: str, formals: Sequence[Tensor], outputs: Sequence[Tensor]) 
     GraphError
         If the body assigns to a variable.
     """
-    own = set(formals)
-    depends, free = set(formals), set[Tensor]()  # on a parameter; on a leaf from outside
     nodes = topological(outputs)
     for node in nodes:
         if isinstance(node.op, Effect):
             raise GraphError(f"{what}: a body may not assign to a variable", origin=node.origin)
-        is_leaf = not node.inputs and not (node.op.name == "constant" or own.issuperset(node.results))
-        if is_leaf or any(tensor in free for tensor in node.inputs):
-            free.update(node.results)
-        if any(tensor in depends for tensor in node.inputs):
-            depends.update(node.results)
-
-    def is_captured(tensor: Tensor) -> bool:
-        return tensor in free and tensor not in depends
-
-    inside = [node for node in nodes if not any(map(is_captured, node.results))]
-    captures = dict.fromkeys(tensor for node in inside for tensor in node.inputs if is_captured(tensor))
-    captures.update(dict.fromkeys(filter(is_captured, outputs)))
+    outer = set(filter(is_outer, nodes)) if is_outer else _independent(nodes, formals)
+    inside = _kept_inside(outputs, outer)
+    captures = dict.fromkeys(t for t in (*(t for node in inside for t in node.inputs), *outputs) if t.node in outer)
     stand_ins = {tensor: parameter.like(tensor, tensor.name) for tensor in captures}
-    outside = {tensor: tensor for node in nodes for tensor in node.results if is_captured(tensor)}
-    inner = rewrite(Graph((), tuple(outputs)), lambda node, inputs: None, replaced={**outside, **stand_ins})
-    return Graph((*formals, *stand_ins.values()), inner.outputs), tuple(captures)
+    new: dict[Tensor, Tensor] = dict(stand_ins)
+    for node in inside:
+        new.update(zip(node.results, remake(node, tuple([new[tensor] for tensor in node.inputs])), strict=True))
+    return Graph((*formals, *stand_ins.values()), tuple(new[tensor] for tensor in outputs)), tuple(captures)
+
+
+def _independent(nodes: Sequence[Node], formals: Sequence[Tensor]) -> set[Node]:
+    """The nodes that depend on a leaf from outside and on no parameter; producers come first."""
+    own = {tensor.node for tensor in formals}
+    depends, free = set(own), set[Node]()
+    for node in nodes:
+        makers = [tensor.node for tensor in node.inputs]
+        is_leaf = not node.inputs and node.op.name != "constant" and node not in own
+        if is_leaf or any(maker in free for maker in makers):
+            free.add(node)
+        if any(maker in depends for maker in makers):
+            depends.add(node)
+    return free - depends
+
+
+def _kept_inside(outputs: Sequence[Tensor], outer: set[Node]) -> list[Node]:
+    """A body's own nodes; what derivatives taken in it lead through is removed from the ``outer`` ones."""
+    while True:
+        inside = [node for node in topological(outputs, stop=outer.__contains__) if node not in outer]
+        cut = {
+            between
+            for node in inside
+            for between in (_between(node.inputs[0], sources_of_derivative(node)) if node.op.derivative else ())
+        }
+        if outer.isdisjoint(cut):
+            return inside
+        outer -= cut
+
+
+def _between(y: Tensor, xs: Sequence[Tensor]) -> Iterator[Node]:
+    """The nodes that y depends on and that depend on an x."""
+    active = set(xs)
+    for node in topological([y]):
+        if any(tensor in active for tensor in node.inputs):
+            active.update(node.results)
+            yield node
 
 
 def _tensors(what: str, xs: Any) -> list[Tensor]:
@@ -353,6 +394,16 @@ def _disconnected(y: Tensor, x: Tensor) -> GradientError:
         operands=(y, x),
         hint="zeros_for_disconnected=True returns zeros",
     )
+
+
+def _check_paths(reached: Collection[Tensor], xs: Sequence[Tensor]) -> None:
+    """Let the ops with bodies on the paths to xs refuse what they have no derivative for."""
+    for node in dict.fromkeys(tensor.node for tensor in reached if tensor.node.op.body_attributes):
+        try:
+            node.op.check_differentiable(node)
+        except GradientError:
+            if not {x for tensor in node.inputs for x in differentiable_sources(tensor)}.isdisjoint(xs):
+                raise
 
 
 def _refuse_lost_derivative(captured: Tensor) -> None:

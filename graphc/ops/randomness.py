@@ -28,25 +28,30 @@ from graphc.ir.philox import philox_reference
 from graphc.ir.scalar import INT64, Apply, Position, Scalar, apply
 from graphc.ir.symbolic import Size, concrete, product
 from graphc.ir.types import Shape, TensorType, as_shape, row_major_strides
+from graphc.ops.base import as_tensor
 from graphc.ops.sizes import dim_size
 from graphc.ops.sources import random_state
 
 Array = np.ndarray[Any, Any]
 UINT32 = np.dtype("uint32")
 
-_loops: ContextVar[tuple[tuple[Tensor, Size], ...]] = ContextVar("graphc_loops", default=())
+APART = 0x9E3779B97F4A7C15 - (1 << 64)
+"""The golden section of 2**64, as int64. Its multiples, modulo 2**64, lie about as far from each other as so many
+numbers can: runs of iterations that start there do not meet, however long."""
+
+_loops: ContextVar[tuple[tuple[Tensor, Size | None], ...]] = ContextVar("graphc_loops", default=())
 
 
 @contextmanager
-def inside_loop(index: Tensor, length: Size) -> Iterator[None]:
+def inside_loop(index: Tensor, length: Size | None) -> Iterator[None]:
     """Random nodes made inside are drawn afresh in each iteration.
 
     Parameters
     ----------
     index : Tensor
         int64 scalar, the number of the iteration.
-    length : int or Dim
-        Number of iterations.
+    length : int, Dim or None
+        Number of iterations, or a bound; None if there is none.
     """
     token = _loops.set((*_loops.get(), (index, length)))
     try:
@@ -62,7 +67,8 @@ def _counter() -> Tensor | None:
         if counter is None:
             counter = index
         else:
-            counter = REGISTRY["add"](REGISTRY["multiply"](counter, dim_size(length)), index)
+            span = as_tensor(APART, INT64) if length is None else dim_size(length)
+            counter = REGISTRY["add"](REGISTRY["multiply"](counter, span), index)
     return counter
 
 
@@ -97,7 +103,8 @@ class random_bits(Map):
         count = int(np.prod(shape, dtype=np.int64))
         first = int(inputs[1]) * count if len(inputs) > 1 else 0
         seed, step = (int(word) for word in inputs[0])
-        return philox_reference(seed, self._stream(node), step, first + np.arange(count).reshape(shape))
+        elements = np.arange(count, dtype=np.uint64).reshape(shape) + np.uint64(first % (1 << 64))  # wraps around
+        return philox_reference(seed, self._stream(node), step, elements)
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
         shape = node.result.shape

@@ -27,7 +27,7 @@ from graphc.profile.table import format_profile
 from graphc.runtime.executable import Executable
 from graphc.runtime.table import Call, Copy
 from graphc.runtime.timing import Event, Interval, Timer, stamp_ns
-from graphc.schedule.fuse import Loop, Step
+from graphc.schedule.fuse import ControlStep, Step
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.report import format_kernel, tensor_names, user_lines
 
@@ -261,7 +261,8 @@ def median(profiles: Sequence[Profile]) -> Profile:
     if not profiles:
         raise GraphcError("profile: expected at least one profile to take the median of, got none")
     last = profiles[-1]
-    work = [[(k.number, k.name, k.operations, k.bytes, k.workers) for k in profile.kernels] for profile in profiles]
+    # not by operations: how often a loop goes round may depend on what is fed
+    work = [[(k.number, k.name, k.formulas, k.stored, k.workers) for k in profile.kernels] for profile in profiles]
     if any(other != work[-1] for other in work) or any(profile.sizes != last.sizes for profile in profiles):
         raise GraphcError("profile: expected profiles of one program at the same sizes, got different ones")
     kernels = []
@@ -401,6 +402,6 @@ def _names(graph: Graph, steps: Sequence[Step]) -> dict[Tensor, str]:
     """Names of all tensors, those of loops' bodies as in the schedule's text."""
     found = tensor_names(graph)
     for step in steps:
-        if isinstance(step, Loop):
-            found |= {tensor: f"body.{name}" for tensor, name in _names(step.body, step.steps).items()}
+        for body in step.bodies if isinstance(step, ControlStep) else ():
+            found |= {tensor: f"{body.name}.{name}" for tensor, name in _names(body.graph, body.steps).items()}
     return found

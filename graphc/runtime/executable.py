@@ -27,18 +27,17 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
 from graphc.ir.symbolic import evaluate, names_of
 from graphc.passes.collector import collector_paused
+from graphc.runtime.control import Moving, control_entries
 from graphc.runtime.entry import Enter, Feed, gate
 from graphc.runtime.failures import index_error
 from graphc.runtime.layout import FINISHED, MISFIT
 from graphc.runtime.memory import Arena, aligned_words, require_step
-from graphc.runtime.table import Call, Cell, Commit, Copy, EndLoop, Entry, Loop, Patch, Table
+from graphc.runtime.table import Call, Cell, Commit, Copy, Entry, Patch, Table
 from graphc.runtime.timing import Timer
 from graphc.runtime.workers import Workers, walker
 from graphc.schedule.footprint import MemoryReport
-from graphc.schedule.fuse import Loop as LoopStep
-from graphc.schedule.fuse import Step
+from graphc.schedule.fuse import ControlStep, Step
 from graphc.schedule.kernel import Kernel
-from graphc.schedule.loops import layout_of
 from graphc.schedule.memory import MemoryPlan, plan
 from graphc.schedule.order import updates_of
 
@@ -63,18 +62,6 @@ OnEvent = Callable[[jit.KernelEvent], None]
 def common() -> list[jit.Wanted]:
     """The compiled functions that every program needs."""
     return [*walker().values(), gate()]
-
-
-@dataclass(frozen=True, eq=False)
-class Moving:
-    """Where a tensor of a loop's body lies: another place in each iteration."""
-
-    patches: list[Patch]
-    base: Callable[[int], Cell]
-    stride: int
-    parity: bool
-    reverse: bool
-    offset: int = 0
 
 
 @dataclass(eq=False)
@@ -295,7 +282,7 @@ class Executable:
             if self._plan is None or not self._plan.serves(exact):
                 self._replan(exact, sizes)
             assert self._plan is not None
-            return _Binder(self, self._plan, self._arena, sizes).bind(timed)
+            return Binder(self, self._plan, self._arena, sizes).bind(timed)
 
     def _replan(self, exact: MemoryPlan, sizes: Mapping[str, int]) -> None:
         """Get another arena, with headroom if that can be had; the first is exact."""
@@ -349,8 +336,18 @@ class _Traffic:
         self.shared = False
 
 
-class _Binder:
-    """Fills a table for one set of sizes."""
+class Binder:
+    """Fills a table for one set of sizes; what loops and choices become is in ``control.py``.
+
+    Attributes
+    ----------
+    words : ndarray of int64
+        Addresses and sizes: all cells of the table.
+    moving : dict of Tensor to Moving
+        Tensors of loops' bodies that lie in another place in each iteration.
+    fixed : dict of Tensor to int
+        Addresses of tensors that lie outside the arena, or in the place of another tensor.
+    """
 
     def __init__(self, executable: Executable, memory: MemoryPlan, arena: Arena, sizes: Mapping[str, int]):
         self.executable, self.memory, self.arena, self.sizes = executable, memory, arena, sizes
@@ -363,18 +360,19 @@ class _Binder:
         self.fixed: dict[Tensor, int] = {t: array.ctypes.data for t, array in executable._fixed.items()}
         self.traffic = _Traffic()
         self.purposes: dict[Entry, Kernel | Node] = {}  # what calls and copies are for
+        self._labels = 0
         for node in self.schedule.graph.effects:
             if node.result in self.schedule.in_place:
                 self.fixed[node.result] = self.fixed[node.inputs[0]]
 
     def bind(self, timed: bool = False) -> Bound:
-        entries = self._entries(self.schedule.steps, committing=True)
+        entries = self.entries(self.schedule.steps, committing=True)
         late = [node for node in self.schedule.graph.effects if node.result not in self.schedule.in_place]
         if self.schedule.graph.effects and not any(isinstance(entry, Commit) for entry in entries):
             entries.append(Commit())
         for node in late:
-            to, source = self._cell(node.inputs[0]), self._cell(node.result)
-            entries.append(self._copy(node, to, source, evaluate(node.result.type.bytes, self.sizes)))
+            to, source = self.cell(node.inputs[0]), self.cell(node.result)
+            entries.append(self.copy(node, to, source, evaluate(node.result.type.bytes, self.sizes)))
         timer = Timer(entries, self.purposes, self.executable.workers.count) if timed else None
         walked = entries if timer is None else timer.entries
         table = Table(walked, counter=self.executable._counter, status=self.status)
@@ -391,7 +389,7 @@ class _Binder:
         outputs = [(place, self._view(tensor)) for place, tensor in places if not isinstance(tensor.node.op, Effect)]
         return Bound(table, enter, self.sizes, outputs, [None] * len(self.schedule.graph.outputs), self.arena, timer)
 
-    def _copy(self, node: Node, to: Cell, source: Cell, nbytes: int) -> Copy:
+    def copy(self, node: Node, to: Cell, source: Cell, nbytes: int) -> Copy:
         """A copy that belongs to a node: an assign, or a scan."""
         entry = Copy(to, source, nbytes)
         self.purposes[entry] = node
@@ -401,9 +399,9 @@ class _Binder:
         """Words that buffers and sizes take; in loops, a cell that moves takes one more for its base, a loop out."""
         total = 2 * len(self.schedule.graph.effects)
         for step in steps:
-            if isinstance(step, LoopStep):
+            if isinstance(step, ControlStep):
                 ends = len(step.node.inputs) + len(step.node.results)
-                total += (4 * ends + 2) * (depth + 2) + self._count_words(step.steps, depth + 1)
+                total += (4 * ends + 8) * (depth + 2) + self._count_words(step.steps, depth + 1)
             else:
                 source = self.executable.source.kernels[step]
                 total += len(source.arguments) * (depth + 1) + max(1, len(source.sizes))
@@ -413,19 +411,25 @@ class _Binder:
         shape = tuple(evaluate(size, self.sizes) for size in tensor.shape)
         return self.arena.view(self.memory.offsets[tensor], shape, tensor.dtype)
 
-    def _take(self, count: int) -> int:
+    def take(self, count: int) -> int:
+        """The first of some new words."""
         first, self.used = self.used, self.used + count
         if self.used > self.words.size:
             raise GraphcError(f"the table of this program needs more than the {self.words.size} words counted for it")
         return first
 
-    def _cell(self, tensor: Tensor, offset: int = 0) -> Cell:
+    def label(self, name: str) -> str:
+        """A name for a place to jump to that no other place has."""
+        self._labels += 1
+        return f"{name} {self._labels}"
+
+    def cell(self, tensor: Tensor, offset: int = 0) -> Cell:
         """A new word that holds the tensor's address plus some bytes."""
-        word = self._take(1)
-        self._fill(word, tensor, offset)
+        word = self.take(1)
+        self.fill(word, tensor, offset)
         return Cell(self.words, word)
 
-    def _fill(self, word: int, tensor: Tensor, offset: int = 0) -> None:
+    def fill(self, word: int, tensor: Tensor, offset: int = 0) -> None:
         """Make a word hold the tensor's address plus some bytes, now, at each run, or at each iteration."""
         moving = self.moving.get(tensor)
         if moving is not None:
@@ -439,33 +443,33 @@ class _Binder:
         else:
             self.words[word] = self.arena.address + self.memory.offsets[tensor] + offset
 
-    def _entries(self, steps: Sequence[Step], committing: bool) -> list[Entry]:
+    def entries(self, steps: Sequence[Step], committing: bool) -> list[Entry]:
+        """The entries of some steps, and the commit before the first that writes a variable."""
         entries: list[Entry] = []
         committed = False
         for step in steps:
             if committing and not committed and any(n.result in self.schedule.in_place for n in updates_of(step)):
                 committed = True
                 entries.append(Commit())
-            if isinstance(step, LoopStep):
-                entries += self._loop(step)
-                self.traffic.clear()
+            if isinstance(step, ControlStep):
+                entries += control_entries(self, step)
             else:
                 entries.append(self._call(step))
         return entries
 
     def _call(self, kernel: Kernel) -> Call:
         source = self.executable.source.kernels[kernel]
-        first = self._take(len(source.arguments))
+        first = self.take(len(source.arguments))
         for word, argument in enumerate(source.arguments, first):
             if isinstance(argument, Tensor):
-                self._fill(word, argument)
+                self.fill(word, argument)
             elif isinstance(argument, Status):
                 self.words[word] = self.status.ctypes.data
             elif isinstance(argument, Scratch):
                 self.words[word] = self.arena.address + self.memory.scratch[kernel][0]
             else:
                 self.words[word] = self.executable._micro_kernels[argument]
-        dims = self._take(max(1, len(source.sizes)))
+        dims = self.take(max(1, len(source.sizes)))
         for word, size in enumerate(source.sizes, dims):
             number = self.executable._numbers[kernel]
             self.words[word] = number if isinstance(size, KernelId) else evaluate(size, self.sizes)
@@ -505,72 +509,6 @@ class _Binder:
         traffic.writes += writes
         traffic.shared |= everyone
         return barrier
-
-    def _loop(self, loop: LoopStep) -> list[Entry]:
-        """Entries of a scan: initial carries, the loop with its patches, final carries."""
-        layout = layout_of(loop.node)
-        stored = set(loop.stored)  # tensors are compared by identity in a set, by building graph in a tuple
-        length = evaluate(layout.length, self.sizes)
-        patches: list[Patch] = []
-        entries: list[Entry] = []
-        finals: list[Entry] = []
-        for carry in layout.carries:
-            size = evaluate(carry.before.type.bytes, self.sizes)
-            if carry.history in stored:  # the history's rows are the carry; one row more holds the last
-                backward = layout.reverse
-                self._move(carry.before, patches, carry.history, size, reverse=backward)
-                self._move(carry.after, patches, carry.history, size, -size if backward else size, backward)
-                start = self._cell(carry.history, (length - 1) * size if backward else 0)
-                stop = self._cell(carry.history, -size if backward else length * size)
-            else:
-                step = self.memory.capacity[carry.before] // 2
-                home = self.arena.address + self.memory.offsets[carry.before]
-                self._move_at(carry.before, patches, home, step, parity=True)
-                self._move_at(carry.after, patches, home + step, -step, parity=True)
-                start, stop = self._literal(home), self._literal(home + (length % 2) * step)
-            entries.append(self._copy(loop.node, start, self._cell(carry.initial), size))
-            if carry.final in stored:
-                finals.append(self._copy(loop.node, self._cell(carry.final), stop, size))
-        for formal, outer in layout.slices:
-            size = evaluate(formal.type.bytes, self.sizes)
-            self._move(formal, patches, outer, size, reverse=layout.reverse)
-        for inner, outer in layout.stacked:
-            size = evaluate(inner.type.bytes, self.sizes)
-            if outer in stored:
-                self._move(inner, patches, outer, size, reverse=layout.reverse)
-        for formal, outer in layout.captures:
-            self._alias(formal, outer)
-        iteration = self._take(1)
-        position = self._take(1)
-        self.fixed[layout.index] = int(self.words[position:].ctypes.data)
-        patches.append(Patch(Cell(self.words, position), 0, 1, reverse=layout.reverse))
-        self.traffic.clear()
-        body = self._entries(loop.steps, committing=False)
-        return [*entries, Loop(length, patches, Cell(self.words, iteration)), *body, EndLoop(), *finals]
-
-    def _literal(self, address: int) -> Cell:
-        word = self._take(1)
-        self.words[word] = address
-        return Cell(self.words, word)
-
-    def _move(
-        self, inner: Tensor, patches: list[Patch], outer: Tensor, stride: int, offset: int = 0, reverse: bool = False
-    ) -> None:
-        self.moving[inner] = Moving(patches, lambda extra: self._cell(outer, extra), stride, False, reverse, offset)
-
-    def _move_at(self, inner: Tensor, patches: list[Patch], address: int, stride: int, parity: bool) -> None:
-        self.moving[inner] = Moving(patches, lambda extra: self._literal(address + extra), stride, parity, False)
-
-    def _alias(self, inner: Tensor, outer: Tensor) -> None:
-        """A body's parameter that lies where an outer tensor lies."""
-        if outer in self.moving:
-            self.moving[inner] = self.moving[outer]
-        elif outer in self.feed_cells:
-            self.feed_cells[inner] = self.feed_cells[outer]
-        elif outer in self.fixed:
-            self.fixed[inner] = self.fixed[outer]
-        else:
-            self.fixed[inner] = self.arena.address + self.memory.offsets[outer]
 
 
 def _overlap(left: Sequence[_Bytes], right: Sequence[_Bytes]) -> bool:

@@ -19,7 +19,7 @@ from graphc.ir.op import Contraction, Effect
 from graphc.ir.printer import format_bytes
 from graphc.ir.symbolic import evaluate
 from graphc.passes.parts import is_derived
-from graphc.schedule.fuse import Loop, Step
+from graphc.schedule.fuse import ControlStep, Step
 from graphc.schedule.memory import Block, MemoryPlan, block_bytes
 from graphc.schedule.schedule import Schedule
 
@@ -174,7 +174,7 @@ def kept_for_backward(schedule: Schedule, sizes: Mapping[str, int]) -> tuple[Kep
 
 def _readings(step: Step) -> Iterator[tuple[Tensor, tuple[Node, ...]]]:
     """What a step reads from memory, with the nodes of the stage that reads it."""
-    if isinstance(step, Loop):
+    if isinstance(step, ControlStep):
         for tensor in step.inputs:
             yield tensor, (step.node,)
         return

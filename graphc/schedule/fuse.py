@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from graphc.errors import CompileError
 from graphc.ir.graph import Graph
@@ -51,7 +52,7 @@ from graphc.ir.symbolic import Axis, Size, atoms_of, of_atom, product
 from graphc.ir.types import Shape
 from graphc.schedule import kernel as form
 from graphc.schedule.kernel import Kernel, Stage
-from graphc.schedule.loops import layout_of
+from graphc.schedule.loops import needed_bodies
 from graphc.schedule.lower import Lowering
 
 PRELUDE = 0
@@ -131,42 +132,62 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class Loop:
-    """A scan: a body's steps, run once an iteration.
+class Body:
+    """The steps of a body.
+
+    Attributes
+    ----------
+    name : str
+        The attribute that holds it.
+    graph : Graph
+        It, less the outputs that nobody reads.
+    steps : tuple of Kernel or ControlStep
+        In order.
+    """
+
+    name: str
+    graph: Graph
+    steps: tuple[Kernel | ControlStep, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ControlStep:
+    """A scan, cond or while_loop: bodies that run repeatedly, or one of which runs.
 
     Attributes
     ----------
     node : Node
         The control node; its inputs and results lie in memory.
-    body : Graph
-        Its body, less the outputs whose stacked results nobody reads.
-    steps : tuple of Kernel or Loop
-        The body's kernels in order.
+    bodies : tuple of Body
     stored : tuple of Tensor
         The node's results that somebody reads; the others are not kept.
     """
 
     node: Node
-    body: Graph
-    steps: tuple[Kernel | Loop, ...]
+    bodies: tuple[Body, ...]
     stored: tuple[Tensor, ...]
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Tensor, ...]:
-        """Tensors of the outer graph that the loop reads."""
+        """Tensors of the outer graph that the bodies read."""
         return tuple(dict.fromkeys(self.node.inputs))
 
     @property
+    def steps(self) -> tuple[Kernel | ControlStep, ...]:
+        """Those of all bodies, one body after the other."""
+        return tuple(step for body in self.bodies for step in body.steps)
+
+    @property
     def can_fail(self) -> bool:
-        """Whether a step of the body can fail."""
+        """Whether a step of a body can fail."""
         return any(step.can_fail for step in self.steps)
 
 
-Step = Kernel | Loop
+Step = Kernel | ControlStep
 
 
 def fuse(graph: Graph) -> list[Step]:
-    """Kernels and loops that compute a graph's outputs, in a valid order."""
+    """Kernels, loops and choices that compute a graph's outputs, in a valid order."""
     return _Fuser(graph).run()
 
 
@@ -176,7 +197,7 @@ class _Fuser:
         self.lowering = Lowering(graph)
         self.outputs = set(graph.outputs)
         self.pool = Pool()
-        self.groups: list[Group | Loop] = [Group(())]  # the prelude
+        self.groups: list[Group | ControlStep] = [Group(())]  # the prelude
         self.home: dict[Tensor, int] = {}
         self.domains: dict[tuple[Size, ...], int] = {}
         self.readers: dict[Tensor, int] = {}  # the last group that reads a tensor
@@ -184,27 +205,25 @@ class _Fuser:
     def run(self) -> list[Step]:
         for node in self.graph.nodes:
             if isinstance(node.op, Control):
-                self._place_loop(node)
+                self._place_control(node)
             elif any(tensor in self.lowering.roots for tensor in node.results):
                 self._place(node)
         readers = self._readers()
         steps: list[Step] = []
         for place, group in enumerate(self.groups):
-            if isinstance(group, Loop):
+            if isinstance(group, ControlStep):
                 steps.append(group)
             elif (kernel := self._finish(group, readers, place)).stages:
                 steps.append(kernel)
         return steps
 
-    def _place_loop(self, node: Node) -> None:
-        layout = layout_of(node)
+    def _place_control(self, node: Node) -> None:
         for tensor in node.results:
             self.home[tensor] = len(self.groups)
         stored = tuple(t for t in node.results if t in self.outputs or self.lowering.consumers[t])
-        needed = [carry.after for carry in layout.carries]
-        needed += [inner for inner, outer in layout.stacked if outer in set(stored)]
-        body = Graph(node["body"].inputs, tuple(needed))  # what nobody reads is not computed
-        self.groups.append(Loop(node, body, tuple(fuse(body)), stored))
+        needed = needed_bodies(node, set(stored))  # what nobody reads is not computed
+        bodies = tuple(Body(name, graph, tuple(fuse(graph))) for name, graph in needed.items())
+        self.groups.append(ControlStep(node, bodies, stored))
 
     def _place(self, node: Node) -> None:
         shape = node.results[0].shape
@@ -337,7 +356,7 @@ class _Fuser:
         """For every tensor the steps that read it."""
         found: dict[Tensor, set[int]] = {}
         for place, group in enumerate(self.groups):
-            if isinstance(group, Loop):
+            if isinstance(group, ControlStep):
                 for tensor in group.inputs:
                     found.setdefault(tensor, set()).add(place)
             else:

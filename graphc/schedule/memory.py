@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import evaluate, names_of, product
-from graphc.schedule.fuse import Loop, Step
+from graphc.schedule.fuse import ControlStep, Step
 from graphc.schedule.kernel import Kernel
-from graphc.schedule.loops import layout_of
+from graphc.schedule.loops import is_loop, layout_of
 from graphc.schedule.order import overwrites
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ MOST_INPUTS_IN_PLACE = 64
 class Block:
     """Bytes with a life: needed from step ``first`` to step ``last``, both included.
 
-    A block holds tensors that take the same bytes one after the other, or a kernel's scratch, or all that the body
-    of a loop needs (``body``, planned by itself, at offsets relative to the block). The tensors begin ``lead`` bytes
-    into it: a backward loop's history keeps the final carry before its first row.
+    A block holds tensors that take the same bytes one after the other, or a kernel's scratch, or all that the bodies
+    of a control step need (``body``, planned by themselves, at offsets relative to the block). The tensors begin
+    ``lead`` bytes into it: a backward loop's history keeps the final carry before its first row.
     """
 
     bytes: int
@@ -151,9 +151,11 @@ def live_bytes(schedule: Schedule, sizes: Mapping[str, int]) -> tuple[int, int]:
 
 def _extra_row(tensor: Tensor, step: Step, sizes: Mapping[str, int]) -> int:
     """Bytes of the row that a loop's history takes more, for the carry after the last iteration; else 0."""
-    if isinstance(step, Loop) and tensor in {carry.history for carry in layout_of(step.node).carries}:
-        return evaluate(product(tensor.shape[1:]) * tensor.dtype.itemsize, sizes)
-    return 0
+    if not isinstance(step, ControlStep) or not is_loop(step.node):
+        return 0
+    if not any(carry.history is tensor for carry in layout_of(step.node).carries):
+        return 0
+    return evaluate(product(tensor.shape[1:]) * tensor.dtype.itemsize, sizes)
 
 
 class _Planner:
@@ -191,9 +193,10 @@ class _Planner:
         blocks: list[Block] = []
         home: dict[Tensor, Block] = {}
         for place, step in enumerate(steps):
-            if isinstance(step, Loop):
-                body = self._body(step)
-                blocks.append(Block(body.peak, place, place, body=body))
+            if isinstance(step, ControlStep):
+                body = self._loop(step) if is_loop(step.node) else self._choice(step)
+                if body.peak:
+                    blocks.append(Block(body.peak, place, place, body=body))
             elif step in self.scratch:
                 blocks.append(Block(block_bytes(self.scratch[step]) * self.workers, place, place, kernel=step))
             for tensor in step.stored:
@@ -204,7 +207,7 @@ class _Planner:
                 size = block_bytes(evaluate(tensor.type.bytes, self.sizes) + extra)
                 block = self._dying(step, tensor, home, place)
                 if block is None or block.bytes != size:
-                    lead = extra if isinstance(step, Loop) and layout_of(step.node).reverse else 0
+                    lead = extra if isinstance(step, ControlStep) and extra and layout_of(step.node).reverse else 0
                     block = Block(size, place, until, lead=lead)
                     blocks.append(block)
                 block.tensors.append(tensor)
@@ -214,7 +217,7 @@ class _Planner:
 
     def _dying(self, step: Step, result: Tensor, home: Mapping[Tensor, Block], place: int) -> Block | None:
         """A block that nobody needs after this step and that its result may overwrite."""
-        if isinstance(step, Loop) or not self.reuse or len(step.inputs) > MOST_INPUTS_IN_PLACE:
+        if isinstance(step, ControlStep) or not self.reuse or len(step.inputs) > MOST_INPUTS_IN_PLACE:
             return None
         for tensor in step.inputs:
             block = home.get(tensor)
@@ -224,15 +227,32 @@ class _Planner:
                 return block
         return None
 
-    def _body(self, loop: Loop) -> MemoryPlan:
-        """The plan of a loop's body, with two alternating buffers for each carry; its outputs lie in these or in the
-        loop's results."""
-        outputs = set(loop.body.outputs)
-        blocks = self.blocks(loop.steps, (), outputs)
-        for carry in layout_of(loop.node).carries:
+    def _loop(self, loop: ControlStep) -> MemoryPlan:
+        """The plan of a loop's bodies, with two alternating buffers for each carry; the body's outputs lie in these or
+        in the loop's results, and what the condition says is needed until the iteration's end."""
+        layout = layout_of(loop.node)
+        outputs = {tensor for body in loop.bodies for tensor in body.graph.outputs if tensor is not layout.flag}
+        kept = set() if layout.flag is None else {layout.flag}
+        blocks = self.blocks(loop.steps, kept, outputs)
+        for carry in layout.carries:
             size = 2 * block_bytes(evaluate(carry.before.type.bytes, self.sizes))
             blocks.append(Block(size, 0, len(loop.steps), [carry.before]))
         return self._settle(blocks)
+
+    def _choice(self, choice: ControlStep) -> MemoryPlan:
+        """The plans of the bodies of a choice in one: only one of them runs, so they share their bytes. Their outputs
+        lie in the step's results."""
+        found = MemoryPlan()
+        for body in choice.bodies:
+            part = self.plan(body.steps, (), set(body.graph.outputs))
+            found.offsets |= part.offsets
+            found.capacity |= part.capacity
+            found.lead |= part.lead
+            found.scratch |= part.scratch
+            found.peak = max(found.peak, part.peak)
+            found.lower_bound = max(found.lower_bound, part.lower_bound)
+            found.blocks += part.blocks
+        return found
 
 
 def _offsets(blocks: list[Block], reuse: bool) -> list[int]:

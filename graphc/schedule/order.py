@@ -5,8 +5,8 @@ Three things must hold besides the data flow:
 * a kernel that can fail comes before the first that writes a variable, so that a failed step changes nothing (a loop
   comes before it, too: a step can be interrupted until it writes);
 * a variable is overwritten only after everyone has read its old value;
-* whatever can't be ordered so (an update that something which can fail depends on) writes its new value beside
-  the variable, and it is copied over at the end.
+* whatever can't be ordered so (an update that a loop or something which can fail depends on) writes its new value
+  beside the variable, and it is copied over at the end.
 
 The first two are *soft* edges of a topological sort that prefers the given order; where they would make a cycle
 they are dropped for the step concerned, and the third rule applies to it.
@@ -25,7 +25,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
 from graphc.ir.scalar import Apply, Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, evaluate, of_atom
-from graphc.schedule.fuse import Loop, Step
+from graphc.schedule.fuse import ControlStep, Step
 from graphc.schedule.kernel import Accumulate, Kernel, Routine, Stage, operands_of, walk
 
 MOST_REORDERED = 20_000
@@ -34,7 +34,7 @@ MOST_REORDERED = 20_000
 
 def updates_of(step: Step) -> tuple[Node, ...]:
     """Assign nodes whose values a step makes."""
-    if isinstance(step, Loop):
+    if isinstance(step, ControlStep):
         return ()
     return tuple(tensor.node for tensor in step.stored if isinstance(tensor.node.op, Effect))
 
@@ -44,14 +44,14 @@ def orders(steps: Sequence[Step], sizes: Mapping[str, int]) -> Iterator[list[Ste
 
     Parameters
     ----------
-    steps : sequence of Kernel or Loop
+    steps : sequence of Kernel or ControlStep
         In a valid order.
     sizes : mapping of str to int
         Values of the named dims, to tell large tensors from small ones.
 
     Yields
     ------
-    list of Kernel or Loop
+    list of Kernel or ControlStep
         As given; with whatever frees memory as early as possible; depth first.
     """
     hard, soft = _edges(steps)
@@ -73,7 +73,7 @@ def _edges(steps: Sequence[Step]) -> tuple[list[set[int]], list[set[int]]]:
     for place, step in enumerate(steps):
         for tensor in step.inputs:
             readers.setdefault(tensor, []).append(place)
-    before_writing = failing(steps) | {place for place, step in enumerate(steps) if isinstance(step, Loop)}
+    before_writing = _before_writing(steps)
 
     hard: list[set[int]] = [{maker[t] for t in step.inputs if t in maker} - {k} for k, step in enumerate(steps)]
     soft: list[set[int]] = [set() for _ in steps]
@@ -85,6 +85,11 @@ def _edges(steps: Sequence[Step]) -> tuple[list[set[int]], list[set[int]]]:
             soft[place].update(before_writing)
         soft[place] -= {place} | hard[place]
     return hard, soft
+
+
+def _before_writing(steps: Sequence[Step]) -> set[int]:
+    """Places of the steps that should come before the first that writes a variable: they may fail, or run for long."""
+    return failing(steps) | {place for place, step in enumerate(steps) if isinstance(step, ControlStep)}
 
 
 class _Ranking:
@@ -279,11 +284,11 @@ def _covers(load: Load, axes: Sequence[Axis]) -> bool:
 def in_place_updates(steps: Sequence[Step]) -> frozenset[Tensor]:
     """Results of assigns that may be written straight into their variables.
 
-    In the given order no later step reads the variable or can fail, and within its own kernel each element of the
-    variable is read only for the same element's new value, no later than it is written.
+    In the given order no later step reads the variable, can fail or may have to be interrupted, and within its own
+    kernel each element of the variable is read only for the same element's new value, no later than it is written.
     """
     last_reader: dict[Tensor, int] = {}
-    last_failure = max(failing(steps), default=-1)
+    last_stop = max(_before_writing(steps), default=-1)
     for place, step in enumerate(steps):
         for tensor in step.inputs:
             last_reader[tensor] = place
@@ -292,7 +297,7 @@ def in_place_updates(steps: Sequence[Step]) -> frozenset[Tensor]:
         for node in updates_of(step):
             assert isinstance(step, Kernel)
             variable = node.inputs[0]
-            free = last_reader.get(variable, -1) <= place and last_failure < place
+            free = last_reader.get(variable, -1) <= place and last_stop < place
             if free and overwrites(step, node.result, variable):
                 found.add(node.result)
     return frozenset(found)

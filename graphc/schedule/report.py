@@ -25,8 +25,9 @@ from graphc.ir.printer import format_attribute
 from graphc.ir.scalar import Apply, Literal, Load, Position, Scalar
 from graphc.ir.symbolic import Atom, Axis, Compound, Name, Size, Value, terms_of
 from graphc.schedule import kernel as form
-from graphc.schedule.fuse import Loop, Step
+from graphc.schedule.fuse import ControlStep, Step
 from graphc.schedule.kernel import Kernel, Stage, operands_of, walk
+from graphc.schedule.loops import is_loop
 from graphc.schedule.schedule import Schedule
 
 INFIX = {
@@ -119,20 +120,32 @@ def format_kernel(kernel: Kernel, names: dict[Tensor, str], schedule: Schedule |
 
 def _step(step: Step, names: dict[Tensor, str], schedule: Schedule, number: int, indent: str) -> tuple[list[str], int]:
     """The lines of a step, and the number of the next kernel."""
-    if isinstance(step, Loop):
-        inner = {tensor: f"body.{name}" for tensor, name in tensor_names(step.body).items()}
-        reads = ", ".join(names.get(tensor, tensor.name) for tensor in step.inputs)
-        stored = ", ".join(names.get(tensor, tensor.name) for tensor in step.stored)
-        lines = [f"{indent}loop {step.node.op.name}: reads {reads}; stores {stored}"]
-        lines += [f"{indent}    # {place}" for place in user_lines([step.node.origin])]
-        for part in step.steps:
-            text, number = _step(part, inner, schedule, number, indent + "    ")
-            lines += text
-        return lines, number
+    if isinstance(step, ControlStep):
+        return _control_step(step, names, schedule, number, indent)
     head, *body = format_kernel(step, names, schedule)
     lines = [f"{indent}kernel {number}: {head}"]
     lines += [f"{indent}    # {place}" for place in user_lines(node.origin for node in step.nodes)]
     return lines + [indent + line for line in body], number + 1
+
+
+def _control_step(
+    step: ControlStep, names: dict[Tensor, str], schedule: Schedule, number: int, indent: str
+) -> tuple[list[str], int]:
+    """The lines of a control step, those of its bodies below; bodies are named where there are several."""
+    kind = "loop" if is_loop(step.node) else "choice"
+    reads = ", ".join(names.get(tensor, tensor.name) for tensor in step.inputs)
+    stored = ", ".join(names.get(tensor, tensor.name) for tensor in step.stored)
+    lines = [f"{indent}{kind} {step.node.op.name}: reads {reads}; stores {stored}"]
+    lines += [f"{indent}    # {place}" for place in user_lines([step.node.origin])]
+    several = len(step.bodies) > 1
+    for body in step.bodies:
+        if several:
+            lines.append(f"{indent}    {body.name}:")
+        inner = {tensor: f"{body.name}.{name}" for tensor, name in tensor_names(body.graph).items()}
+        for part in body.steps:
+            text, number = _step(part, inner, schedule, number, indent + ("        " if several else "    "))
+            lines += text
+    return lines, number
 
 
 def user_lines(origins: Iterable[Origin]) -> list[str]:

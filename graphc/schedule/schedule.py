@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
 from graphc.ir.op import Effect
-from graphc.schedule.fuse import Loop, Step, fuse
+from graphc.schedule.fuse import ControlStep, Step, fuse
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.memory import NOMINAL_SIZE, dims_of, live_bytes
 from graphc.schedule.order import in_place_updates, orders
@@ -21,7 +21,7 @@ class Schedule:
     Attributes
     ----------
     graph : Graph
-    steps : tuple of Kernel or Loop
+    steps : tuple of Kernel or ControlStep
         In order of execution.
     in_place : frozenset of Tensor
         Results of assigns that are written straight into their variables; those of all other assigns are copied
@@ -44,7 +44,7 @@ class Schedule:
         stack: list[Step] = list(reversed(self.steps))
         while stack:
             step = stack.pop()
-            if isinstance(step, Loop):
+            if isinstance(step, ControlStep):
                 stack += reversed(step.steps)
             else:
                 yield step

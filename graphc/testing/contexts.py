@@ -13,10 +13,12 @@ import numpy as np
 from graphc import random
 from graphc.ir.node import Tensor
 from graphc.ir.op import REGISTRY
+from graphc.ops.conditional import cond
 from graphc.ops.control import scan
 from graphc.ops.derivatives import custom_gradient, gradients, jacobian
 from graphc.ops.samples import normal
 from graphc.ops.sizes import size_of
+from graphc.ops.while_loops import while_loop
 
 Declared = tuple[Sequence[Tensor], Sequence[Tensor]]
 Context = Callable[[np.dtype[Any]], tuple[Declared, Sequence[np.ndarray[Any, Any]]]]
@@ -82,6 +84,35 @@ def _loop(dtype: np.dtype[Any]) -> tuple[Declared, Sequence[np.ndarray[Any, Any]
 
     last, ys = scan(step, h, xs)
     return ([h, xs, w], [last, ys]), [array.astype(dtype) for array in (start, inputs, matrix)]
+
+
+@_context("cond", smooth=True)
+def _choice(dtype: np.dtype[Any]) -> tuple[Declared, Sequence[np.ndarray[Any, Any]]]:
+    """Two choices, one to each side, with operands and a tensor from outside."""
+    value, matrix = normal(2, 3), normal(3, 3, seed=1)
+    x, w = _placeholder("x", value, dtype), _placeholder("w", matrix, dtype)
+    outputs = []
+    for condition in (x.sum() < 100, x.sum() > 100):
+        outputs += cond(condition, lambda a: (REGISTRY["tanh"](a) @ w, a), lambda a: (a @ w * a, a * 2), x)
+    return ([x, w], outputs), [array.astype(dtype) for array in (value, matrix)]
+
+
+@_context("while_loop", smooth=True)
+def _open_loop(dtype: np.dtype[Any]) -> tuple[Declared, Sequence[np.ndarray[Any, Any]]]:
+    """A loop that ends by its condition, one that ends at its bound, and one that does nothing."""
+    start, matrix = normal(2, 3), normal(3, 3, seed=1) / 2
+    h, w = _placeholder("h", start, dtype), _placeholder("w", matrix, dtype)
+
+    def step(carry: Any) -> Any:
+        return carry[0] + 1, REGISTRY["tanh"](carry[1] @ w) + h
+
+    def below(most: int) -> Callable[[Any], Tensor]:
+        return lambda carry: carry[0] < most
+
+    outputs: list[Tensor] = []
+    for most in (3, 100, 0):
+        outputs += while_loop(below(most), step, (0, h * w[0]), max_iterations=5)
+    return ([h, w], outputs), [array.astype(dtype) for array in (start, matrix)]
 
 
 @_context("gradient", smooth=True)

@@ -27,7 +27,7 @@ LETTERS = "abcdefghijklmnopqrstuvw"
 
 HIDDEN = {
     "name", "shape", "dtype", "trainable", "initial", "value", "paths", "arguments", "spec", "stream", "rule", "axis",
-    "axes", "length", "carries", "xs",
+    "axes", "length", "limit", "counted", "carries", "xs",
 }  # fmt: skip
 """Attributes that the label, the edges or the tooltip show in another way, or that say nothing to a reader."""
 
@@ -102,7 +102,7 @@ def label_of(node: Node, constants: dict[int, str]) -> tuple[str, ...]:
 
 def title_of(node: Node) -> str:
     """An op's name as users write it."""
-    return node.op.name.removesuffix("_loop")
+    return "scan" if node.op.name == "scan_loop" else node.op.name
 
 
 def operand_letter(node: Node, place: int, drawn: int) -> str:
@@ -144,7 +144,10 @@ def _attributes(node: Node) -> list[str]:
     if node.op.name == "cast":
         found.append(f"to {node.results[0].dtype.name}")
     if "length" in node.attributes:
-        found.append(f"{node.attributes['length']} iterations")
+        most = "at most " if node.attributes.get("counted") else ""
+        found.append(f"{most}{node.attributes['length']} iterations")
+    if node.attributes.get("limit") is not None:
+        found.append(f"at most {node.attributes['limit']} iterations")
     for name, value in node.attributes.items():
         if name in HIDDEN or name.startswith("_") or name in node.op.body_attributes or value is None or value is False:
             continue

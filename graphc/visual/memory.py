@@ -113,9 +113,9 @@ def draw_memory(
 
 
 def block_name(block: Block, names: Mapping[Tensor, str]) -> str:
-    """What a buffer holds: tensors one after the other, a kernel's scratch, or a loop's memory."""
+    """What a buffer holds: tensors one after the other, a kernel's scratch, or the memory of a loop or choice."""
     if block.body is not None:
-        return "memory of a loop"
+        return "memory of a loop or choice"
     if block.kernel is not None:
         return "scratch"
     return ", then ".join(names.get(tensor, tensor.name) for tensor in block.tensors)

@@ -269,14 +269,15 @@ class Picture:
         waiting = [(node, "", self._path(node))]
         while waiting:
             owner, scope, path = waiting.pop()
-            for place, body in enumerate(owner.bodies):
-                inner = f"{self.ids[scope, owner]}b{place}"
+            for name, body in zip(owner.op.body_attributes, owner.bodies, strict=True):
+                inner = f"{self.ids[scope, owner]}{name}"
                 box = (*path, inner)
-                self._box(box, f"body of {title_of(owner)}", "body")
+                self._box(box, f"{name.replace('_', ' ')} of {title_of(owner)}", "body")
                 self._body(body, inner, box)
                 waiting += [(part, inner, box) for part in body.nodes if part.bodies]
-                if body.nodes:
-                    first = self.ids[inner, body.nodes[0]]
+                drawn = [self.ids[inner, part] for part in body.nodes if (inner, part) in self.ids]
+                if drawn:
+                    first = drawn[0]
                     target = f'lhead="cluster_{"_".join(box)}"'
                     self.canvas.raw(f"{self.ids[scope, owner]} -> {first} [style=dotted arrowhead=none {target}];")
 

@@ -6,7 +6,8 @@ from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
 from graphc.ir.op import Effect
 from graphc.ir.printer import format_bytes
-from graphc.schedule.fuse import Loop
+from graphc.schedule.fuse import ControlStep
+from graphc.schedule.loops import is_loop
 from graphc.schedule.report import format_kernel, tensor_names
 from graphc.schedule.schedule import Schedule
 from graphc.visual.dot import Dot
@@ -32,7 +33,7 @@ def draw_schedule(
     theme : str or Theme
     title : str
     limit : int
-        Most kernels and loops to draw.
+        Most kernels, loops and choices to draw.
 
     Raises
     ------
@@ -64,17 +65,21 @@ def draw_schedule(
     number = 0
     for place, step in enumerate(schedule.steps):
         name = f"step{place}"
-        if isinstance(step, Loop):
-            count = sum(1 for _ in Schedule(step.body, step.steps, frozenset()).kernels())
-            lines: tuple[str, ...] = (f"loop {step.node.op.name}: kernels {number} to {number + count - 1}",)
-            number += count
+        if isinstance(step, ControlStep):
+            kind = "loop" if is_loop(step.node) else "choice"
+            lines: tuple[str, ...] = (f"{kind} {step.node.op.name}",)
+            for part in step.bodies:
+                count = sum(1 for _ in Schedule(part.graph, part.steps, frozenset()).kernels())
+                kernels = f"kernels {number} to {number + count - 1}" if count else "no kernels"
+                lines = (*lines, f"{part.name.replace('_', ' ')}: {kernels}")
+                number += count
         else:
             head, *body = format_kernel(step, names, schedule)
             lines = (f"kernel {number}: {head}", *(" ".join(line.split("  ")).strip() for line in body))
             number += 1
         if len(lines) > MOST_LINES:
             lines = (*lines[: MOST_LINES - 1], f"... {len(lines) - MOST_LINES + 1} more lines")
-        nodes = (step.node,) if isinstance(step, Loop) else step.nodes
+        nodes = (step.node,) if isinstance(step, ControlStep) else step.nodes
         origins = "; ".join(dict.fromkeys(str(node.origin) for node in nodes if str(node.origin)))
         canvas.text_node(name, tuple(lines), box, origins or lines[0], WIDEST_LINE)
         for tensor in step.inputs:
