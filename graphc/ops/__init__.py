@@ -23,6 +23,9 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     methods,
     reductions,
     rows,
+    scatter,
+    searching,
+    segments,
     shaping,
     sizes,
     sources,
@@ -32,7 +35,10 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: entry for name, entry in REGISTRY.items() if entry.public}
 """Public name -> function. Ops are callables too."""
 
-for _module in (reductions, contractions, rows, views, sizes, indexing, shaping, composite, control, derivatives):
+for _module in (
+    reductions, contractions, rows, views, sizes, indexing, scatter, segments, searching, shaping, composite, control,
+    derivatives,
+):  # fmt: skip
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):
             FUNCTIONS[_name.rstrip("_")] = getattr(_module, _name)

@@ -17,6 +17,7 @@ from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size
 from graphc.ops.base import as_tensor, require
 from graphc.ops.subscript import getitem
+from graphc.ops.updates import At
 
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
@@ -29,7 +30,7 @@ LOGICAL = {"and": "logical_and", "or": "logical_or", "xor": "logical_xor"}
 
 FORWARDED = (
     "sum", "mean", "max", "min", "prod", "argmax", "argmin", "any", "all", "var", "std", "squeeze", "clip", "take",
-    "round",
+    "round", "argsort",
 )  # fmt: skip
 """Methods that are the function of the same name with the tensor as its first argument."""
 
@@ -43,9 +44,10 @@ BITWISE = {
 
 NUMPY_FUNCTIONS = {
     name: name for name in (
-        "all", "any", "argmax", "argmin", "broadcast_to", "clip", "einsum", "expand_dims", "flip", "max", "mean", "min",
-        "moveaxis", "ones_like", "prod", "reshape", "round", "squeeze", "stack", "std", "sum", "swapaxes", "tensordot",
-        "var", "where", "zeros_like",
+        "all", "any", "argmax", "argmin", "argsort", "argwhere", "bincount", "broadcast_to", "clip", "einsum",
+        "expand_dims", "flatnonzero", "flip", "max", "mean", "min", "moveaxis", "nonzero", "ones_like", "prod",
+        "reshape", "round", "searchsorted", "sort", "squeeze", "stack", "std", "sum", "swapaxes", "take_along_axis",
+        "tensordot", "unique", "var", "where", "zeros_like",
     )
 } | {"concatenate": "concat", "transpose": "permute_dims"}  # fmt: skip
 """NumPy's functions that are graphc's on tensors; not those of one name but other defaults, such as ``take``."""
@@ -197,6 +199,7 @@ def install() -> None:
         "__ne__": _equality("not_equal", True),
         "reshape": _reshape, "transpose": _transpose, "astype": _astype, "flatten": _flatten, "dot": _dot,
         "T": property(_transpose), "mT": property(_matrix_transpose), "size": property(_size),
+        "at": property(At),
     }  # fmt: skip
     for short, name in COMPARISONS.items():
         members.setdefault(f"__{short}__", _binary(name, swapped=False))

@@ -148,18 +148,21 @@ class Scan(Stage):
 
 @dataclass(frozen=True, eq=False)
 class Accumulate(Stage):
-    """Zeros; then, for each position of ``contributions`` in order, ``value`` is added at ``destination``.
+    """``start``; then, for each position of ``contributions`` in order, ``value`` is combined in at ``destination``.
 
-    The kernel has no shared axes and ``axes`` are those of the result. Parallel over destinations: a worker
-    handles the contributions that fall into its part of the result.
+    ``combine`` is one of add, maximum, minimum, and set, which puts the value in the place of what is there. The
+    kernel has no shared axes and ``axes`` are those of the result. Parallel over destinations: a worker handles the
+    contributions that fall into its part of the result.
     """
 
     contributions: tuple[Axis, ...]
     destination: tuple[Size, ...]
     value: Scalar
+    combine: str
+    start: Scalar
 
     def scalars(self) -> tuple[Scalar, ...]:
-        return (self.value, *(Position(size) for size in self.destination))
+        return (self.value, self.start, *(Position(size) for size in self.destination))
 
     def loop_axes(self) -> tuple[Axis, ...]:
         return self.contributions
@@ -245,6 +248,8 @@ class Kernel:
         for stage in self.stages:
             loops = product(axis.extent for axis in stage.loop_axes())
             total = total + points * loops * cost(*stage.scalars())
+            if isinstance(stage, Accumulate):  # its start is written first
+                total = total + product(axis.extent for axis in stage.axes) * cost(stage.start)
         return total
 
     @cached_property

@@ -1,0 +1,146 @@
+"""Searching in sorted sequences; and what cannot be searched for, because the answer's shape would depend on data."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from graphc.errors import GraphError, ShapeError
+from graphc.ir.node import Tensor
+from graphc.ops.base import as_tensor, promote, require, shown
+from graphc.ops.control import scan
+from graphc.ops.elementwise import (
+    add,
+    equal,
+    isnan,
+    less,
+    less_equal,
+    logical_and,
+    logical_or,
+    minimum,
+    subtract,
+    where,
+)
+from graphc.ops.indexing import take
+from graphc.ops.shaping import zeros_like
+from graphc.ops.sizes import size_of
+from graphc.ops.sources import constant
+from graphc.ops.views import pad
+
+__all__ = ["argwhere", "flatnonzero", "nonzero", "searchsorted", "unique"]
+
+LARGEST = 48
+"""Bits of a position in a sequence of named length: more elements than fit in memory."""
+
+
+def searchsorted(sorted_sequence: Any, values: Any, side: str = "left", sorter: Any = None) -> Tensor:
+    """Where values would have to be inserted to keep a sequence sorted: a binary search for each.
+
+    Parameters
+    ----------
+    sorted_sequence : Tensor or array_like
+        Of rank 1, in ascending order, NaNs last; not checked.
+    values : Tensor or array_like
+        Of any shape. NaN counts as larger than any number, as in :func:`sort`.
+    side : {"left", "right"}
+        Before or behind elements that equal the value.
+    sorter : Tensor or array_like of int, optional
+        Positions that put the sequence in order, as :func:`argsort` gives them.
+
+    Returns
+    -------
+    Tensor
+        int64, of the shape of the values: ``left`` the number of elements less than the value, ``right`` of those less
+        or equal.
+
+    Raises
+    ------
+    ShapeError
+        If the sequence is not of rank 1.
+    GraphError
+        If ``side`` is neither.
+    """
+    sequence, values = promote("searchsorted", [sorted_sequence, values], minimum="int")
+    require(
+        sequence.ndim == 1,
+        ShapeError,
+        f"searchsorted: expected a sequence of rank 1, got the shape {shown(sequence)}",
+        sequence,
+    )
+    if side not in ("left", "right"):
+        raise GraphError(f"searchsorted: expected side to be 'left' or 'right', got {side!r}")
+    if sorter is not None:
+        sequence = take(sequence, sorter, axis=0)
+    (length,) = sequence.shape
+    bits = length.bit_length() if isinstance(length, int) else LARGEST
+    if bits == 0:
+        return zeros_like(values, "int64")
+    count, padded = size_of(sequence, 0), pad(sequence, ((0, 1),))
+
+    def step(found: Tensor, stride: Tensor) -> tuple[Tensor, None]:
+        """One more bit of the number of elements that stand before the value, the highest first."""
+        tried = add(found, stride)
+        element = take(padded, minimum(subtract(tried, 1), count), axis=0)
+        return where(logical_and(less_equal(tried, count), _stands_before(element, values, side)), tried, found), None
+
+    strides = constant([1 << bit for bit in reversed(range(bits))], "int64")
+    return scan(step, zeros_like(values, "int64"), strides)[0]
+
+
+def _stands_before(element: Tensor, value: Tensor, side: str) -> Tensor:
+    """Whether an element of the sequence stands before the place of a value; NaN is larger than any number."""
+    before = less(element, value) if side == "left" else less_equal(element, value)
+    if value.dtype.kind != "f":
+        return before
+    unordered = isnan(value) if side == "right" else logical_and(isnan(value), equal(element, element))
+    return logical_or(before, unordered)
+
+
+def _depends_on_data(name: str, hint: str) -> NoReturn:
+    raise GraphError(
+        f"{name}: the shape of the result would depend on data, but shapes are known when a tensor is declared",
+        hint=hint,
+    )
+
+
+def nonzero(x: Any) -> NoReturn:
+    """Refused: how many elements differ from 0 is known only when the program runs.
+
+    Raises
+    ------
+    GraphError
+        Always; the hint names what to use.
+    """
+    as_tensor(x)
+    _depends_on_data("nonzero", MASKS)
+
+
+def flatnonzero(x: Any) -> NoReturn:
+    """Refused, as :func:`nonzero`."""
+    as_tensor(x)
+    _depends_on_data("flatnonzero", MASKS)
+
+
+def argwhere(x: Any) -> NoReturn:
+    """Refused, as :func:`nonzero`."""
+    as_tensor(x)
+    _depends_on_data("argwhere", MASKS)
+
+
+def unique(x: Any, *arguments: Any, **options: Any) -> NoReturn:
+    """Refused: how many different elements there are is known only when the program runs.
+
+    Raises
+    ------
+    GraphError
+        Always; the hint names what to use.
+    """
+    as_tensor(x)
+    _depends_on_data(
+        "unique", "np.unique of an array that is known now; or graphc.bincount(x, length=...) counts small integers"
+    )
+
+
+MASKS = (
+    "graphc.where(mask, x, y) chooses, graphc.count_nonzero counts, graphc.top_k and graphc.argsort order; "
+    "np.nonzero if the mask is known now"
+)
