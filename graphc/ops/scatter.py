@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import IndexedAccumulation, Read, Sample, op
 from graphc.ir.scalar import Scalar
@@ -29,6 +29,7 @@ from graphc.ir.types import DTYPES, FLOATS, INTEGERS, Shape, TensorType, broadca
 from graphc.ops.base import as_tensor, broadcast, require, shown
 from graphc.ops.elementwise import cast, divide, equal, less, logical_or, not_equal, where
 from graphc.ops.indexing import accumulate, as_indices, counted_from_front, place_of, take
+from graphc.ops.logic import require_numbers
 from graphc.ops.samples import spread
 from graphc.ops.shaping import full
 from graphc.ops.sizes import iota
@@ -93,14 +94,12 @@ class Scatter(IndexedAccumulation):
             raise ShapeError(f"{self.name}: {len(given)} index tensors do not fit {shown(x)} from axis {axis} on")
         places = broadcast(self.name, [as_indices(self.name, i, x.shape[axis + k]) for k, i in enumerate(given)])
         shape = (*x.shape[:axis], *places[0].shape, *x.shape[axis + len(places) :])
-        spread_updates = fitted(self.name, as_tensor(updates, x.dtype), shape)
-        if x.dtype.kind == "b" and "bool" not in self.dtypes:
-            return cast(self.make(cast(x, "uint8"), *places, cast(spread_updates, "uint8"), axis=axis), "bool")
-        return self.make(x, *places, spread_updates, axis=axis)
+        return self.make(x, *places, fitted(self.name, as_tensor(updates, x.dtype), shape), axis=axis)
 
     def infer(self, *inputs: Tensor, axis: int) -> TensorType:
         x, *indices, updates = inputs
-        require(x.dtype.name in self.dtypes, DTypeError, f"{self.name}: expected numbers, got {x.type}", x)
+        if "bool" not in self.dtypes:
+            require_numbers(self.name, x)
         wanted = (*x.shape[:axis], *indices[0].shape, *x.shape[axis + len(indices) :])
         if any(entry.shape != indices[0].shape for entry in indices) or updates.type != TensorType(wanted, x.dtype):
             raise ShapeError(f"{self.name}: expected indices of one shape and updates {format_shape(wanted)}")
@@ -148,6 +147,13 @@ class scatter_add(Scatter):
 
 class ScatterExtreme(Scatter):
     """The largest or the smallest of ``x`` and its updates; those that tie share the derivative equally."""
+
+    def __call__(self, x: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:
+        x = as_tensor(x)
+        if x.dtype.kind != "b":
+            return super().__call__(x, indices, updates, axis)
+        updates = cast(as_tensor(updates, "bool"), "uint8")
+        return cast(super().__call__(cast(x, "uint8"), indices, updates, axis), "bool")
 
     def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
         (x, *indices, updates), (g,), axis = node.inputs, cotangents, node["axis"]

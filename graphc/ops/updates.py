@@ -15,14 +15,15 @@ from typing import Any
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Size, product
 from graphc.ops.base import as_tensor
-from graphc.ops.elementwise import add, maximum, minimum, where
+from graphc.ops.elementwise import add, logical_and, logical_or, maximum, minimum, where
 from graphc.ops.scatter import Scatter, fitted, scatter_add, scatter_max, scatter_min, scatter_set
 from graphc.ops.shaping import ones
 from graphc.ops.sizes import iota
 from graphc.ops.subscript import FULL, Selection, expanded, getitem
 from graphc.ops.views import pad, reshape
 
-MERGES = {"set": lambda old, new: new, "add": add, "max": maximum, "min": minimum}
+MERGES: dict[str, Any] = {"set": lambda old, new: new, "add": add, "max": maximum, "min": minimum}
+OF_BOOLS = MERGES | {"max": logical_or, "min": logical_and}
 SCATTERS: dict[str, Any] = {"set": scatter_set, "add": scatter_add, "max": scatter_max, "min": scatter_min}
 
 
@@ -76,7 +77,7 @@ class Selected:
             return self._scattered(name, values, found)
         values = reshape(fitted(f"x.at[...].{name}", values, tuple(found.kept), "values"), tuple(found.sizes))
         spread = pad.place(values, x.shape, found.starts, found.steps)
-        changed = MERGES[name](x, spread)
+        changed = (OF_BOOLS if x.dtype.kind == "b" else MERGES)[name](x, spread)
         inside = pad.place(ones(values.shape, "bool"), x.shape, found.starts, found.steps)
         return changed if spread is values else where(inside, changed, x)
 

@@ -264,8 +264,14 @@ def _checks(kernel: Kernel) -> list[_Check] | None:
 
 
 def _unconditional(stage: Stage) -> Iterator[Scalar]:
-    """The parts of a stage's expressions that are evaluated at every point of its axes."""
-    stack = [] if isinstance(stage, Accumulate) else list(stage.scalars())
+    """The parts of a stage's expressions that are evaluated at every point of its axes.
+
+    Where workers skip contributions to others' parts of a result, these are only the places of contributions.
+    """
+    stack = list(stage.scalars())
+    if isinstance(stage, Accumulate):
+        stack = [Position(size) for size in stage.destination]
+        stack += [] if stage.skips else [stage.value]
     while stack:
         part = stack.pop()
         yield part

@@ -75,12 +75,14 @@ def test_at_with_named_dims_and_fed_indices() -> None:
 def test_at_keeps_the_dtype_and_other_elements_bit_by_bit() -> None:
     array = np.array([-0.0, np.nan, 3.0, 4.0], "float32")
     bits = np.array([True, False, True])
-    outputs = [graphc.constant(array).at[2:].add(1), graphc.constant(bits).at[[0, 1]].set([False, True])]
+    x, b = graphc.constant(array), graphc.constant(bits)
+    of_bools = [b.at[[0, 1]].set([False, True]), b.at[1].max(True), b.at[[0, 1]].min(False)]
     with graphc.Session(threads=1) as session:
-        got, flipped = session.run(outputs)
+        (got, scalar), flipped = session.run([[x.at[2:].add(1), x[3].at[...].set(7)], of_bools])
     np.testing.assert_array_equal(got, [-0.0, np.nan, 4.0, 5.0])
     assert np.signbit(got[0])
-    assert flipped.tolist() == [False, True, True]
+    assert scalar == 7
+    assert [value.tolist() for value in flipped] == [[False, True, True], [True, True, True], [False, False, True]]
 
 
 # -- functions ----------------------------------------------------------------------------------------------------
@@ -229,6 +231,8 @@ WRONG: list[tuple[type[GraphcError], Callable[[], Any], str]] = [
      "segment_mean: index -1 is out of range for an axis of size 4"),
     (DTypeError, lambda: graphc.segment_min(x_of(2), [0.0, 1.0], 4),
      "segment_min: expected integer indices, got float32[2]"),
+    (DTypeError, lambda: graphc.scatter_add(x_of(2, dtype="bool"), [0], True),
+     "scatter_add: expected numbers, got bool[2]"),
     (GraphError, lambda: np.bincount(x_of(2, dtype="int64")), "bincount: expected length="),
     (ShapeError, lambda: graphc.bincount([0, 1], [1.0], length=2),
      "bincount: expected weights of shape (2,), got (1,)"),

@@ -14,7 +14,7 @@ from graphc.codegen.cpu import formulas, operators
 from graphc.codegen.cpu.context import LINE_BYTES, Context
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.scalar import Literal
-from graphc.ir.symbolic import Axis, Size, atoms_of, of_atom, product
+from graphc.ir.symbolic import Axis, Size, product
 from graphc.schedule.kernel import Accumulate
 
 
@@ -29,29 +29,12 @@ def write_accumulation(context: Context) -> None:
         _write_start(context, stage, None)
         _write_contributions(context, stage, None, None)
         return
-    place = _split(stage)
+    place = stage.split
     axis = stage.axes[place]
     _write_part(context, stage, place)
     _write_start(context, stage, axis)
-    source = _plain_axis(stage, place)
+    source = stage.plain_axis(place)
     _write_contributions(context, stage, source, None if source else stage.destination[place])
-
-
-def _plain_axis(stage: Accumulate, place: int) -> Axis | None:
-    """The axis of the contributions that a result's axis is, if it is one."""
-    for axis in stage.contributions:
-        if stage.destination[place] == of_atom(axis) and axis.extent == stage.axes[place].extent:
-            others = [size for k, size in enumerate(stage.destination) if k != place]
-            if not any(axis in atoms_of(size) for size in others):
-                return axis
-    return None
-
-
-def _split(stage: Accumulate) -> int:
-    """The axis of the result that workers split: a plain one, the last such; else the first of all."""
-    plain = [place for place in range(len(stage.axes)) if _plain_axis(stage, place)]
-    wide = [place for place in plain if stage.axes[place].extent != 1]
-    return wide[-1] if wide else 0
 
 
 def _write_part(context: Context, stage: Accumulate, place: int) -> None:
@@ -90,7 +73,7 @@ def _write_contributions(context: Context, stage: Accumulate, source: Axis | Non
     """Combine contributions in order: those in this worker's part of axis ``source``, or with place ``owned`` in it."""
     writer, expressions, dtype = context.writer, context.expressions, stage.result.dtype
     writer.comment(formulas.stage_formula(context, stage))
-    plain = [_plain_axis(stage, place) for place in range(len(stage.axes))]
+    plain = [stage.plain_axis(place) for place in range(len(stage.axes))]
     with ExitStack() as stack:
         for axis in stage.contributions:
             apart = axis is stage.contributions[-1] and any(axis is found for found in plain)
