@@ -45,9 +45,9 @@ BITWISE = {
 NUMPY_FUNCTIONS = {
     name: name for name in (
         "all", "any", "argmax", "argmin", "argsort", "argwhere", "bincount", "broadcast_to", "clip", "einsum",
-        "expand_dims", "flatnonzero", "flip", "max", "mean", "min", "moveaxis", "nonzero", "ones_like", "prod",
-        "reshape", "round", "searchsorted", "sort", "squeeze", "stack", "std", "sum", "swapaxes", "take_along_axis",
-        "tensordot", "unique", "var", "where", "zeros_like",
+        "expand_dims", "flatnonzero", "flip", "histogram", "max", "mean", "min", "moveaxis", "nonzero", "ones_like",
+        "prod", "reshape", "round", "searchsorted", "sort", "squeeze", "stack", "std", "sum", "swapaxes",
+        "take_along_axis", "tensordot", "unique", "var", "where", "zeros_like",
     )
 } | {"concatenate": "concat", "transpose": "permute_dims"}  # fmt: skip
 """NumPy's functions that are graphc's on tensors; not those of one name but other defaults, such as ``take``."""

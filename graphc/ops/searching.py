@@ -1,8 +1,13 @@
-"""Searching in sorted sequences; and what cannot be searched for, because the answer's shape would depend on data."""
+"""Searching in sorted sequences, and counting between their elements.
+
+At the end what cannot be searched for, because the shape of the answer would depend on data.
+"""
 
 from __future__ import annotations
 
 from typing import Any, NoReturn
+
+import numpy as np
 
 from graphc.errors import GraphError, ShapeError
 from graphc.ir.node import Tensor
@@ -10,23 +15,27 @@ from graphc.ops.base import as_tensor, promote, require, shown
 from graphc.ops.control import scan
 from graphc.ops.elementwise import (
     add,
+    divide,
     equal,
+    greater_equal,
     isnan,
     less,
     less_equal,
     logical_and,
     logical_or,
     minimum,
+    multiply,
     subtract,
     where,
 )
-from graphc.ops.indexing import take
-from graphc.ops.shaping import zeros_like
-from graphc.ops.sizes import size_of
+from graphc.ops.indexing import accumulate, take
+from graphc.ops.reductions import max_, min_
+from graphc.ops.shaping import ones, zeros_like
+from graphc.ops.sizes import dim_size, iota, size_of
 from graphc.ops.sources import constant
-from graphc.ops.views import pad
+from graphc.ops.views import pad, reshape
 
-__all__ = ["argwhere", "flatnonzero", "nonzero", "searchsorted", "unique"]
+__all__ = ["argwhere", "flatnonzero", "histogram", "nonzero", "searchsorted", "unique"]
 
 LARGEST = 48
 """Bits of a position in a sequence of named length: more elements than fit in memory."""
@@ -93,6 +102,76 @@ def _stands_before(element: Tensor, value: Tensor, side: str) -> Tensor:
         return before
     unordered = isnan(value) if side == "right" else logical_and(isnan(value), equal(element, element))
     return logical_or(before, unordered)
+
+
+def histogram(x: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> tuple[Tensor, Tensor]:
+    """How many elements, or how much weight of them, lie in each of neighbouring bins.
+
+    Parameters
+    ----------
+    x : Tensor or array_like
+        Of any shape; integers become float32.
+    bins : int, or Tensor or array_like
+        Number of bins of equal width, or their ``n + 1`` edges in ascending order.
+    range : (number, number), optional
+        Where bins of equal width begin and end; the smallest and the largest element if not given.
+    weights : Tensor or array_like, optional
+        Of the shape of ``x``.
+
+    Returns
+    -------
+    counts : Tensor
+        One for each bin: int64, or of the dtype of the weights. A bin contains its lower edge, the last one its upper
+        edge, too. Elements beyond all bins, and NaNs, are in none.
+    edges : Tensor
+        Of the dtype of ``x``.
+
+    Raises
+    ------
+    GraphError
+        If there is no bin, or the range is no two numbers in ascending order.
+    ShapeError
+        If the edges are not of rank 1, or the weights have another shape than ``x``.
+    """
+    (x,) = promote("histogram", [x], minimum="float")
+    weights = ones(x.shape, "int64") if weights is None else as_tensor(weights)
+    expected = f"histogram: expected weights of shape {shown(x)}, got {shown(weights)}"
+    require(weights.shape == x.shape, ShapeError, expected, weights)
+    x, weights = reshape(x, (-1,)), reshape(weights, (-1,))
+    edges = _edges(x, bins, range)
+    count = edges.shape[0] - 1
+    found = subtract(searchsorted(edges, x, "right"), 1)
+    last = dim_size(count)
+    found = where(equal(x, edges[-1]), subtract(last, 1), found)
+    inside = logical_and(greater_equal(x, edges[0]), less_equal(x, edges[-1]))
+    totals = accumulate.make(where(inside, found, last), weights, sizes=(count + 1,), axis=0)
+    return totals[:count], edges
+
+
+def _edges(x: Tensor, bins: Any, limits: Any) -> Tensor:
+    """The edges of bins, of the dtype of ``x``."""
+    if not isinstance(bins, (int, np.integer)) or isinstance(bins, bool):
+        edges = as_tensor(bins, x.dtype)
+        message = f"histogram: expected the number of bins, or at least two edges in rank 1, got {shown(edges)}"
+        require(edges.ndim == 1 and edges.shape[0] not in (0, 1), ShapeError, message, edges)
+        return edges
+    if bins < 1:
+        raise GraphError(f"histogram: expected at least one bin, got {bins}")
+    if limits is None:
+        low, high = min_(x), max_(x)
+    else:
+        try:
+            low, high = map(float, limits)
+        except (TypeError, ValueError, GraphError):
+            raise GraphError(f"histogram: expected range to be two numbers, got {limits!r}") from None
+        if not -np.inf < low <= high < np.inf:
+            raise GraphError(f"histogram: expected a range of finite numbers in ascending order, got {low} and {high}")
+    low, high = as_tensor(low, x.dtype), as_tensor(high, x.dtype)
+    widen = where(equal(low, high), 0.5, 0.0)
+    low, high = subtract(low, widen), add(high, widen)
+    places = iota((int(bins) + 1,), 0, x.dtype)
+    inner = add(low, multiply(places, divide(subtract(high, low), float(bins))))
+    return where(equal(places, float(bins)), high, inner)
 
 
 def _depends_on_data(name: str, hint: str) -> NoReturn:

@@ -58,6 +58,27 @@ def test_numpy_s_orderings_build_graph() -> None:
         np.testing.assert_array_equal(value, want)
 
 
+def test_histogram_is_numpy_s() -> None:
+    array, weights = rng.normal(size=(40, 50)), rng.random((40, 50))
+    array[0, :4] = [np.max(array), -9, 2.0, -2.0]
+    x = graphc.placeholder("x", ("n", 50), "float64")
+    edges = [-1.0, 0.0, 0.5, 2.0]
+    got = [
+        np.histogram(x, 20, (-2, 2)), graphc.histogram(array, 20, (-2, 2), weights), graphc.histogram(x, 13),
+        graphc.histogram(x, edges), graphc.histogram(np.full(5, 2.0), 3),
+        graphc.histogram([1.0, np.nan, 2.0], 2, (0, 2)),
+    ]  # fmt: skip
+    expected = [
+        np.histogram(array, 20, (-2, 2)), np.histogram(array, 20, (-2, 2), weights=weights), np.histogram(array, 13),
+        np.histogram(array, edges), np.histogram(np.full(5, 2.0), 3), np.histogram([1.0, 2.0], 2, (0, 2)),
+    ]  # fmt: skip
+    with graphc.Session(threads=2) as session:
+        for pair, wanted in zip(session.run(got, {x: array}), expected, strict=True):
+            for value, want in zip(pair, wanted, strict=True):
+                np.testing.assert_allclose(value, want, rtol=1e-12)
+                assert value.dtype.kind == want.dtype.kind
+
+
 def test_wrong_input() -> None:
     x = graphc.placeholder("x", (3, 4), "float32")
     cases: list[tuple[type[Exception], Any, str]] = [
@@ -66,6 +87,11 @@ def test_wrong_input() -> None:
         (GraphError, lambda: graphc.searchsorted(x[0], 1.0, "middle"),
          "searchsorted: expected side to be 'left' or 'right', got 'middle'"),
         (DTypeError, lambda: graphc.searchsorted(x[0], 1.0, sorter=x[0]), "expected integer indices, got float32[4]"),
+        (GraphError, lambda: graphc.histogram(x, 0), "histogram: expected at least one bin, got 0"),
+        (ShapeError, lambda: graphc.histogram(x, [1.0]), "or at least two edges in rank 1, got (1,)"),
+        (GraphError, lambda: graphc.histogram(x, 3, (2, 1)), "finite numbers in ascending order, got 2.0 and 1.0"),
+        (GraphError, lambda: graphc.histogram(x, 3, 5), "histogram: expected range to be two numbers, got 5"),
+        (ShapeError, lambda: graphc.histogram(x, 3, weights=x[0]), "expected weights of shape (3, 4), got (4,)"),
         (GraphError, lambda: np.nonzero(x), "nonzero: the shape of the result would depend on data"),
         (GraphError, lambda: np.flatnonzero(x), "flatnonzero: the shape"),
         (GraphError, lambda: np.argwhere(x), "argwhere: the shape"),
