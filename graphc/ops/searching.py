@@ -157,21 +157,24 @@ def _edges(x: Tensor, bins: Any, limits: Any) -> Tensor:
         return edges
     if bins < 1:
         raise GraphError(f"histogram: expected at least one bin, got {bins}")
-    if limits is None:
-        low, high = min_(x), max_(x)
-    else:
-        try:
-            low, high = map(float, limits)
-        except (TypeError, ValueError, GraphError):
-            raise GraphError(f"histogram: expected range to be two numbers, got {limits!r}") from None
-        if not -np.inf < low <= high < np.inf:
-            raise GraphError(f"histogram: expected a range of finite numbers in ascending order, got {low} and {high}")
-    low, high = as_tensor(low, x.dtype), as_tensor(high, x.dtype)
+    ends = (min_(x), max_(x)) if limits is None else _range(limits)
+    low, high = (as_tensor(end, x.dtype) for end in ends)
     widen = where(equal(low, high), 0.5, 0.0)
     low, high = subtract(low, widen), add(high, widen)
     places = iota((int(bins) + 1,), 0, x.dtype)
     inner = add(low, multiply(places, divide(subtract(high, low), float(bins))))
     return where(equal(places, float(bins)), high, inner)
+
+
+def _range(limits: Any) -> tuple[float, float]:
+    """Where bins begin and end, as floats."""
+    try:
+        low, high = map(float, limits)
+    except (TypeError, ValueError, GraphError):
+        raise GraphError(f"histogram: expected range to be two numbers, got {limits!r}") from None
+    if not -np.inf < low <= high < np.inf:
+        raise GraphError(f"histogram: expected a range of finite numbers in ascending order, got {low} and {high}")
+    return low, high
 
 
 def _depends_on_data(name: str, hint: str) -> NoReturn:
