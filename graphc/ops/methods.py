@@ -17,6 +17,7 @@ from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size
 from graphc.ops.base import require
 from graphc.ops.subscript import getitem
+from graphc.ops.updates import At
 
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
@@ -28,7 +29,7 @@ COMPARISONS = {
 }  # fmt: skip
 FORWARDED = (
     "sum", "mean", "max", "min", "prod", "argmax", "argmin", "any", "all", "var", "std", "squeeze", "clip", "take",
-    "round", "repeat", "diagonal", "trace",
+    "round", "repeat", "diagonal", "trace", "argsort",
 )  # fmt: skip
 """Methods that are the function of the same name with the tensor as its first argument."""
 
@@ -40,11 +41,13 @@ UFUNC_NAMES = {
 
 NUMPY_FUNCTIONS = {
     name: name for name in (
-        "all", "any", "argmax", "argmin", "astype", "broadcast_arrays", "broadcast_to", "clip", "count_nonzero",
-        "cumulative_prod", "cumulative_sum", "diag", "diagonal", "diff", "empty_like", "expand_dims", "flip",
-        "full_like", "kron", "linspace", "matrix_transpose", "max", "mean", "median", "meshgrid", "min", "moveaxis",
-        "ones_like", "prod", "quantile", "repeat", "reshape", "roll", "round", "squeeze", "stack", "sum", "swapaxes",
-        "tensordot", "tile", "trace", "tril", "triu", "unstack", "where", "zeros_like",
+        "all", "any", "argmax", "argmin", "argsort", "argwhere", "astype", "bincount", "broadcast_arrays",
+        "broadcast_to", "clip", "count_nonzero", "cumulative_prod", "cumulative_sum", "diag", "diagonal", "diff",
+        "empty_like", "expand_dims", "flatnonzero", "flip", "full_like", "histogram", "kron", "linspace",
+        "matrix_transpose", "max", "mean", "median", "meshgrid", "min", "moveaxis", "nonzero", "ones_like", "prod",
+        "quantile", "repeat", "reshape", "roll", "round", "searchsorted", "sort", "squeeze", "stack", "sum",
+        "swapaxes", "take_along_axis", "tensordot", "tile", "trace", "tril", "triu", "unique", "unstack", "where",
+        "zeros_like",
     )
 } | {
     "concatenate": "concat", "transpose": "permute_dims", "linalg.matmul": "matmul", "linalg.tensordot": "tensordot",
@@ -188,6 +191,7 @@ def install() -> None:
         "__ne__": _equality("not_equal", True),
         "reshape": _reshape, "transpose": _transpose, "astype": _astype, "flatten": _flatten, "dot": _dot,
         "T": property(_transpose), "mT": property(_matrix_transpose), "size": property(_size),
+        "at": property(At),
     }  # fmt: skip
     for short, name in COMPARISONS.items():
         members.setdefault(f"__{short}__", _binary(name, swapped=False))
