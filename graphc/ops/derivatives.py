@@ -27,9 +27,6 @@ from graphc.ops.sources import constant, parameter
 __all__ = ["custom_gradient", "gradients", "hessian", "hvp", "jacobian", "jvp"]
 
 
-__all__ = ["custom_gradient", "gradients", "hessian", "hvp", "jacobian", "jvp"]
-
-
 def full(value: float, kind: TensorType) -> Tensor:
     """A tensor of a type filled with one number, as a broadcast scalar."""
     scalar = constant(value, kind.dtype)
@@ -62,8 +59,8 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
     ShapeError, DTypeError
         If the seed does not fit ``y``.
     """
-    sources = _tensors("gradients", xs)
     y = _float_tensor("gradients", y, "derivative of")
+    sources = _tensors("gradients", xs, y)
     for x in sources:
         _float_tensor("gradients", x, "derivative by")
     if seed is None and y.shape != ():
@@ -84,7 +81,7 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
         connected = list(dict.fromkeys(connected))
         made = gradient.make(y, start, *connected)
         found = dict(zip(connected, made if isinstance(made, tuple) else (made,), strict=True))
-    results = [found[x] if x in found else full(0.0, x.type) for x in sources]
+    results = [found[x] if x in found else y.admit(full(0.0, x.type)) for x in sources]
     return _as_given(xs, results)
 
 
@@ -109,9 +106,9 @@ def jvp(y: Tensor, xs: Any, vs: Any) -> Tensor:
     GradientError, ShapeError, DTypeError
         As :func:`gradients`.
     """
-    sources = _tensors("jvp", xs)
-    directions = _directions("jvp", vs, xs, sources)
     y = _float_tensor("jvp", y, "derivative of")
+    sources = _tensors("jvp", xs, y)
+    directions = _directions("jvp", vs, xs, sources)
     # The result does not depend on this cotangent's value, only on its being one tensor that nothing else is.
     cotangent = pin(full(0.0, y.type))
     transposed = gradients(y, sources, seed=cotangent)
@@ -134,7 +131,8 @@ def hvp(y: Tensor, xs: Any, vs: Any) -> Any:
     Tensor, list or tuple of Tensor
         ``sum over j of d2y/(dxs[i] dxs[j]) . vs[j]`` for each i, as :func:`gradients` returns its derivatives.
     """
-    sources = _tensors("hvp", xs)
+    y = _float_tensor("hvp", y, "derivative of")
+    sources = _tensors("hvp", xs, y)
     directions = [stop_gradient(v) for v in _directions("hvp", vs, xs, sources)]
     return _as_given(xs, gradients(_dot(gradients(y, sources), directions), sources, zeros_for_disconnected=True))
 
@@ -160,7 +158,7 @@ def jacobian(y: Tensor, x: Tensor) -> Tensor:
         As :func:`gradients`.
     """
     y = _float_tensor("jacobian", y, "derivative of")
-    (x,) = _tensors("jacobian", x)
+    (x,) = _tensors("jacobian", x, y)
     _float_tensor("jacobian", x, "derivative by")
     if x not in differentiable_sources(y):
         raise _disconnected(y, x)
@@ -257,8 +255,11 @@ def close_body(what: str, formals: Sequence[Tensor], outputs: Sequence[Tensor]) 
     """
     own = set(formals)
     depends, free = set(formals), set[Tensor]()  # on a parameter; on a leaf from outside
-    nodes = topological(outputs)
+    nodes = topological(outputs, stop=lambda node: node.evaluated)
     for node in nodes:
+        if node.evaluated:
+            free.update(node.results)
+            continue
         if isinstance(node.op, Effect):
             raise GraphError(f"{what}: a body may not assign to a variable", origin=node.origin)
         is_leaf = not node.inputs and not (node.op.name == "constant" or own.issuperset(node.results))
@@ -279,11 +280,11 @@ def close_body(what: str, formals: Sequence[Tensor], outputs: Sequence[Tensor]) 
     return Graph((*formals, *stand_ins.values()), inner.outputs), tuple(captures)
 
 
-def _tensors(what: str, xs: Any) -> list[Tensor]:
+def _tensors(what: str, xs: Any, y: Tensor) -> list[Tensor]:
     found = [xs] if isinstance(xs, Tensor) else list(xs) if isinstance(xs, (list, tuple)) else None
     if not found or not all(isinstance(x, Tensor) for x in found):
         raise GraphError(f"{what}: expected a tensor or a sequence of tensors to differentiate by, got {xs!r}")
-    return found
+    return [y.admit(x) for x in found]
 
 
 def _as_given(xs: Any, results: Sequence[Tensor]) -> Any:
@@ -298,7 +299,7 @@ def _float_tensor(what: str, tensor: Any, role: str) -> Tensor:
     if not is_float(tensor.dtype):
         kind = "a boolean" if tensor.dtype.kind == "b" else "an integer"
         raise GradientError(f"{what}: there is no {role} {kind}: {tensor.label} is {tensor.type}", operands=(tensor,))
-    return tensor
+    return tensor.admit(tensor)
 
 
 def _like(what: str, value: Any, model: Tensor) -> Tensor:
@@ -335,7 +336,10 @@ def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 def _disconnected(y: Tensor, x: Tensor) -> GradientError:
     """Names both ends, and the op that cuts the path where there is one."""
     message = f"gradients: {y.label} does not depend on {x.label}"
+    hint = "zeros_for_disconnected=True returns zeros"
     nodes = topological([y])
+    if x.node.evaluated and any(n.attributes is x.node.attributes and n is not x.node for n in nodes if not n.inputs):
+        hint = f"{x.label} has changed since {y.label} was computed; compute it again"
     if x.node in nodes:
         depends = {x}
         cutting = None
@@ -351,7 +355,7 @@ def _disconnected(y: Tensor, x: Tensor) -> GradientError:
     return GradientError(
         message,
         operands=(y, x),
-        hint="zeros_for_disconnected=True returns zeros",
+        hint=hint,
     )
 
 

@@ -1,0 +1,166 @@
+"""Training with eager tensors: gradients of functions, and the steps of :mod:`graphc.optim`.
+
+An optimizer's formulas are graph. For given variables they are declared once, with a placeholder in the place of
+each gradient; a step computes the gradients eagerly, feeds them, and lets the session run the updates. So a step means
+what it means in a session: all variables are read as they were, and change together or not at all.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphc import ops
+from graphc.eager.tape import Reading, current, session
+from graphc.eager.tensor import EagerTensor, ValuedTensor
+from graphc.errors import GradientError, GraphError
+from graphc.ir.graph import topological
+from graphc.ir.node import Tensor
+from graphc.ir.types import is_float
+from graphc.ops.base import as_tensor
+from graphc.ops.derivatives import gradients
+from graphc.ops.sources import Updates
+from graphc.ops.tree import flatten
+from graphc.optim import Optimizer
+
+_Declared = tuple[tuple[Tensor, ...], Updates]
+"""A placeholder for each gradient, and the updates made of them."""
+
+_declared: weakref.WeakKeyDictionary[Optimizer, dict[tuple[Tensor, ...], _Declared]] = weakref.WeakKeyDictionary()
+
+
+def value(tensor: Tensor) -> EagerTensor:
+    """A tensor with its values.
+
+    Raises
+    ------
+    GraphError
+        If it is none, or has none: it depends on a placeholder, or stands in a body that is being traced.
+    """
+    if not isinstance(tensor, Tensor):
+        raise GraphError(f"expected a tensor, got {tensor!r}")
+    entered = current().enter(tensor)
+    if entered is None:
+        raise GraphError(f"{tensor.label} stands in the body of a loop and has no value", operands=(tensor,))
+    return entered
+
+
+def value_and_gradients(
+    function: Callable[..., Any], variables: Sequence[Tensor] | None = None
+) -> Callable[..., tuple[EagerTensor, Any]]:
+    """A function that returns a function's result and its gradients.
+
+    Parameters
+    ----------
+    function : callable
+        From tensors (and anything else) to a float scalar tensor.
+    variables : sequence of Tensor, optional
+        What to differentiate by; the arguments if not given.
+
+    Returns
+    -------
+    callable
+        To be called like ``function``. Its positional arguments may be trees (nested tuples, lists and dicts); arrays
+        among the leaves become eager tensors. It returns the result, and the gradients: a list if there are ``variables``;
+        else one for each positional argument, nested as the argument is, with None for leaves that are no floats.
+        A single argument's gradient is returned alone. By what the result does not depend on, they are zeros.
+
+    Raises
+    ------
+    GradientError
+        When called, if the result is no float scalar, or no argument is a float tensor.
+
+    Examples
+    --------
+    >>> squares = lambda w: (w * w).sum()
+    >>> value, gradient = graphc.eager.value_and_gradients(squares)(np.ones(3))
+    """
+
+    def call(*arguments: Any, **options: Any) -> tuple[EagerTensor, Any]:
+        leaves, rebuild = flatten(arguments)
+        taken = [_operand(leaf) for leaf in leaves]
+        result = value(function(*rebuild(taken), **options))
+        if variables is not None:
+            return result, gradients(result, list(variables), zeros_for_disconnected=True)
+        floats = [leaf for leaf in taken if isinstance(leaf, ValuedTensor) and is_float(leaf.dtype)]
+        if not floats:
+            raise GradientError("value_and_gradients: no argument is a float tensor or array")
+        found = iter(gradients(result, floats, zeros_for_disconnected=True))
+        by_leaf = [next(found) if isinstance(t, ValuedTensor) and is_float(t.dtype) else None for t in taken]
+        nested = rebuild(by_leaf)
+        return result, nested[0] if len(nested) == 1 else nested
+
+    return call
+
+
+def _operand(leaf: Any) -> Any:
+    """An argument as an eager tensor, if it is an array or a tensor; others, such as numbers, stay."""
+    if isinstance(leaf, Tensor):
+        return leaf if isinstance(leaf, ValuedTensor) else value(leaf)
+    return value(as_tensor(leaf)) if hasattr(leaf, "__array__") else leaf
+
+
+def minimize(optimizer: Optimizer, loss: Tensor, variables: Sequence[Tensor] | None = None) -> None:
+    """One step of an optimizer down the gradient of a loss; the variables have their new values when it returns.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Of :mod:`graphc.optim`, or any other: its formulas are used as they are. What it keeps from step to step
+        belongs to this object, to the present session, and to these variables.
+    loss : Tensor
+        A float scalar with a value.
+    variables : sequence of Tensor, optional
+        What to update; all trainable variables that the loss depends on if not given.
+
+    Raises
+    ------
+    GradientError
+        If the loss depends on no trainable variable, or not on one of ``variables``; or one of these has changed since the
+        loss was computed.
+
+    Examples
+    --------
+    >>> adam = graphc.optim.Adam(1e-3)
+    >>> for images, labels in batches:
+    ...     loss = graphc.nn.softmax_cross_entropy(model(xp.asarray(images)), xp.asarray(labels)).mean()
+    ...     graphc.eager.minimize(adam, loss)
+    """
+    loss = value(loss)
+    chosen = _trainable(loss) if variables is None else list(variables)
+    if not chosen:
+        raise GradientError("minimize: the loss depends on no trainable variable", operands=(loss,))
+    apply_gradients(optimizer, list(zip(gradients(loss, chosen), chosen, strict=True)))
+
+
+def apply_gradients(optimizer: Optimizer, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """One step of an optimizer from (gradient, variable) pairs, such as clipped gradients.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    pairs : sequence of (Tensor, Tensor)
+        Gradients with values, each of its variable's type.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise GraphError(f"eager.minimize: expected an optimizer of graphc.optim, got {optimizer!r}")
+    variables = tuple(variable.node.results[0] for _, variable in pairs)
+    known = _declared.setdefault(optimizer, {})
+    if variables not in known:
+        known[variables] = _declare(optimizer, variables)
+    slots, updates = known[variables]
+    arrays = [value(gradient).value for gradient, _ in pairs]
+    session().run(updates, dict(zip(slots, arrays, strict=True)))
+
+
+def _declare(optimizer: Optimizer, variables: tuple[Tensor, ...]) -> _Declared:
+    slots = tuple(ops.placeholder(f"gradient of {w.name}", w.shape, w.dtype) for w in variables)
+    return slots, optimizer.apply(list(zip(slots, variables, strict=True)))
+
+
+def _trainable(loss: EagerTensor) -> list[Tensor]:
+    """The trainable variables whose readings a loss depends on, in order of declaration."""
+    found = [node for node in topological([loss]) if isinstance(node, Reading) and node["trainable"]]
+    known = {node.variable.node: node.variable for node in found}
+    return [known[node] for node in sorted(known, key=lambda node: node.serial)]
