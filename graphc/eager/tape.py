@@ -36,6 +36,7 @@ from graphc.ir.node import Node, Tensor, make_node
 from graphc.ir.op import REGISTRY, Control, Decomposed, Effect, Op, Source, View
 from graphc.ir.origin import derived_from, here
 from graphc.ir.types import TensorType
+from graphc.passes.collector import collector_paused
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import derivative, differentiate
 from graphc.passes.streams import number_streams
@@ -308,7 +309,8 @@ def _readable(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 def run(op: Op, inputs: tuple[EagerTensor, ...], attributes: Mapping[str, Any]) -> tuple[EagerTensor, ...]:
     """The results of an op on tensors that all have values."""
     if op.derivative:
-        return tuple([_admit(tensor) for tensor in derivative(op, inputs)])
+        with collector_paused():  # the tape outlives all of the walk
+            return tuple([_admit(tensor) for tensor in derivative(op, inputs)])
     if isinstance(op, Effect):
         raise GraphError(
             f"{op.name}: the value is an eager tensor, which is there already; an update waits for a step",
