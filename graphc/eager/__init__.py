@@ -1,7 +1,7 @@
 """Define-by-run: the same ops, applied at once to tensors that have values, with a tape.
 
-This module is a namespace like :mod:`graphc.ops`, and like NumPy by the Python array API standard, so a function that asks
-its argument for its namespace runs in both::
+This module is a namespace like :mod:`graphc.ops`, and like NumPy by the Python array API standard, so a function that
+asks its argument for its namespace runs in both::
 
     def model(x):
         xp = x.__array_namespace__()
@@ -10,54 +10,55 @@ its argument for its namespace runs in both::
     model(graphc.placeholder("x", ("n",)))      # builds graph
     model(graphc.eager.asarray([1.0, 2.0]))     # tensor(10.107338, float32)
 
-A tensor with a value is made by :func:`asarray`; whatever is computed of it has a value too: by operators and methods, by
-``graphc.tanh(t)`` and ``np.tanh(t)``, by layers, losses and other functions made of ops. ``np.asarray(t)``, ``float(t)``,
-``if t:``, ``for row in t``, ``x[mask]`` and ``print`` do what they do with arrays. Types, promotion and errors are
-those of graphs.
+A tensor with a value is made by :func:`asarray`; whatever is computed of it has a value too: by operators and methods,
+by ``graphc.tanh(t)`` and ``np.tanh(t)``, by layers, losses and other functions made of ops. ``np.asarray(t)``,
+``float(t)``, ``if t:``, ``for row in t``, ``x[mask]`` and ``print`` do what they do with arrays. Types, promotion and
+errors are those of graphs.
 
 **Gradients** are those of graphs too: ``graphc.gradients(loss, [x, w])`` on tensors with values has values, ``jvp``,
-``hvp``, ``jacobian`` and ``hessian`` likewise, and all can be differentiated again. The nodes behind a tensor are its tape;
-it is freed with the last tensor that was computed from it. :func:`value_and_gradients` does the same for functions.
+``hvp``, ``jacobian`` and ``hessian`` likewise, and all can be differentiated again. The nodes behind a tensor are its
+tape; it is freed with the last tensor that was computed from it. :func:`value_and_gradients` does the same for
+functions.
 
-**Variables**, those of layers among them, belong to a session (:func:`session`, :func:`using`). A computation reads the value
-of the moment; :func:`minimize` takes a step of an optimizer, and :func:`assign` writes. What an expression of variables and
-numbers alone means is decided where it meets a tensor with a value, or in a function of this namespace: until then it is
-graph, unless the variable is one of :func:`variable`.
+**Variables**, those of layers among them, belong to a session (:func:`session`, :func:`using`). A computation reads the
+value of the moment; :func:`minimize` takes a step of an optimizer, and :func:`assign` writes. An expression of nothing
+but variables and numbers is graph until it meets a tensor with a value or a function of this module, unless the
+variable was made by :func:`variable`.
 
-Each op costs some microseconds, so this is for looking, for debugging, and for what changes from call to call; a compiled
-program of the same function fuses it and runs it on all cores.
+Each op costs some tens of microseconds, so this is for looking, for debugging, and for what changes from call to call;
+a compiled program of the same function fuses it and runs it on all cores.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from graphc import ops
 from graphc.eager import random
-from graphc.eager.tape import Variable, current, leaf, seed, session, using
+from graphc.eager.tape import Variable, leaf, seed, session, using
 from graphc.eager.tensor import EagerTensor
 from graphc.eager.training import apply_gradients, minimize, value, value_and_gradients
 from graphc.eager.wrapping import eagerly
 from graphc.errors import GraphError
 from graphc.ir.node import Tensor
 from graphc.ir.types import as_dtype
-from graphc.ops.base import as_tensor
+from graphc.ops.base import as_tensor, own_copy
 
 
-def asarray(value: Any, dtype: Any = None, *, copy: bool | None = None) -> EagerTensor:
+def asarray(obj: Any, dtype: Any = None, *, copy: bool | None = None) -> EagerTensor:
     """A tensor with a value.
 
     Parameters
     ----------
-    value : array_like or Tensor
+    obj : array_like or Tensor
         Lists of floats become float32, lists of ints int64; arrays keep their dtype. A variable is read, random numbers
         are drawn, an eager tensor is itself.
     dtype : dtype, optional
         Cast to it; the cast of a tensor can be differentiated.
     copy : bool, optional
-        Arrays are copied in any case, because a tensor never changes: only False is refused for them.
+        Arrays are copied in any case, because a tensor never changes: False is refused for them.
 
     Returns
     -------
@@ -68,25 +69,22 @@ def asarray(value: Any, dtype: Any = None, *, copy: bool | None = None) -> Eager
     GraphError
         If a tensor depends on a placeholder.
     DTypeError
-        If there is no such dtype in graphc.
+        If graphc has no such dtype.
     """
-    if isinstance(value, Tensor):
-        return _value(as_tensor(value, dtype))
+    if isinstance(obj, Tensor):
+        return value(as_tensor(obj, dtype))
     if copy is False:
         raise GraphError("asarray: copy=False, but an array may change and a tensor may not", hint="leave copy= out")
-    if isinstance(value, np.ndarray):
-        kind = as_dtype(value.dtype if dtype is None else dtype)
-        if value.dtype.kind in "biuf":
-            with np.errstate(all="ignore"):
-                return leaf(np.array(value, kind, order="C"))
-    return _value(as_tensor(_nested(value), dtype))
+    if isinstance(obj, np.ndarray) and obj.dtype.kind in "biuf":
+        return leaf(own_copy(obj, as_dtype(obj.dtype if dtype is None else dtype), "asarray"))
+    return value(as_tensor(_nested(obj), dtype))
 
 
-def _nested(value: Any) -> Any:
-    """Tensors in nested lists as their values."""
-    if isinstance(value, (list, tuple)):
-        return [_nested(entry) for entry in value]
-    return _value(value).value if isinstance(value, Tensor) else value
+def _nested(obj: Any) -> Any:
+    """Nested lists with the values of the tensors in them."""
+    if isinstance(obj, (list, tuple)):
+        return [_nested(entry) for entry in obj]
+    return value(obj).value if isinstance(obj, Tensor) else obj
 
 
 def variable(initial: Any, **options: Any) -> Variable:
@@ -134,10 +132,7 @@ def assign(variable: Tensor, value: Any) -> EagerTensor:
     return written
 
 
-_value = value
-
-_OWN = {"asarray": asarray, "assign": assign, "variable": variable}
-globals().update({name: eagerly(function) for name, function in ops.FUNCTIONS.items() if name not in _OWN})
+globals().update({name: eagerly(function) for name, function in ops.FUNCTIONS.items() if name not in globals()})
 
 
 def __getattr__(name: str) -> Any:
@@ -147,7 +142,7 @@ def __getattr__(name: str) -> Any:
     return getattr(ops, name)
 
 
-__all__ = sorted({
-    *ops.FUNCTIONS, *_OWN, "EagerTensor", "apply_gradients", "minimize", "random", "seed", "session", "using", "value",
-    "value_and_gradients",
-})  # fmt: skip
+__all__ = [
+    "EagerTensor", "apply_gradients", "asarray", "assign", "eagerly", "minimize", "random", "seed", "session", "using",
+    "value", "value_and_gradients", "variable", *ops.__all__,
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The functions of :mod:`graphc.random`, drawn at once: from the seed of :func:`graphc.eager.seed`, afresh at each call."""
+"""The functions of :mod:`graphc.random`, drawn at once, afresh at each call: see :func:`graphc.eager.seed`."""
 
 from __future__ import annotations
 

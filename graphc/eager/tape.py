@@ -1,15 +1,15 @@
 """Applying ops at once: how tensors with values meet each other, and how graph tensors enter among them.
 
-**An op is applied** (:func:`apply`) to tensors with values by the op class itself: ``infer`` checks and types, ``compute``
-is the NumPy meaning that the reference interpreter and constant folding use, and the node that results remembers its
-inputs. That is all there is to a tape: :func:`graphc.gradients` walks these nodes as it walks a graph's, calls the same
-``vjp``, and the ops of which that is made are applied at once in turn. So derivatives have derivatives.
+**An op is applied** (:func:`apply`) to tensors with values by the op class itself: ``infer`` checks and types,
+``compute`` is the NumPy meaning that the reference interpreter and constant folding use, and the node that results
+remembers its inputs. That is all there is to a tape: :func:`graphc.gradients` walks these nodes as it walks a graph's
+and calls the same ``vjp``; the ops of which that is made are applied at once in turn. So derivatives have derivatives.
 
-**Graph tensors enter** (:meth:`Store.enter`) where they meet tensors with values. Constants have values. A variable enters
-by being read: a *reading* is a leaf that holds the value which the session had then, so a tape stays true when the
-variable changes, and a later reading is another leaf. What is computed of these enters node by node, random bits by being
-drawn, once for each node. A placeholder has no value: an error. A parameter stands for one in a body that is being
-traced, such as that of a scan: there the op builds graph, and tensors with values become captures of the body.
+**Graph tensors enter** (:meth:`Store.enter`) where they meet tensors with values. Constants have values. A variable
+enters by being read: a *reading* is a leaf that holds the value which the session had then, so a tape stays true when
+the variable changes, and a later reading is another leaf. What is computed of these enters node by node; random bits
+enter by being drawn, once for each node. A placeholder has no value: an error. A parameter stands for one in a body
+that is being traced, such as that of a scan: there the op builds graph, and tensors with values become captures.
 
 **Ops with bodies, and those defined by other ops**, go the way that a reference session goes: a graph of this one node
 over parameters, its derivatives expanded, its parts in its place, evaluated op by op.
@@ -33,9 +33,11 @@ from graphc.eager.tensor import Array, EagerNode, EagerTensor, ValuedTensor
 from graphc.errors import ExecutionError, GraphError, IndexOutOfRangeError
 from graphc.ir.graph import Graph, topological
 from graphc.ir.node import Node, Tensor, make_node
-from graphc.ir.op import REGISTRY, Control, Decomposed, Effect, Op, Source, View
+from graphc.ir.op import Control, Decomposed, Effect, Op, Source, View
 from graphc.ir.origin import derived_from, here
 from graphc.ir.types import TensorType
+from graphc.ops.randomness import random_bits
+from graphc.ops.sources import constant, parameter
 from graphc.passes.collector import collector_paused
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import derivative, differentiate
@@ -54,8 +56,7 @@ LARGE = 1 << 28
 def leaf(array: Array) -> EagerTensor:
     """A tensor of an array, which is nobody else's, and which nobody can write from now on."""
     array.setflags(write=False)
-    op: Op = REGISTRY["constant"]
-    node = EagerNode(op, (), {"value": array}, op.infer_types((), {"value": array}))
+    node = EagerNode(constant, (), {"value": array}, (TensorType(array.shape, array.dtype),))
     node.values = (array,)
     return node.results[0]
 
@@ -294,10 +295,10 @@ def apply(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> 
     for tensor in inputs:
         if type(tensor) is not EagerTensor:
             store = current()
-            entered = [store.enter(tensor) for tensor in inputs]
-            if any(tensor is None for tensor in entered):
+            entered = tuple([found for tensor in inputs if (found := store.enter(tensor)) is not None])
+            if len(entered) < len(inputs):
                 return make_node(op, _readable(inputs), attributes).results
-            return run(op, tuple(entered), attributes)  # type: ignore[arg-type]
+            return run(op, entered, attributes)
     return run(op, inputs, attributes)  # type: ignore[arg-type]
 
 
@@ -306,8 +307,8 @@ def _readable(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple([tensor.admit(tensor) if isinstance(tensor, ValuedTensor) else tensor for tensor in inputs])
 
 
-def run(op: Op, inputs: tuple[EagerTensor, ...], attributes: Mapping[str, Any]) -> tuple[EagerTensor, ...]:
-    """The results of an op on tensors that all have values."""
+def run(op: Op, inputs: tuple[EagerTensor, ...], attributes: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The results of an op on tensors that all have values: tensors with values."""
     if op.derivative:
         with collector_paused():  # the tape outlives all of the walk
             return tuple([_admit(tensor) for tensor in derivative(op, inputs)])
@@ -315,12 +316,12 @@ def run(op: Op, inputs: tuple[EagerTensor, ...], attributes: Mapping[str, Any]) 
         raise GraphError(
             f"{op.name}: the value is an eager tensor, which is there already; an update waits for a step",
             operands=inputs,
-            hint="graphc.eager.assign(variable, value) writes at once; graphc.eager.minimize(optimizer, loss) is a step",
+            hint="graphc.eager.minimize(optimizer, loss) is a step; graphc.eager.assign(variable, value) writes now",
         )
     compute: Callable[..., Any] = op.compute
     if isinstance(op, (Decomposed, Control)):
         attributes, compute = _by_parts(op, inputs, attributes)
-    elif op.name == "random_bits" and attributes["stream"] is None:
+    elif op is random_bits and attributes["stream"] is None:
         attributes = {**attributes, "stream": next(current().streams)}
     types = op.infer_types(inputs, attributes)
     _check_sizes(op, types)
@@ -364,8 +365,7 @@ def _by_parts(
     op: Op, inputs: Sequence[Tensor], attributes: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], Callable[..., Any]]:
     """Attributes with numbered random streams, and what computes an op of other ops or with bodies."""
-    declare = REGISTRY["parameter"].like  # type: ignore[attr-defined]
-    formals = tuple(declare(tensor, f"input{place}") for place, tensor in enumerate(inputs))
+    formals = tuple(parameter.like(tensor, f"input{place}") for place, tensor in enumerate(inputs))
     graph = number_streams(Graph(formals, make_node(op, formals, attributes).results), current().streams)
     parts = decompose(differentiate(graph))
 
@@ -381,9 +381,6 @@ def _admit(tensor: Tensor) -> Tensor:
     return tensor if entered is None else entered
 
 
-def _admitted(self: Tensor, other: Tensor) -> Tensor:
-    return _admit(other)
-
-
+# The classes of tensors stand below what applies ops to them.
 ValuedTensor.apply = staticmethod(apply)
-ValuedTensor.admit = _admitted  # type: ignore[method-assign]
+ValuedTensor.admit = lambda self, other: _admit(other)  # type: ignore[method-assign]

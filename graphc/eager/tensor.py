@@ -139,7 +139,8 @@ class ValuedTensor(Tensor):
         entries = [_mask(entry) for entry in (key if isinstance(key, tuple) else (key,))]
         if not any(isinstance(entry, Mask) for entry in entries):
             return getitem(self, key)
-        return getitem(self, tuple(part for place in range(len(entries)) for part in _without_mask(self, entries, place)))
+        parts = [_without_mask(self, entries, place) for place in range(len(entries))]
+        return getitem(self, tuple(index for part in parts for index in part))
 
     def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
         """The namespace of the Python array API standard: :mod:`graphc.eager`."""

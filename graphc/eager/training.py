@@ -7,8 +7,10 @@ what it means in a session: all variables are read as they were, and change toge
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from graphc import ops
@@ -24,10 +26,28 @@ from graphc.ops.sources import Updates
 from graphc.ops.tree import flatten
 from graphc.optim import Optimizer
 
-_Declared = tuple[tuple[Tensor, ...], Updates]
-"""A placeholder for each gradient, and the updates made of them."""
+
+@dataclass(frozen=True)
+class _Declared:
+    """An optimizer's formulas for some variables.
+
+    Attributes
+    ----------
+    slots : tuple of Tensor
+        A placeholder for each gradient.
+    updates : Updates
+        Made of these.
+    settings : dict
+        The optimizer's attributes that the formulas hold.
+    """
+
+    slots: tuple[Tensor, ...]
+    updates: Updates
+    settings: dict[str, Any]
+
 
 _declared: weakref.WeakKeyDictionary[Optimizer, dict[tuple[Tensor, ...], _Declared]] = weakref.WeakKeyDictionary()
+_declaring = threading.Lock()
 
 
 def value(tensor: Tensor) -> EagerTensor:
@@ -62,9 +82,9 @@ def value_and_gradients(
     -------
     callable
         To be called like ``function``. Its positional arguments may be trees (nested tuples, lists and dicts); arrays
-        among the leaves become eager tensors. It returns the result, and the gradients: a list if there are ``variables``;
-        else one for each positional argument, nested as the argument is, with None for leaves that are no floats.
-        A single argument's gradient is returned alone. By what the result does not depend on, they are zeros.
+        among the leaves become eager tensors. It returns the result, and the gradients: a list if there are
+        ``variables``; else one for each positional argument, nested as the argument is, with None for leaves that are
+        no floats. A single argument's gradient is returned alone. By what the result does not depend on, it is zero.
 
     Raises
     ------
@@ -117,8 +137,8 @@ def minimize(optimizer: Optimizer, loss: Tensor, variables: Sequence[Tensor] | N
     Raises
     ------
     GradientError
-        If the loss depends on no trainable variable, or not on one of ``variables``; or one of these has changed since the
-        loss was computed.
+        If the loss depends on no trainable variable, or not on one of ``variables``; or one of these has changed since
+        the loss was computed.
 
     Examples
     --------
@@ -146,17 +166,30 @@ def apply_gradients(optimizer: Optimizer, pairs: Sequence[tuple[Tensor, Tensor]]
     if not isinstance(optimizer, Optimizer):
         raise GraphError(f"eager.minimize: expected an optimizer of graphc.optim, got {optimizer!r}")
     variables = tuple(variable.node.results[0] for _, variable in pairs)
-    known = _declared.setdefault(optimizer, {})
-    if variables not in known:
-        known[variables] = _declare(optimizer, variables)
-    slots, updates = known[variables]
+    with _declaring:
+        known = _declared.setdefault(optimizer, {})
+        if variables not in known:
+            known[variables] = _declare(optimizer, variables)
+        found = known[variables]
+    _check_settings(optimizer, found.settings)
     arrays = [value(gradient).value for gradient, _ in pairs]
-    session().run(updates, dict(zip(slots, arrays, strict=True)))
+    session().run(found.updates, dict(zip(found.slots, arrays, strict=True)))
 
 
 def _declare(optimizer: Optimizer, variables: tuple[Tensor, ...]) -> _Declared:
     slots = tuple(ops.placeholder(f"gradient of {w.name}", w.shape, w.dtype) for w in variables)
-    return slots, optimizer.apply(list(zip(slots, variables, strict=True)))
+    return _Declared(slots, optimizer.apply(list(zip(slots, variables, strict=True))), dict(vars(optimizer)))
+
+
+def _check_settings(optimizer: Optimizer, settings: dict[str, Any]) -> None:
+    for name, now in vars(optimizer).items():
+        before = settings.get(name)
+        if now is not before and (isinstance(now, Tensor) or isinstance(before, Tensor) or now != before):
+            raise GraphError(
+                f"eager.minimize: {type(optimizer).__name__}.{name} was {before!r} at the first step and is {now!r} now, "
+                "but its formulas were declared then",
+                hint="a schedule is a function of the step's number, Adam(lambda count: ...), or a graphc.variable",
+            )
 
 
 def _trainable(loss: EagerTensor) -> list[Tensor]:

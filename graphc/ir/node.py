@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import re
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -124,8 +124,9 @@ class Tensor:
     __array_priority__ = 1000
     __array_ufunc__: Any = None
 
-    apply: ClassVar[Callable[[Op, tuple[Tensor, ...], Mapping[str, Any]], tuple[Tensor, ...]] | None] = None
-    """How a subclass has ops applied to its tensors, among others: ``apply(op, inputs, attributes)``; None is graph."""
+    apply: ClassVar[Any] = None
+    """How a subclass has ops applied to its tensors, other inputs among them: a function ``apply(op, inputs,
+    attributes)`` that returns the results. None builds graph."""
 
     def __init__(self, node: Node, place: int, kind: TensorType):
         self.node, self.place, self.type = node, place, kind

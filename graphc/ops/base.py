@@ -215,7 +215,7 @@ class Elementwise(Map):
         kind = first.type
         if self.minimum and kind.dtype.kind != "f":
             return False
-        return all([isinstance(tensor, Tensor) and tensor.type == kind for tensor in inputs[1:]])
+        return all(isinstance(tensor, Tensor) and tensor.type == kind for tensor in inputs[1:])
 
     def infer(self, *inputs: Any, **attributes: Any) -> TensorType:
         first = inputs[0]

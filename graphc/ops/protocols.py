@@ -1,9 +1,9 @@
 """NumPy's protocols: what ``np.add.reduce(x, axis=1)`` and ``np.take(x, places)`` are on tensors.
 
-NumPy hands its functions over with the arguments as they were written for it. Three things are done to them here: they are
-matched with *NumPy's* signature, so that the third argument of ``np.sum`` is the dtype that it is there; arguments that
-say nothing, such as ``out=None``, are dropped; and what is left goes to graphc's function by name, or is refused by name.
-Functions whose defaults differ from graphc's have a form of their own in :data:`TRANSLATED`.
+NumPy hands its functions over with the arguments as they were written for it. Three things are done to them here: they
+are matched with *NumPy's* signature, so that the third argument of ``np.sum`` is the dtype that it is there; arguments
+that say nothing, such as ``out=None``, are dropped; and what is left goes to graphc's function by name, or is refused
+by name. Functions whose defaults differ from graphc's have a form of their own in :data:`TRANSLATED`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def ufunc_method(x: Tensor, ufunc: np.ufunc, method: str, inputs: tuple[Any, ...
         hint = "use graphc's own function" if method in ("reduce", "accumulate") else None
         raise GraphError(f"{what} of a tensor has no counterpart in graphc", operands=(x,), hint=hint)
     axis = given.pop("axis", 0)
-    taken = inspect.signature(_callable(_function(str(name)))).parameters
+    taken = _parameters(_function(str(name)))
     refuse_options(what, {key: entry for key, entry in given.items() if key not in taken}, x)
     return _function(str(name))(inputs[0], axis=axis, **given)
 
@@ -118,7 +118,7 @@ def call_as_numpy(
         return target(*arguments, **options)
     operands, extra = given
     extra = {mapping.get(key, key): entry for key, entry in extra.items()}
-    taken = inspect.signature(_callable(target)).parameters
+    taken = _parameters(target)
     refuse_options(what, {key: entry for key, entry in extra.items() if key not in taken}, x)
     return target(*operands, **extra)
 
@@ -131,8 +131,10 @@ def _name(function: Callable[..., Any]) -> str:
     return f"{function.__module__.removeprefix('numpy.')}.{name}"
 
 
-def _callable(target: Callable[..., Any]) -> Callable[..., Any]:
-    return target if inspect.isfunction(target) else target.__call__
+def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Of a function, or of the call of an op."""
+    called: Any = target if inspect.isfunction(target) else type(target).__call__
+    return inspect.signature(called).parameters
 
 
 def _bound(

@@ -1,4 +1,4 @@
-"""NumPy's functions and ufuncs on tensors mean what they mean on arrays, in a graph and on eager tensors, or are refused."""
+"""NumPy's functions and ufuncs on tensors, graph and eager: as on arrays, or refused."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ FUNCTIONS: list[Callable[[Any], Any]] = [
     # methods of ufuncs, whose axis is 0 unless said otherwise
     np.add.reduce, np.maximum.reduce, np.minimum.reduce, np.multiply.reduce,
     lambda x: np.logical_and.reduce(x > -2), lambda x: np.logical_or.reduce(x > 2, axis=None),
-    lambda x: np.add.reduce(x, axis=1, keepdims=True), lambda x: np.add.reduce(x, 1), lambda x: np.add.reduce(x, axis=None),
-    lambda x: np.add.reduce(x > 0, dtype=np.int64), lambda x: np.maximum.reduce(x, axis=(0, 1), keepdims=False),
+    lambda x: np.add.reduce(x, axis=1, keepdims=True), lambda x: np.add.reduce(x, 1),
+    lambda x: np.add.reduce(x, axis=None), lambda x: np.add.reduce(x > 0, dtype=np.int64),
+    lambda x: np.maximum.reduce(x, axis=(0, 1), keepdims=False),
     np.add.accumulate, lambda x: np.add.accumulate(x, axis=1),
     lambda x: np.subtract.outer(x, V), lambda x: np.multiply.outer(V, x), lambda x: np.add.outer(1.0, x),
     lambda x: np.maximum.outer(x, x[0]),
     # arrays on the left, scalars on both sides
     lambda x: B + x, lambda x: B - x, lambda x: V * x, lambda x: B / x, lambda x: B.T @ x, lambda x: np.float64(2) * x,
-    lambda x: B < x, lambda x: np.greater(x, V), lambda x: np.power(2.0, x), lambda x: np.hypot(x, 2.0),
+    lambda x: np.less(B, x), lambda x: np.greater(x, V), lambda x: np.power(2.0, x), lambda x: np.hypot(x, 2.0),
     # defaults of NumPy's own
     lambda x: np.take(x, [0, 5]), lambda x: np.take(x, [1, 0], axis=1), lambda x: np.take(x, [1, 0], 0),
     np.cumsum, lambda x: np.cumsum(x, axis=1), lambda x: np.cumsum(x, 0), np.sort, lambda x: np.sort(x, axis=None),
@@ -42,7 +43,8 @@ FUNCTIONS: list[Callable[[Any], Any]] = [
     lambda x: np.sum(x, 1, None, None, True), lambda x: np.sum(x, 0, np.float64), lambda x: np.sum(a=x, axis=-1),
     lambda x: np.sum(x, dtype=None, out=None), lambda x: np.var(x, ddof=1), lambda x: np.std(x, 0, None, None, 1),
     lambda x: np.var(x, axis=0, correction=1), lambda x: np.clip(x, -1, 1), lambda x: np.clip(x, a_min=0, a_max=None),
-    lambda x: np.clip(x, min=-0.5, max=0.5), lambda x: np.reshape(x, (3, 4), "C"), lambda x: np.reshape(x, shape=(6, 2)),
+    lambda x: np.clip(x, min=-0.5, max=0.5), lambda x: np.reshape(x, (3, 4), "C"),
+    lambda x: np.reshape(x, shape=(6, 2)),
     lambda x: np.round(x, 0), lambda x: np.mean(x, 1, keepdims=True), lambda x: np.argmax(x, 0, keepdims=True),
     lambda x: np.where(x > 0, x, 0.0), lambda x: np.concatenate((x, B), 1), lambda x: np.concatenate((x, V), axis=None),
     lambda x: np.stack((x, B), -1), lambda x: np.transpose(x, (1, 0)), lambda x: np.einsum("ij,kj->ik", x, B),
