@@ -33,58 +33,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from graphc import ops
 from graphc.eager import random
-from graphc.eager.tape import Variable, leaf, seed, session, using
+from graphc.eager.tape import Variable, seed, session, using
 from graphc.eager.tensor import EagerTensor
-from graphc.eager.training import apply_gradients, minimize, value, value_and_gradients
+from graphc.eager.training import apply_gradients, minimize, value_and_gradients
+from graphc.eager.values import asarray, value
 from graphc.eager.wrapping import eagerly
 from graphc.errors import GraphError
 from graphc.ir.node import Tensor
-from graphc.ir.types import as_dtype
-from graphc.ops.base import as_tensor, own_copy
-
-
-def asarray(obj: Any, dtype: Any = None, *, copy: bool | None = None) -> EagerTensor:
-    """A tensor with a value.
-
-    Parameters
-    ----------
-    obj : array_like or Tensor
-        Lists of floats become float32, lists of ints int64; arrays keep their dtype. A variable is read, random numbers
-        are drawn, an eager tensor is itself.
-    dtype : dtype, optional
-        Cast to it; the cast of a tensor can be differentiated.
-    copy : bool, optional
-        Arrays are copied in any case, because a tensor never changes: False is refused for them.
-
-    Returns
-    -------
-    EagerTensor
-
-    Raises
-    ------
-    GraphError
-        If a tensor depends on a placeholder.
-    DTypeError
-        If graphc has no such dtype.
-    """
-    if isinstance(obj, Tensor):
-        return value(as_tensor(obj, dtype))
-    if copy is False:
-        raise GraphError("asarray: copy=False, but an array may change and a tensor may not", hint="leave copy= out")
-    if isinstance(obj, np.ndarray) and obj.dtype.kind in "biuf":
-        return leaf(own_copy(obj, as_dtype(obj.dtype if dtype is None else dtype), "asarray"))
-    return value(as_tensor(_nested(obj), dtype))
-
-
-def _nested(obj: Any) -> Any:
-    """Nested lists with the values of the tensors in them."""
-    if isinstance(obj, (list, tuple)):
-        return [_nested(entry) for entry in obj]
-    return value(obj).value if isinstance(obj, Tensor) else obj
+from graphc.ops.base import as_tensor
 
 
 def variable(initial: Any, **options: Any) -> Variable:

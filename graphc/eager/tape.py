@@ -36,6 +36,7 @@ from graphc.ir.node import Node, Tensor, make_node
 from graphc.ir.op import Control, Decomposed, Effect, Op, Source, View
 from graphc.ir.origin import derived_from, here
 from graphc.ir.types import TensorType
+from graphc.ops.gradient import pin
 from graphc.ops.randomness import random_bits
 from graphc.ops.sources import constant, parameter
 from graphc.passes.collector import collector_paused
@@ -311,7 +312,7 @@ def run(op: Op, inputs: tuple[EagerTensor, ...], attributes: Mapping[str, Any]) 
     """The results of an op on tensors that all have values: tensors with values."""
     if op.derivative:
         with collector_paused():  # the tape outlives all of the walk
-            return tuple([_admit(tensor) for tensor in derivative(op, inputs)])
+            return tuple([admit(tensor) for tensor in derivative(op, inputs)])
     if isinstance(op, Effect):
         raise GraphError(
             f"{op.name}: the value is an eager tensor, which is there already; an update waits for a step",
@@ -375,12 +376,18 @@ def _by_parts(
     return graph.outputs[0].node.attributes, compute
 
 
-def _admit(tensor: Tensor) -> Tensor:
-    """A tensor as one with values; itself if it stands in a body that is being traced."""
+def admit(tensor: Tensor, apart: bool = False) -> Tensor:
+    """A tensor as one with values; itself if it stands in a body that is being traced.
+
+    Equal constants of graphs are one node. Who asks for zeros twice wants two tensors, since a derivative by one of
+    them is none by the other: that is what ``apart`` is for.
+    """
     entered = current().enter(tensor)
-    return tensor if entered is None else entered
+    if entered is None or entered is tensor:
+        return tensor
+    return pin(entered) if apart else entered
 
 
 # The classes of tensors stand below what applies ops to them.
 ValuedTensor.apply = staticmethod(apply)
-ValuedTensor.admit = lambda self, other: _admit(other)  # type: ignore[method-assign]
+ValuedTensor.admit = lambda self, other, apart=False: admit(other, apart)  # type: ignore[method-assign]

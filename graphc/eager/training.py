@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc import ops
-from graphc.eager.tape import Reading, current, session
+from graphc.eager.tape import Reading, session
 from graphc.eager.tensor import EagerTensor, ValuedTensor
+from graphc.eager.values import asarray, value
 from graphc.errors import GradientError, GraphError
 from graphc.ir.graph import topological
 from graphc.ir.node import Tensor
 from graphc.ir.types import is_float
-from graphc.ops.base import as_tensor
 from graphc.ops.derivatives import gradients
 from graphc.ops.sources import Updates
 from graphc.ops.tree import flatten
@@ -48,22 +48,6 @@ class _Declared:
 
 _declared: weakref.WeakKeyDictionary[Optimizer, dict[tuple[Tensor, ...], _Declared]] = weakref.WeakKeyDictionary()
 _declaring = threading.Lock()
-
-
-def value(tensor: Tensor) -> EagerTensor:
-    """A tensor with its values.
-
-    Raises
-    ------
-    GraphError
-        If it is none, or has none: it depends on a placeholder, or stands in a body that is being traced.
-    """
-    if not isinstance(tensor, Tensor):
-        raise GraphError(f"expected a tensor, got {tensor!r}")
-    entered = current().enter(tensor)
-    if entered is None:
-        raise GraphError(f"{tensor.label} stands in the body of a loop and has no value", operands=(tensor,))
-    return entered
 
 
 def value_and_gradients(
@@ -118,7 +102,7 @@ def _operand(leaf: Any) -> Any:
     """An argument as an eager tensor, if it is an array or a tensor; others, such as numbers, stay."""
     if isinstance(leaf, Tensor):
         return leaf if isinstance(leaf, ValuedTensor) else value(leaf)
-    return value(as_tensor(leaf)) if hasattr(leaf, "__array__") else leaf
+    return asarray(leaf) if hasattr(leaf, "__array__") else leaf
 
 
 def minimize(optimizer: Optimizer, loss: Tensor, variables: Sequence[Tensor] | None = None) -> None:
@@ -186,8 +170,8 @@ def _check_settings(optimizer: Optimizer, settings: dict[str, Any]) -> None:
         before = settings.get(name)
         if now is not before and (isinstance(now, Tensor) or isinstance(before, Tensor) or now != before):
             raise GraphError(
-                f"eager.minimize: {type(optimizer).__name__}.{name} was {before!r} at the first step and is {now!r} now, "
-                "but its formulas were declared then",
+                f"eager.minimize: {type(optimizer).__name__}.{name} was {before!r} at the first step and is {now!r} "
+                "now, but its formulas were declared then",
                 hint="a schedule is a function of the step's number, Adam(lambda count: ...), or a graphc.variable",
             )
 

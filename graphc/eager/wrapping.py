@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.eager.tape import current, leaf
+from graphc.eager.tape import admit, leaf
 from graphc.ir.node import Tensor
 from graphc.ir.types import as_dtype
 from graphc.ops.tree import flatten
@@ -24,11 +24,11 @@ def eagerly(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any, **options: Any) -> Any:
         made = function(*map(_taken, arguments), **options)
         if isinstance(made, Tensor):
-            return _entered(made)
+            return admit(made, apart=True)
         if not isinstance(made, (tuple, list, dict)):
             return made
         leaves, rebuild = flatten(made)
-        return rebuild([_entered(leaf) for leaf in leaves])
+        return rebuild([admit(leaf, apart=True) if isinstance(leaf, Tensor) else leaf for leaf in leaves])
 
     return call
 
@@ -41,10 +41,3 @@ def _taken(argument: Any) -> Any:
     if isinstance(argument, np.ndarray) and argument.dtype.kind == "f":
         return leaf(np.array(argument, as_dtype(argument.dtype), order="C"))
     return argument
-
-
-def _entered(made: Any) -> Any:
-    if not isinstance(made, Tensor):
-        return made
-    entered = current().enter(made)
-    return made if entered is None else entered

@@ -131,8 +131,11 @@ class Tensor:
     def __init__(self, node: Node, place: int, kind: TensorType):
         self.node, self.place, self.type = node, place, kind
 
-    def admit(self, other: Tensor) -> Tensor:
-        """Another tensor as a computation with this one takes it: itself, in a graph."""
+    def admit(self, other: Tensor, apart: bool = False) -> Tensor:
+        """Another tensor as a computation with this one takes it: itself, in a graph.
+
+        Where tensors have values, ``apart`` asks for one that nothing else has been computed of.
+        """
         return other
 
     @property

@@ -81,7 +81,7 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
         connected = list(dict.fromkeys(connected))
         made = gradient.make(y, start, *connected)
         found = dict(zip(connected, made if isinstance(made, tuple) else (made,), strict=True))
-    results = [found[x] if x in found else y.admit(full(0.0, x.type)) for x in sources]
+    results = [found[x] if x in found else y.admit(full(0.0, x.type), apart=True) for x in sources]
     return _as_given(xs, results)
 
 

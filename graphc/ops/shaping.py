@@ -55,7 +55,7 @@ def ones(shape: Any, dtype: Any = "float32") -> Tensor:
 def full_like(x: Any, value: Any, dtype: Any = None) -> Tensor:
     """A tensor of the shape of ``x``, and of its dtype unless another is given, filled with one value."""
     x = as_tensor(x)
-    return x.admit(full(x.shape, value, x.dtype if dtype is None else dtype))
+    return x.admit(full(x.shape, value, x.dtype if dtype is None else dtype), apart=True)
 
 
 def zeros_like(x: Any, dtype: Any = None) -> Tensor:

@@ -210,6 +210,17 @@ def test_a_long_tape():
 
 
 def test_equal_tensors_are_not_merged():
+    """A derivative by one of two equal tensors is none by the other."""
+    makers = [
+        lambda: eager.asarray([1.0, 2.0]), lambda: eager.asarray(np.ones(2)), lambda: eager.ones((2,)),
+        lambda: eager.zeros_like(eager.ones((2,))), lambda: graphc.ones_like(eager.asarray([3.0, 4.0])),
+        lambda: np.zeros_like(eager.asarray([3.0, 4.0])), lambda: eager.cast(eager.arange(2), "float32"),
+        lambda: graphc.gradients(eager.asarray(1.0), [eager.ones((2,))], zeros_for_disconnected=True)[0],
+    ]  # fmt: skip
+    for make in makers:
+        a, b = make(), make()
+        assert a is not b
+        np.testing.assert_array_equal(np.asarray(graphc.gradients((2 * a + 3 * b).sum(), a)), [2, 2])
     x = eager.asarray(A)
     assert graphc.exp(x) is not graphc.exp(x) and graphc.exp(x).node is not graphc.exp(x).node
 
