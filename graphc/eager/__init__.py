@@ -59,7 +59,7 @@ def variable(initial: Any, **options: Any) -> Variable:
     Tensor
         To be differentiated by, and updated by :func:`minimize` or :func:`assign`.
     """
-    declared = ops.variable(initial, **options)
+    declared = ops.variable(value(initial).value if isinstance(initial, Tensor) else initial, **options)
     return Variable(declared.node, 0, declared.type)
 
 

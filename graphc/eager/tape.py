@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from graphc.eager.tensor import Array, EagerNode, EagerTensor, ValuedTensor
-from graphc.errors import ExecutionError, GraphError, IndexOutOfRangeError
+from graphc.errors import ExecutionError, GraphError, IndexOutOfRangeError, ShapeError
 from graphc.ir.graph import Graph, topological
 from graphc.ir.node import Node, Tensor, make_node
 from graphc.ir.op import Control, Decomposed, Effect, Op, Source, View
@@ -43,6 +43,7 @@ from graphc.passes.collector import collector_paused
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import derivative, differentiate
 from graphc.passes.streams import number_streams
+from graphc.program import LARGEST
 from graphc.runtime import reference
 from graphc.runtime.memory import require
 from graphc.session import Session
@@ -358,6 +359,8 @@ def _check_sizes(op: Op, types: tuple[TensorType, ...]) -> None:
                     hint="give sizes as numbers",
                 )
             size *= extent
+        if size > LARGEST:
+            raise ShapeError(f"{op.name}: {kind} has more bytes than a 64-bit address can tell apart")
         if size > LARGE and not isinstance(op, View):
             require(size, f"the value of {op.name}: {kind}", origin=here())
 

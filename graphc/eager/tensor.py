@@ -134,6 +134,8 @@ class ValuedTensor(Tensor):
         shown = np.array2string(self.value, separator=", ", prefix="tensor(", threshold=200)
         return f"tensor({shown}, {self.dtype})"
 
+    _repr_svg_: Any = None  # a notebook shows the values; graphc.draw(tensor) the tape
+
     def __getitem__(self, key: Any) -> Tensor:
         """As of any tensor; masks too, whose true places are known here."""
         entries = [_mask(entry) for entry in (key if isinstance(key, tuple) else (key,))]
@@ -158,6 +160,18 @@ class EagerTensor(ValuedTensor):
     @property
     def value(self) -> Array:
         return self.node.values[self.place]
+
+    def __copy__(self) -> EagerTensor:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: Any) -> EagerTensor:
+        return self
+
+    def __reduce__(self) -> Any:
+        """Its values travel, its tape does not."""
+        from graphc.eager.values import asarray
+
+        return asarray, (self.value,)
 
 
 class Mask(np.ndarray[Any, Any]):

@@ -149,6 +149,9 @@ def apply_gradients(optimizer: Optimizer, pairs: Sequence[tuple[Tensor, Tensor]]
     """
     if not isinstance(optimizer, Optimizer):
         raise GraphError(f"eager.minimize: expected an optimizer of graphc.optim, got {optimizer!r}")
+    for _, variable in pairs:
+        if not isinstance(variable, Tensor) or variable.node.op.name != "variable":
+            raise GraphError(f"eager.minimize: expected variables to update, got {variable!r}")
     variables = tuple(variable.node.results[0] for _, variable in pairs)
     with _declaring:
         known = _declared.setdefault(optimizer, {})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import threading
 import weakref
 from typing import Any
@@ -32,6 +34,14 @@ def test_values():
     assert eager.asarray(True).dtype == bool and eager.asarray([1]).dtype == np.int64
     assert eager.asarray(np.float64(1)).dtype == np.float64 and eager.asarray(x) is x
     assert eager.asarray([x[0, 0], 2.0]).tolist() == [1, 2] and eager.asarray(x, "int64").dtype == np.int64
+
+
+def test_copies_and_pickles():
+    x = eager.asarray(A) * 2
+    assert copy.copy(x) is x and copy.deepcopy([x])[0] is x
+    again = pickle.loads(pickle.dumps(x))
+    assert type(again) is eager.EagerTensor and not again.node.inputs
+    np.testing.assert_array_equal(np.asarray(again), 2 * A)
 
 
 def test_what_a_tensor_was_made_of_may_change():
@@ -65,6 +75,9 @@ def test_what_a_tensor_was_made_of_may_change():
         (lambda x: graphc.broadcast_to(x[0, 0], ("n",)), GraphError, "broadcast_to: the result has the type"),
         (lambda x: x * graphc.size_of(graphc.placeholder("p", ("n",))), GraphError, "dim_size: the named dim 'n'"),
         (lambda x: eager.random.normal(("n",)), GraphError, "broadcast_to: the result has the type float32[n]"),
+        (lambda x: eager.ones((10**6,) * 4), ShapeError, "broadcast_to: float32[1000000, 1000000, "),
+        (lambda x: eager.exp(eager.ones((10**12,))), GraphcError, "the value of exp: float32[1000000000000] needs"),
+        (lambda x: graphc.explain_gradient(x.sum(), x), GraphError, "explain_gradient: expected a tensor of a graph"),
         (lambda x: eager.using(None).__enter__(), GraphError, "eager.using: expected a session"),
         (lambda x: eager.value(1.0), GraphError, "expected a tensor, got 1.0"),
         (lambda x: np.asarray(graphc.placeholder("p", (2,))), GraphError, "np.asarray of a tensor of type float32[2]"),

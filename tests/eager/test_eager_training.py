@@ -245,6 +245,8 @@ def test_updates_are_refused_where_they_would_be_lost():
         eager.minimize(optim.SGD(), eager.asarray(1.0))
     with pytest.raises(GraphError, match=r"expected an optimizer of graphc\.optim"):
         eager.minimize(0.1, loss)  # type: ignore[arg-type]
+    with pytest.raises(GraphError, match="expected variables to update, got tensor"):
+        eager.apply_gradients(optim.SGD(), [(loss, loss)])
     with pytest.raises(ShapeError, match="assign: w has shape"):
         eager.assign(w, eager.asarray(np.ones(3)))
     with pytest.raises(GraphError, match="assign: expected a variable"):
