@@ -255,15 +255,12 @@ def close_body(what: str, formals: Sequence[Tensor], outputs: Sequence[Tensor]) 
     """
     own = set(formals)
     depends, free = set(formals), set[Tensor]()  # on a parameter; on a leaf from outside
-    nodes = topological(outputs, stop=lambda node: node.evaluated)
+    nodes = topological(outputs)
     for node in nodes:
-        if node.evaluated:
-            free.update(node.results)
-            continue
         if isinstance(node.op, Effect):
             raise GraphError(f"{what}: a body may not assign to a variable", origin=node.origin)
         is_leaf = not node.inputs and not (node.op.name == "constant" or own.issuperset(node.results))
-        if is_leaf or any(tensor in free for tensor in node.inputs):
+        if node.evaluated or is_leaf or any(tensor in free for tensor in node.inputs):
             free.update(node.results)
         if any(tensor in depends for tensor in node.inputs):
             depends.update(node.results)
