@@ -16,7 +16,7 @@ from graphc.errors import DTypeError, GraphError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size
 from graphc.ops.base import as_tensor, require
-from graphc.ops.protocols import call_as_numpy, refuse_options, ufunc_method
+from graphc.ops.protocols import TRANSLATED, call_as_numpy, refuse_options, ufunc_method
 from graphc.ops.subscript import getitem
 
 OPERATORS = {
@@ -166,7 +166,7 @@ def _array_function(self: Tensor, function: Callable[..., Any], types: Any, argu
     name = function.__name__
     if name in ("shape", "ndim", "size") and len(arguments) == 1 and not options:
         return getattr(arguments[0], name)
-    return call_as_numpy(self, function, NUMPY_FUNCTIONS, arguments, options)
+    return call_as_numpy(self, function, NUMPY_FUNCTIONS, TRANSLATED, arguments, options)
 
 
 def _array_namespace(self: Tensor, *, api_version: str | None = None) -> ModuleType:

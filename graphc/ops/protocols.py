@@ -84,7 +84,12 @@ def ufunc_method(x: Tensor, ufunc: np.ufunc, method: str, inputs: tuple[Any, ...
 
 
 def call_as_numpy(
-    x: Tensor, function: Callable[..., Any], names: Mapping[str, str], arguments: Any, options: Any
+    x: Tensor,
+    function: Callable[..., Any],
+    names: Mapping[str, str],
+    forms: Mapping[str, Callable[..., Any]],
+    arguments: Any,
+    options: Any,
 ) -> Any:
     """What one of NumPy's functions is on tensors.
 
@@ -96,6 +101,8 @@ def call_as_numpy(
         NumPy's.
     names : mapping of str to str
         NumPy's names to graphc's, for functions whose defaults agree.
+    forms : mapping of str to callable
+        NumPy's names to functions that take NumPy's arguments, such as :data:`TRANSLATED`.
     arguments, options : tuple, dict
 
     Raises
@@ -106,8 +113,8 @@ def call_as_numpy(
     name = _name(function)
     what = f"np.{name}"
     given = _bound(function, what, arguments, options)
-    if name in TRANSLATED:
-        target, mapping = TRANSLATED[name], {}
+    if name in forms:
+        target, mapping = forms[name], {}
     elif (known := _known(names.get(name))) is not None:
         target, mapping = _function(known), RENAMED
     else:
@@ -119,16 +126,14 @@ def call_as_numpy(
     operands, extra = given
     extra = {mapping.get(key, key): entry for key, entry in extra.items()}
     taken = _parameters(target)
-    refuse_options(what, {key: entry for key, entry in extra.items() if key not in taken}, x)
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        refuse_options(what, {key: entry for key, entry in extra.items() if key not in taken}, x)
     return target(*operands, **extra)
 
 
 def _name(function: Callable[..., Any]) -> str:
-    """``sum`` for ``np.sum``; ``linalg.trace`` for a function of a submodule whose name NumPy itself has as well."""
-    name = function.__name__
-    if getattr(np, name, function) is function:
-        return name
-    return f"{function.__module__.removeprefix('numpy.')}.{name}"
+    """``sum`` for ``np.sum``, ``linalg.trace`` for ``np.linalg.trace``."""
+    return f"{function.__module__}.{function.__name__}".removeprefix("numpy.")
 
 
 def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
