@@ -19,6 +19,7 @@ from graphc.errors import GraphcError
 from graphc.ir.graph import Graph, inline
 from graphc.ir.node import Tensor
 from graphc.ir.op import REGISTRY, Effect, Op
+from graphc.ops.gradient import pin
 from graphc.testing.cases import static_case
 from graphc.testing.contexts import CONTEXTS, SMOOTH
 from graphc.testing.harness import THOROUGH
@@ -111,10 +112,9 @@ def test_op_at_once_is_op_in_a_graph(name: str, reference: graphc.Session) -> No
             continue
         try:
             made = call(tensors)
-        except GraphcError as error:
-            # values that are known are checked by some ops when they are declared
-            assert "to a negative power" in str(error), error
-            continue
+        except GraphcError:  # some ops look at constants when they are declared, such as a negative power of integers
+            tensors = [pin(tensor) for tensor in tensors]
+            made = call(tensors)
         check(made, wanted, name not in REORDERED)
         if smooth:
             wanted = reference.run(derivatives(outputs, inputs), dict(zip(inputs, arrays, strict=True)))
