@@ -40,7 +40,7 @@ import numpy as np
 
 from graphc.errors import GraphcError, GraphError
 from graphc.ir import scalar
-from graphc.ir.node import Node, Tensor, make_node
+from graphc.ir.node import Node, Tensor, applied
 from graphc.ir.scalar import Literal, Load, Scalar
 from graphc.ir.symbolic import Size
 from graphc.ir.types import TensorType
@@ -155,8 +155,8 @@ class Op(_Replaced):
 
         def make(self, *inputs: Tensor, **attributes: Any) -> Any:
             """The node's result, or a tuple of its results."""
-            node = make_node(self, inputs, attributes)
-            return node.results if len(node.results) > 1 else node.result
+            results = applied(self, inputs, attributes)
+            return results if len(results) > 1 else results[0]
 
     def infer_types(self, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> tuple[TensorType, ...]:
         """Result types as a tuple; errors gain the line that declared the first input."""

@@ -16,6 +16,7 @@ from graphc.errors import GraphError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size
 from graphc.ops.base import require
+from graphc.ops.protocols import TRANSLATED, call_as_numpy, refuse_options, ufunc_method
 from graphc.ops.subscript import getitem
 from graphc.ops.updates import At
 
@@ -138,13 +139,8 @@ def _size(self: Tensor) -> Size:
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
     """NumPy's ufuncs on tensors build graph."""
     if method != "__call__":
-        raise GraphError(
-            f"np.{ufunc.__name__}.{method} of a tensor is not supported",
-            operands=(self,),
-            hint="use graphc's own function",
-        )
-    if options:
-        raise GraphError(f"np.{ufunc.__name__} of a tensor takes no {', '.join(sorted(options))}=", operands=(self,))
+        return ufunc_method(self, ufunc, method, inputs, options)
+    refuse_options(f"np.{ufunc.__name__}", options, self)
     from graphc import ops
 
     function = ops.FUNCTIONS.get(UFUNC_NAMES.get(ufunc.__name__, ufunc.__name__))
@@ -158,15 +154,9 @@ def _array_function(self: Tensor, function: Callable[..., Any], types: Any, argu
     name = function.__name__
     if name in ("shape", "ndim", "size") and len(arguments) == 1 and not options:
         return getattr(arguments[0], name)
-    if function.__module__ == "numpy.linalg":
-        name = f"linalg.{name}"
     from graphc.ops.numpy_forms import FORMS
 
-    if name in FORMS:
-        return FORMS[name](*arguments, **options)
-    if name not in NUMPY_FUNCTIONS:
-        raise GraphError(f"np.{name} has no counterpart in graphc", operands=(self,))
-    return _function(NUMPY_FUNCTIONS[name])(*arguments, **options)
+    return call_as_numpy(self, function, NUMPY_FUNCTIONS, TRANSLATED | FORMS, arguments, options)
 
 
 def _array_namespace(self: Tensor, *, api_version: str | None = None) -> ModuleType:
