@@ -38,8 +38,7 @@ myst_enable_extensions = ["colon_fence"]
 
 napoleon_google_docstring = False
 napoleon_use_rtype = False
-napoleon_use_ivar = True
-napoleon_custom_sections = [("Attributes of the node", "params_style")]
+napoleon_custom_sections = [("Attributes", "params_style"), ("Attributes of the node", "params_style")]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc sections say what types are, in words
 autodoc_default_options = {"members": True, "show-inheritance": True, "no-value": True}

@@ -91,7 +91,7 @@ def make(app: Sphinx) -> None:
     folder.mkdir(exist_ok=True)
     known = {id(function): f"graphc.{name}" for name, function in FUNCTIONS.items()}
     texts = {module.__name__: "\n".join(documented(module, known)) for module in modules()}
-    toctree = "\n".join(f"   {name}" for name in texts)
+    toctree = "\n".join(f"   {name}" for name in sorted(texts))
     texts["index"] = (
         "Classes and functions\n=====================\n\nWhat users call, besides the :doc:`ops and functions "
         f"</ops/index>` of tensors.\n\n.. toctree::\n   :maxdepth: 1\n   :titlesonly:\n\n{toctree}\n"

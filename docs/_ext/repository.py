@@ -41,15 +41,32 @@ BUILTIN = {"None", "True", "False", "Ellipsis", "Path", "Exception", "ValueError
 
 
 class RepositoryLinks(SphinxTransform):
-    """Turns links to files outside of docs/ into references that are resolved when their pages are known."""
+    """Turns links to files outside of docs/ into references that are resolved when their pages are known.
+
+    A link to a folder leads to the text of its package, where it is one, and else is no link on the site.
+    """
 
     default_priority = 870  # before Sphinx collects files to be copied, at 880
 
     def apply(self, **_: Any) -> None:
         """Replace the downloads that the Markdown parser makes of such links."""
         here = Path(self.env.doc2path(self.env.docname)).parent
-        for download in list(self.document.findall(addnodes.download_reference)):
-            path = (here / download["reftarget"]).resolve()
+        links = [*self.document.findall(addnodes.download_reference), *self.document.findall(addnodes.pending_xref)]
+        for download in links:
+            target = download["reftarget"]
+            if download.get("refdomain") == "doc" and target not in self.env.found_docs:  # a page at the top
+                if Path(target).name.lower() in self.env.found_docs:  # which is included here
+                    download["reftarget"] = Path(target).name.lower()
+                    continue
+                target = f"{target}.md"
+            elif download["reftype"] != "myst" or download.get("refdomain"):
+                continue
+            path = (here / target.partition("#")[0]).resolve()
+            if path.is_dir():
+                path = path / "__init__.py"
+                if not path.exists() or not path.read_text(encoding="utf-8").strip():
+                    download.replace_self(download.children)
+                    continue
             if not path.is_file() or not path.is_relative_to(ROOT):
                 continue
             name = path.relative_to(ROOT).as_posix()
