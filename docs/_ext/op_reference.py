@@ -58,6 +58,12 @@ ANNOTATION = re.compile(r"  +(?=[a-z]+, (?:stored|scratch|written))")
 INTEGERS = {"labels", "indices", "index", "positions"}
 """Names of parameters that take integers, where functions without samples are tried out."""
 
+PLAIN: dict[str, Any] = {
+    "axis": 0, "depth": 3, "destination": 1, "first": 0, "k": 2, "second": 1, "sections": 3, "shape": ("n", 3),
+    "shift": 1, "source": 0, "spec": "ij,jk->ik", "start": 5, "value": 1.0,
+}  # fmt: skip
+"""What parameters that take no tensor are given there, by their names."""
+
 TRIED = (("n", 3), (3, 3), ("n",), ())
 """Shapes that functions without samples are tried on."""
 
@@ -141,42 +147,50 @@ class Entry:
     @cached_property
     def example(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None:
         """Placeholders, and the results of applying this to them; None where there is no sample or way to guess."""
-        for inputs, attributes in self._attempts():
+        found = None
+        for inputs, arguments, attributes in self._attempts():
             try:
-                made = self.target(*inputs, **attributes)
+                made = self.target(*arguments, **attributes)
             except (GraphcError, TypeError, ValueError, AttributeError, IndexError):
                 continue
-            made = made if isinstance(made, tuple) else (made,)
-            if all(isinstance(tensor, Tensor) for tensor in made) and made:
-                return tuple(inputs), made
-        return None
+            made = tuple(made) if isinstance(made, (tuple, list)) else (made,)
+            if not made or not all(isinstance(tensor, Tensor) for tensor in made):
+                continue
+            found = tuple(inputs), made
+            if not self.is_op or made[0].node.op is self.target:
+                return found
+        return found  # at most what the op leaves to others to do
 
-    def _attempts(self) -> Iterator[tuple[list[Tensor], Mapping[str, Any]]]:
+    def _attempts(self) -> Iterator[tuple[list[Tensor], list[Any], Mapping[str, Any]]]:
+        """Placeholders, and arguments that they are among, by place and by name."""
         if self.is_op:
             for sample in self.target.samples:
                 dtypes = self.target.dtypes
                 dtype = "float32" if "float32" in dtypes else dtypes[0] if dtypes else None
                 arrays = [as_dtype(array, dtype) for array in sample.inputs]
                 names = self._names(len(arrays))
-                yield [placeholder(n, a.shape, a.dtype) for n, a in zip(names, arrays, strict=True)], sample.attributes
+                inputs = [placeholder(n, a.shape, a.dtype) for n, a in zip(names, arrays, strict=True)]
+                yield inputs, inputs, sample.attributes
             return
         required = [
             p.name
             for p in inspect.signature(self.target).parameters.values()
-            if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
         for shape in TRIED if required else ():
-            yield [
-                placeholder(name, shape[:1] if name in INTEGERS else shape, "int64" if name in INTEGERS else "float32")
+            tensors = {
+                name: placeholder(name, shape[:1], "int64") if name in INTEGERS else placeholder(name, shape)
                 for name in required
-            ], {}
+                if name not in PLAIN
+            }
+            yield list(tensors.values()), [tensors.get(name, PLAIN.get(name)) for name in required], {}
 
     def _names(self, count: int) -> list[str]:
         if isinstance(self.target, Elementwise) and len(self.target.arguments) == count:
             return list(self.target.arguments)
         call = self.own_call
         given = list(inspect.signature(call).parameters.values()) if call is not None else []
-        names = [p.name for p in given if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
+        names = [p.name for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "self"]
         return names[:count] if len(names) >= count else ["x", "y", "z", *(f"x{k}" for k in range(count))][:count]
 
 

@@ -33,6 +33,9 @@ LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".md": "markdown
 FOLDER = "source"
 """Where pages of sources lie on the site."""
 
+WORD = re.compile(r"[a-z0-9_]+[.,;:]?")
+"""Type references that are words, not names."""
+
 FOREIGN = re.compile(r"(np|numpy|networkx|pathlib|collections|typing)\.|[^A-Za-z]|.*[ '\"=]")
 """Targets of type references that are literals, phrases, or other libraries' names: ``"all"``, ``np.ndarray``."""
 
@@ -77,6 +80,18 @@ class RepositoryLinks(SphinxTransform):
             download.replace_self(link)
 
 
+class PlainWords(SphinxTransform):
+    """Leaves words in lists of parameters as text: ``dtype`` is none of the attributes of that name."""
+
+    default_priority = 870
+
+    def apply(self, **_: Any) -> None:
+        """Replace references to classes whose names are words; graphc's classes are capitalised."""
+        for link in list(self.document.findall(addnodes.pending_xref)):
+            if link.get("refdomain") == "py" and link["reftype"] == "class" and WORD.fullmatch(link["reftarget"]):
+                link.replace_self(link.children)
+
+
 def linked(env: BuildEnvironment) -> set[str]:
     """The files that were linked to, which have pages; kept with the environment from build to build."""
     if not hasattr(env, "graphc_linked"):
@@ -94,8 +109,6 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, con
         return None
     if target.startswith("graphc."):
         return _documented(app, node, content, target) or _to_definition(app, env, node, content, target)
-    if node["reftype"] == "class" and target.isidentifier() and target.islower():
-        return content  # a word: graphc's classes are capitalised
     return (
         _documented(app, node, content, target)
         or _to_definition(app, env, node, content, _inside(target))
@@ -169,7 +182,13 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         text = (ROOT / name).read_text(encoding="utf-8")
         language = LANGUAGES.get(Path(name).suffix, "text")
         body = highlighter.highlight_block(text, language, linenos="inline", lineanchors="L", anchorlinenos=True)
-        yield f"{FOLDER}/{name}", {"title": name, "body": f"<h1>{name}</h1>{body}"}, "page.html"
+        context = {"title": name, "body": f"<h1>{name}</h1>{body}", "toctree": no_contents}
+        yield f"{FOLDER}/{name}", context, "page.html"
+
+
+def no_contents(**_: Any) -> str:
+    """The table of contents beside a source: making one for each page takes longer than all the rest."""
+    return ""
 
 
 def drop_empty_patterns(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -190,6 +209,7 @@ def copy_pictures(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """What Sphinx calls."""
     app.add_transform(RepositoryLinks)
+    app.add_transform(PlainWords)
     app.connect("source-read", drop_empty_patterns)
     app.connect("missing-reference", resolve)
     app.connect("html-collect-pages", source_pages)
