@@ -98,3 +98,15 @@ def test_a_block_that_fails_without_showing_it_is_named(capfd):
     assert "ZeroDivisionError" in capfd.readouterr().err
     with pytest.raises(SystemExit, match="page: the block at line 2 should end with an error"):
         pages.printed_by("```python\nprint(1)\n```\n```text\ngraphc.errors.ShapeError\n```\n", "page")
+
+
+def test_stale_outputs_are_shown_then_rewritten(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n")
+    assert pages.main(["--check", str(page)]) == 1
+    printed = capsys.readouterr().out
+    assert "-3\n" in printed and "+2\n" in printed
+    assert "3" in page.read_text()
+    assert pages.main([str(page)]) == 0
+    assert page.read_text() == "```python\nprint(1 + 1)\n```\n\n```text\n2\n```\n"
+    assert pages.main(["--check", str(page)]) == 0

@@ -118,12 +118,12 @@ def test_every_differentiable_op_with_a_sample_shows_its_derivative_or_has_sever
 
 def test_accuracy_is_shown_where_it_is_on_record(reference, tmp_path, monkeypatch):
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "accuracy.json").write_text(json.dumps({"exp": {"float32": "0.9 ulp"}, "made": "by hand"}))
+    rows = [{"function": "exp", "dtype": "float32", "error": 0.9, "at": ["1.0"]}]
+    (tmp_path / "docs" / "accuracy.json").write_text(json.dumps(rows))
     monkeypatch.setattr(reference, "ROOT", tmp_path)
     errors = reference.accuracy()
-    assert errors == {"exp": {"float32": "0.9 ulp"}}
+    assert errors == {"exp": {"float32": "0.90 ulp"}}
     monkeypatch.undo()
     text = reference.index_text(reference.entries(), [], errors)
-    assert "- Accuracy" in text and "- float32: 0.9 ulp" in text
+    assert "- Accuracy" in text and "- float32: 0.90 ulp" in text
     assert "- Accuracy" not in reference.index_text(reference.entries(), [], {})
-

@@ -5,8 +5,8 @@ Nothing is listed by hand. Ops come from :data:`graphc.ir.op.REGISTRY`, function
 asked of the compiler: the op is applied to its first sample, and what it computes is read off the schedule of that
 graph, its derivative off the graph that its ``vjp`` builds.
 
-Where ``docs/accuracy.json`` exists, an object from the name of an op or function to an object from dtypes to errors
-(numbers or texts), there is a column for it.
+Where ``docs/accuracy.json`` exists there is a column for it. The file is a list of rows, one a function and dtype, with
+``function``, ``dtype`` and ``error``, the largest error in units in the last place.
 """
 
 from __future__ import annotations
@@ -301,14 +301,16 @@ def parts_of(entry: Entry) -> list[str]:
 # -- pages --------------------------------------------------------------------------------------------------------
 
 
-def accuracy() -> dict[str, dict[str, Any]]:
-    """Measured errors by name and dtype, where they are on record."""
+def accuracy() -> dict[str, dict[str, str]]:
+    """The largest measured errors by name and dtype, where they are on record."""
     path = ROOT / "docs" / "accuracy.json"
-    found: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {name: value for name, value in found.items() if isinstance(value, dict)}
+    found: dict[str, dict[str, str]] = {}
+    for row in json.loads(path.read_text(encoding="utf-8")) if path.exists() else ():
+        found.setdefault(row["function"], {})[row["dtype"]] = f"{row['error']:.2f} ulp"
+    return found
 
 
-def entry_text(entry: Entry, errors: Mapping[str, Any], config: Config) -> list[str]:
+def entry_text(entry: Entry, errors: Mapping[str, str], config: Config) -> list[str]:
     """The lines of an entry."""
     shown = f"graphc.{entry.name}" if entry.public else entry.name
     docstring = NumpyDocstring(entry.docstring, config, what="function", name=shown)
@@ -327,7 +329,7 @@ def entry_text(entry: Entry, errors: Mapping[str, Any], config: Config) -> list[
     return lines + [f"   {line}".rstrip() for line in body] + [""]
 
 
-def _facts(entry: Entry, errors: Mapping[str, Any]) -> list[str]:
+def _facts(entry: Entry, errors: Mapping[str, str]) -> list[str]:
     facts = [("Kind", f"{entry.kind}" + ("" if entry.public else "; made by the compiler, not called by users"))]
     if entry.is_op:
         if entry.target.dtypes:
@@ -350,7 +352,9 @@ def _literal(text: str) -> str:
     return f"``{text}``"
 
 
-def module_text(module: ModuleType, members: list[Entry], errors: Mapping[str, Any], config: Config) -> str:
+def module_text(
+    module: ModuleType, members: list[Entry], errors: Mapping[str, Mapping[str, str]], config: Config
+) -> str:
     """The page of a module."""
     name = module.__name__.removeprefix("graphc.ops.").removeprefix("graphc.")
     first, _, rest = inspect.cleandoc(module.__doc__ or "").partition("\n\n")
@@ -361,7 +365,7 @@ def module_text(module: ModuleType, members: list[Entry], errors: Mapping[str, A
     return "\n".join(lines)
 
 
-def index_text(found: list[Entry], names: Iterable[str], errors: Mapping[str, Any]) -> str:
+def index_text(found: list[Entry], names: Iterable[str], errors: Mapping[str, Mapping[str, str]]) -> str:
     """The table of everything."""
     columns = ["Name", "Kind", "Derivative", "Dtypes", *(["Accuracy"] if errors else []), "What it is"]
     public = [entry for entry in found if entry.public]
@@ -380,7 +384,7 @@ def index_text(found: list[Entry], names: Iterable[str], errors: Mapping[str, An
     return "\n".join([*lines, ""])
 
 
-def _row(entry: Entry, errors: Mapping[str, Any]) -> list[str]:
+def _row(entry: Entry, errors: Mapping[str, Mapping[str, str]]) -> list[str]:
     if entry.is_op:
         slope, dtypes = "yes" if entry.target.differentiable else "", dtypes_text(entry.target.dtypes)
     else:
