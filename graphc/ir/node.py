@@ -140,7 +140,7 @@ class Tensor:
 
     @property
     def shape(self) -> Shape:
-        """Sizes of the axes: integers, or expressions of named dims."""
+        """Sizes of the axes, integers or expressions of named dims."""
         return self.type.shape
 
     @property

@@ -132,7 +132,7 @@ def _dot(self: Tensor, other: Any) -> Tensor:
 
 
 def _size(self: Tensor) -> Size:
-    """Number of elements: an integer, or an expression of named dims."""
+    """Number of elements, an integer or an expression of named dims."""
     return self.type.size
 
 
