@@ -29,7 +29,9 @@ ACCUMULATIONS = {
 }  # fmt: skip
 """Ufuncs whose ``accumulate`` is a function of graphc's, where there is one of that name."""
 
-RENAMED = {"ddof": "correction", "a_min": "min", "a_max": "max", "constant_values": "value"}
+RENAMED = {
+    "ddof": "correction", "a_min": "min", "a_max": "max", "constant_values": "value", "minlength": "length",
+}  # fmt: skip
 """NumPy's names of arguments where they differ from graphc's."""
 
 HINTS = {
