@@ -20,6 +20,7 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     elementwise,
     gradient,
     indexing,
+    linalg,
     methods,
     reductions,
     rows,
