@@ -357,7 +357,7 @@ def qr(geqrf_at, orgqr_at, a, q, r, columns, tau, work, m, n, rank, width, statu
 
 @procedure
 def eigh(syevd_at, a, values, vectors, work, integers, n, status, kernel, number):
-    """Eigenvalues in ascending order, and eigenvectors in columns, of a symmetric matrix whose lower triangle is read."""
+    """Ascending eigenvalues and, in columns, eigenvectors of a symmetric matrix, of which the lower triangle counts."""
     copy(vectors, a, n * n)
     length = 1 + 6 * n + 2 * n * n
     if length > LARGEST:
