@@ -250,6 +250,12 @@ def test_derivatives_of_what_is_not_determined() -> None:
         s.run(graphc.gradients(linalg.qr(named).Q.sum(), named), {named: np.ones((2, 3))})
 
 
+def test_derivative_of_the_logarithm_of_a_determinant_out_of_range(session: graphc.Session) -> None:
+    x = placeholder((3, 3), "float32")
+    slope = session.run(graphc.gradients(linalg.slogdet(x).logabsdet, x), {x: np.float32(1e20) * np.eye(3)})
+    np.testing.assert_allclose(slope, 1e-20 * np.eye(3), rtol=1e-6)
+
+
 def test_factors_are_shared(session: graphc.Session) -> None:
     """One factorisation for all that is asked of a matrix, derivatives included, in a Jacobian's loop as well."""
     a, b = placeholder((4, 4)), placeholder((4,), name="b")

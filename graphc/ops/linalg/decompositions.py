@@ -29,6 +29,7 @@ from graphc.ops.linalg.matrices import (
     dominated,
     each,
     identity,
+    is_zero,
     lower_triangle,
     on_diagonal,
     require_square,
@@ -298,9 +299,12 @@ class eigh(MatrixRoutine):
     def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
         """``V (diag(Gw) + F * (V' Gv)) V'``, made symmetric, with ``F[i, j] = 1 / (w[j] - w[i])``."""
         (values, vectors), (by_values, by_vectors) = node.results, cotangents
-        gaps = _inverse_or_zero(expand_dims(values, -2) - expand_dims(values, -1))
-        inner = as_diagonal(by_values) + gaps * (matrix_transpose(vectors) @ by_vectors)
-        return (symmetric_part(vectors @ inner @ matrix_transpose(vectors)),)
+        vt = matrix_transpose(vectors)
+        result = (vectors * expand_dims(by_values, -2)) @ vt
+        if not is_zero(by_vectors):
+            gaps = _inverse_or_zero(expand_dims(values, -2) - expand_dims(values, -1))
+            result = result + vectors @ (gaps * (vt @ by_vectors)) @ vt
+        return (symmetric_part(result),)
 
 
 def _inverse_or_zero(x: Tensor) -> Tensor:
@@ -400,6 +404,8 @@ class svd(MatrixRoutine):
                 f"svd: full matrices of a matrix of shape ({m}, {n}) have no derivative", origin=node.origin,
                 hint="pass full_matrices=False",
             )  # fmt: skip
+        if is_zero(by_u) and is_zero(by_vh):
+            return ((u * expand_dims(by_s, -2)) @ vh,)
         v, by_v = matrix_transpose(vh), matrix_transpose(by_vh)
         row, column = expand_dims(s, -1), expand_dims(s, -2)
         gaps = _inverse_or_zero((column - row) * (column + row))

@@ -173,6 +173,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: float | str | None = "fr
     (a,) = as_matrices("matrix_norm", x)
     if ord is None or (isinstance(ord, str) and ord == "fro"):
         return norm(a, axis=(-2, -1), keepdims=keepdims)
+    summed: Tensor
     if not isinstance(ord, str) and abs(ord) in (1, math.inf):
         summed = sum_(abs_(a), axis=-2 if abs(ord) == 1 else -1)
     elif (isinstance(ord, str) and ord == "nuc") or (not isinstance(ord, str) and abs(ord) == 2):

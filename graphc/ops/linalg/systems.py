@@ -27,6 +27,7 @@ from graphc.ops.linalg.matrices import (
     dominated,
     each,
     identity,
+    is_zero,
     lower_triangle,
     product_over_batch,
     require_square,
@@ -257,7 +258,7 @@ class determinant(MatrixRoutine):
     def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
         """The derivative of ``log |det A|`` is the transposed inverse, and that of ``det A`` is ``det A`` times it."""
         a, (value, _, _), (g, _, by_log) = node.inputs[0], node.results, cotangents
-        scale = g * value + by_log
+        scale = by_log if is_zero(g) else g * value + by_log  # det may be infinite where its logarithm is not
         return expand_dims(scale, (-2, -1)) * _inverse(a, node["caller"], transposed=True), None, None
 
 
