@@ -9,6 +9,9 @@ compares with the op's NumPy meaning:
 3. a size large enough to be shared by workers, with one worker and with two: bitwise equal;
 4. NaN, infinities, signed zeros, subnormals and extremes, elementwise;
 5. derivatives of first and second order against central differences of the reference interpreter.
+
+Routines of linear algebra are applied to matrices that their op's ``trial`` makes of what is drawn, since few matrices
+drawn at random are far from singular.
 """
 
 from __future__ import annotations
