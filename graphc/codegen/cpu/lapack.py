@@ -39,6 +39,7 @@ from graphc.codegen.cpu.intrinsics import (
     stack_int32,
     store,
 )
+from graphc.codegen.cpu.library import BLOCK
 from graphc.codegen.cpu.mathlib import log_float64  # type: ignore[attr-defined]
 from graphc.codegen.cpu.scalar import Scalar, convert
 from graphc.codegen.source import NO_RESULT
@@ -49,9 +50,6 @@ UNIT, NOT_UNIT = ord("U"), ord("N")
 VECTORS, SOME, ALL = ord("V"), ord("S"), ord("A")
 
 NAN = float("nan")
-
-BLOCK = 32
-"""Columns that a blocked factorisation works on at once: what its work array has room for."""
 
 LARGEST = 2**31 - 1
 """Sizes of matrices and of work arrays are numbers of 32 bits."""
@@ -121,6 +119,7 @@ def like(context: Any, pointer: Any, number: Any) -> Any:
         return cast(Scalar(builder, values[1], "float64"), kind).value
 
     return pointer.dtype(pointer, types.float64), lower
+
 
 # --- moving elements ------------------------------------------------------------------------------
 
@@ -323,6 +322,7 @@ def cholesky(potrf_at, a, factor, n, status, kernel, number):
         potrf(potrf_at, as_uint8(UPPER), n, factor, n, info)
         if load(info, 0) > 0:
             fail(status, NO_RESULT, kernel, number, as_int64(load(info, 0)))
+
 
 # --- QR, eigenvalues, singular values -------------------------------------------------------------
 

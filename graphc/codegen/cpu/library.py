@@ -28,6 +28,9 @@ PACKAGE = "scipy_openblas32"
 _PREFIX, _SUFFIX = "scipy_", "_"
 _THREADS = "OPENBLAS_NUM_THREADS"
 
+BLOCK = 32
+"""Columns that a blocked factorisation works on at once: what its work array has room for."""
+
 _lock = threading.Lock()
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _loaded: ctypes.CDLL | None = None

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 from graphc.codegen.cpu import formulas
 from graphc.codegen.cpu.context import Context
+from graphc.codegen.cpu.library import BLOCK
 from graphc.errors import CompileError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Size, of_atom
 from graphc.ir.types import flat_offset
 from graphc.ops.sizes import size_maximum
 from graphc.schedule.kernel import Routine
-
-BLOCK = 32
-"""As in :mod:`graphc.codegen.cpu.lapack`, which only a process that compiles imports."""
 
 ITEM_BYTES = {"int32": 4, "int64": 8, "float32": 4, "float64": 8}
 
