@@ -23,7 +23,7 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     elementwise,
     gradient,
     indexing,
-    matrix_names,
+    linalg,
     methods,
     moving,
     norms,
@@ -59,7 +59,6 @@ for _alias, _name in {"pow": "power"}.items():
     FUNCTIONS[_alias] = FUNCTIONS[_name]
 
 globals().update(FUNCTIONS, **standard.NAMES)
-globals().setdefault("linalg", matrix_names)  # unless a module of that name has more
 methods.install()
 __array_api_version__ = standard.API_VERSION
 __array_namespace_info__ = standard.NamespaceInfo

@@ -320,7 +320,7 @@ def _right_side(stage: Stage, axes: AxisNames, formula: _Formula) -> tuple[str, 
         return "accumulation", f"{formula(stage.start)}; {doing} for {_over(stage.contributions, axes)}"
     assert isinstance(stage, form.Routine)
     options = "".join(f", {name}={format_attribute(value)}" for name, value in stage.attributes.items())
-    return "row routine", f"{stage.routine}({formula(stage.scalars()[0])}{options})"
+    return "row routine", f"{stage.routine}({', '.join(map(formula, stage.scalars()))}{options})"
 
 
 def _where(kernel: Kernel, stage: Stage, schedule: Schedule | None) -> str:

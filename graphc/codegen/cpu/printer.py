@@ -16,9 +16,9 @@ accumulators, ``n`` run-time sizes, ``e`` extents, ``i`` points that workers sha
 positions, ``l`` lanes and places in a block, ``c`` lengths of blocks, ``o`` offsets, ``p`` positions, ``w`` rows of
 results, ``b`` choices, ``v`` values.
 
-The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``independence``, ``lanes``, ``division``, ``sorting``
-and ``tiles``. It imports them by name; nothing imports them here, because they need Numba, and a program whose kernels
-are in the cache prints their sources to find them there.
+The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``independence``, ``lanes``, ``division``, ``lapack``,
+``sorting`` and ``tiles``. It imports them by name; nothing imports them here, because they need Numba, and a program
+whose kernels are in the cache prints their sources to find them there.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ _MODULES = {
     "graphc.codegen.cpu.indexing": ("checked_index", "checked_position", "divide_index", "rest_index", "share"),
     "graphc.codegen.cpu.lanes": (
         "fill", "fold_add", "fold_maximum", "fold_minimum", "fold_multiply", "lost_by_sum", "settle",
+    ),
+    "graphc.codegen.cpu.lapack": (
+        "cholesky", "determinant", "eigh", "lu_factor", "qr", "solve", "solve_triangular", "svd",
     ),
     "graphc.codegen.cpu.sorting": ("sort_row",),
     "graphc.codegen.cpu.tiles": ("contract",),
