@@ -33,7 +33,10 @@ FORWARDED = (
 )  # fmt: skip
 """Methods that are the function of the same name with the tensor as its first argument."""
 
-UFUNC_NAMES = {"absolute": "abs", "rint": "round"}
+UFUNC_NAMES = {
+    "absolute": "abs", "rint": "round", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh",
+    "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh",
+}  # fmt: skip
 """NumPy's names of ufuncs where they differ from graphc's."""
 
 BITWISE = {
