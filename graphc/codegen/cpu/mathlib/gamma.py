@@ -4,9 +4,9 @@ Both are polynomials on an interval of length 1, are brought there by ``gamma(x 
 series (here minimax polynomials in 1/x**2) beyond that. For negative x they are reflected:
 ``gamma(x) gamma(-x) = -pi / (x sin(pi x))``.
 
-**lgamma.** On [-1/2, 1/2], e R(e) is lgamma(2 + e), with its zero at 2 as a factor. Whatever x is moved by is a product
-whose logarithm is subtracted or added; between 1/2 and 3/2 that is x itself, whose logarithm carries the zero at 1. The
-logarithm is a sum of two floats for float64. Between -1/2 and 1/2, ``gamma(2 + x) = x (x + 1) gamma(x)`` serves both signs.
+**lgamma.** On [-3/4, 1/4], e R(e) is lgamma(2 + e), with its zero at 2 as a factor. Whatever x is moved by is a product
+whose logarithm is subtracted or added; between 1/4 and 5/4 that is x itself, whose logarithm carries the zero at 1. The
+logarithm is a sum of two floats for float64. Between -1/2 and 1/4, ``gamma(2 + x) = x (x + 1) gamma(x)`` serves both signs.
 
 **digamma.** Its zero at 1.46 lies between two floats; it is a factor too, as the sum of two. The
 terms 1 / (x - k) of the recurrence are added up as one fraction.
@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from graphc.codegen.cpu.mathlib.exponential import log_mantissa, quick_two_sum, split_octave, two_sum
 from graphc.codegen.cpu.mathlib.formats import FLOAT64, POWER32_LOG
 from graphc.codegen.cpu.mathlib.powers import log_pair
-from graphc.codegen.cpu.scalar import Scalar, convert, fabs, fma, polynomial, rint, select
+from graphc.codegen.cpu.mathlib.trigonometric import sine_cosine
+from graphc.codegen.cpu.scalar import Scalar, convert, copysign, fabs, fma, polynomial, rint, select
 
 PI, PI_LOW = 3.141592653589793, 1.2246467991473532e-16
 LOG_PI = 1.1447298858494002
@@ -45,14 +46,14 @@ class Coefficients:
 
 
 FOR_FLOAT32 = Coefficients(
-    # lgamma(2 + z) / z on |z| <= 1/2; 2**-31.8
+    # lgamma(2 + z) / z on -3/4 <= z <= 1/4; 2**-32.2
     lgamma=(
-        0.4227843350063561, 0.32246703468791593, -0.06735228223054233, 0.02058073441149605, -0.007386158952490601,
-        0.0028917324286540018, -0.0011859574595551414, 0.000501518543112868, -0.0002536220968969109,
-        0.0001223600587081586,
+        0.4227843351091857, 0.3224670354860413, -0.06735230133763027, 0.02058060573646438, -0.007385934155628388,
+        0.002895322373141475, -0.0011758090000119862, 0.0004929363880917122, -0.00038543322688915365,
+        -0.00018830717435495612, -0.00023592431697451436,
     ),
-    # x (lgamma(x) - (x - 1/2) log(x) + x - log(2 pi) / 2), z = 1/x**2, x >= 7.5; 2**-40.0
-    stirling=(0.08333333298584038, -0.0027776202493693383, 0.0007757196599586547),
+    # x (lgamma(x) - (x - 1/2) log(x) + x - log(2 pi) / 2), z = 1/x**2, x >= 7.25; 2**-39.7
+    stirling=(0.08333333290888294, -0.0027775979023264186, 0.0007745035092285554),
     # digamma(z + 3/2) / (z + 3/2 - its zero) on |z| <= 1/2; 2**-30.5
     digamma=(
         0.9510558754253878, -0.4236274193620921, 0.2405426577327718, -0.14840515949685051, 0.09498073053082715,
@@ -65,18 +66,18 @@ FOR_FLOAT32 = Coefficients(
 )  # fmt: skip
 
 FOR_FLOAT64 = Coefficients(
-    # 2**-59.5
+    # 2**-60.9
     lgamma=(
-        0.42278433509846713, 0.3224670334241132, -0.06735230105319523, 0.02058080842778851, -0.007385551028947782,
-        0.00289051033049156, -0.0011927539016228718, 0.0005096695309132348, -0.00022315494432587055,
-        9.94574457189817e-05, -4.49243168371833e-05, 2.050745224144827e-05, -9.451048262943705e-06,
-        4.376166475109573e-06, -1.9994118584530986e-06, 9.406120121726178e-07, -5.192279655422543e-07,
-        2.5852013521667677e-07, -6.170456224677365e-08,
+        0.42278433509846713, 0.3224670334241132, -0.06735230105319828, 0.02058080842778635, -0.007385551028635518,
+        0.0028905103306244148, -0.001192753914746629, 0.0005096695238134073, -0.00022315464795998792,
+        9.945779613192383e-05, -4.4927935535489956e-05, 2.049844011514499e-05, -9.438130067031146e-06,
+        4.469538623016017e-06, -1.8213591419279675e-06, 8.682415905017525e-07, -1.767776885873929e-06,
+        -2.668411547432988e-06, -3.317126211349107e-06, -1.9074614332249966e-06, -5.622273039411233e-07,
     ),
-    # 2**-66.2
+    # 2**-65.4
     stirling=(
-        0.08333333333333333, -0.0027777777777622244, 0.000793650782364526, -0.0005952347730164788,
-        0.0008412632600262629, -0.0018793106849992927, 0.004841130780772587,
+        0.08333333333333331, -0.002777777777746326, 0.000793650775522429, -0.0005952334710706221,
+        0.0008411408015112878, -0.001873735637760566, 0.004743173647425439,
     ),
     # 2**-58.5
     digamma=(
@@ -107,23 +108,34 @@ def _log_pair(x: Scalar, table: Coefficients) -> tuple[Scalar, Scalar]:
     return log_pair(x) if table is FOR_FLOAT64 else (_log(x, table), x.like(0.0))
 
 
-def _half_turn(r: Scalar) -> tuple[Scalar, Scalar]:
-    """sin(pi r / 2) and cos(pi r / 2) for |r| <= 1/2."""
-    t = r * (PI / 2)
-    t_low = fma(r, PI / 2, -t) + r * (PI_LOW / 2)
-    z = t * t
-    sine = t + fma(t * z, polynomial(z, FLOAT64.sine), t_low)
-    return sine, fma(z, fma(z, polynomial(z, FLOAT64.cosine), -0.5), 1.0)
+def _half_circle(r: Scalar) -> tuple[Scalar, tuple[Scalar, Scalar], tuple[Scalar, Scalar]]:
+    """(|r| > 1/4, sin(t), cos(t)) as sums of two floats, for |r| <= 1/2; t is pi |r|, or the rest to pi/2 if |r| > 1/4."""
+    size = fabs(r)
+    far = size > 0.25
+    size = select(far, 0.5 - size, size)
+    t = size * PI
+    sine, cosine = sine_cosine(t, fma(size, PI, -t) + size * PI_LOW)
+    return far, sine, cosine
+
+
+def _cotangent(r: Scalar) -> Scalar:
+    """cot(pi r) for |r| <= 1/2."""
+    far, (sine, sine_low), (cosine, cosine_low) = _half_circle(r)
+    divided, divided_low = select(far, sine, cosine), select(far, sine_low, cosine_low)
+    divisor, divisor_low = select(far, cosine, sine), select(far, cosine_low, sine_low)
+    quotient = divided / divisor
+    left = fma(-quotient, divisor, divided) + fma(-quotient, divisor_low, divided_low)
+    return copysign(quotient + select(quotient < 2.0**500, left / divisor, 0.0), r)
 
 
 def _lgamma(x: Scalar, table: Coefficients) -> Scalar:
     """lgamma in float64."""
     size = fabs(x)
-    near, low, far = size < 0.5, size < 1.5, size >= 7.5
-    # Up from [1.5, 7.5) to [1.5, 2.5): lgamma(size) = lgamma(v) + log(product).
+    near, low, far = (x > -0.5) & (x < 0.25), size < 1.25, size >= 7.25
+    # Down from [1.25, 7.25) to [1.25, 2.25): lgamma(size) = lgamma(v) + log(product).
     v, product = size, x.like(1.0)
     for _ in range(5):
-        above = v >= 2.5
+        above = v >= 2.25
         v = select(above, v - 1.0, v)
         product = select(above, product * v, product)
     e = select(near, x, select(low, size - 1.0, v - 2.0))
@@ -147,8 +159,8 @@ def _lgamma(x: Scalar, table: Coefficients) -> Scalar:
     value = select(far, by_series, by_recurrence)
 
     r = x - rint(x)
-    sine, cosine = _half_turn(fabs(r))
-    mirrored = (LOG_PI - _log(size * (sine * cosine * 2.0), table)) - value
+    beyond, (sine, _), (cosine, _) = _half_circle(r)
+    mirrored = (LOG_PI - _log(size * select(beyond, cosine, sine), table)) - value
     value = select((x < 0.0) & ~near, mirrored, value)
     pole = (x <= 0.0) & r.equals(0.0)
     return select(x.equals(x), select(pole | (size > LGAMMA_HIGH), math.inf, value), x)
@@ -176,11 +188,9 @@ def _digamma(x: Scalar, table: Coefficients) -> Scalar:
     by_series = logarithm + fma(-z, polynomial(z, table.digamma_tail), fraction)
     value = select(far, by_series, by_recurrence)
 
-    # digamma(x) = digamma(1 - x) - pi cos(pi x) / sin(pi x), both by half the angle
     r = x - rint(x)
-    sine, cosine = _half_turn(r)
-    cotangent = (cosine - sine) * (cosine + sine) / (sine * cosine * 2.0)
-    return select(mirror, select(r.equals(0.0), math.nan, fma(cotangent, -PI, value)), value)
+    mirrored = fma(_cotangent(r), -PI, value)  # digamma(x) = digamma(1 - x) - pi cot(pi x)
+    return select(mirror, select(r.equals(0.0), math.nan, mirrored), value)
 
 
 def lgamma(x: Scalar) -> Scalar:

@@ -5,8 +5,8 @@
 a division nor a cancellation. (tanh is in ``exponential``.)
 
 **Inverses.** asinh and acosh are log(1 + u) with a u that is accurate near 0, and ln 2 + log|x| where x**2 might overflow.
-atanh(x) is half the logarithm of (1 + x) / (1 - x) = 2**k m, and log(m) = 2 atanh(s): s = (m - 1) / (m + 1) is
-``((1 - 2**k) + x (1 + 2**k)) / ((1 + 2**k) + x (1 - 2**k))``. Near 0, k is 0 and s is x itself.
+atanh(x) is half the logarithm of (1 + x) / (1 - x) = 2**k m, and log(m) = 2 atanh(s) with s = (m - 1) / (m + 1) =
+``((1 + x) - 2**k (1 - x)) / ((1 + x) + 2**k (1 - x))``. Near 0, k is 0 and s is x itself.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from graphc.codegen.cpu.mathlib.formats import FORMATS
 from graphc.codegen.cpu.scalar import Scalar, bits, convert, copysign, fabs, fma, polynomial, select, sqrt
 
 
-def _sinh_cosh(size: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-    """(p, q, s, c) with ``sinh = 2 (q + q c + p s)`` and ``cosh = 2 (p + p c + q s)`` for size >= 0.
+def _parts(size: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+    """(up, down, sinh(r), cosh(r) - 1) for size >= 0; up and down are a quarter of 2**n and of 2**-n.
 
-    p and q are a quarter of 2**n + 2**-n and 2**n - 2**-n, s is sinh(r), c is cosh(r) - 1. A quarter, doubled in the last
-    step, because 2**n / 2 may overflow where the result does not.
+    A quarter, doubled in the last step, because 2**n / 2 may overflow where the result does not.
     """
     form = FORMATS[size.kind]
     n, whole, high = split_exponent(clamp(size, 0.0, form.sinh_high))
@@ -39,23 +38,24 @@ def _sinh_cosh(size: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     z = r * r
     s = r + fma(r * z, polynomial(z, form.sinh), lost)
     c = z * polynomial(z, form.cosh)
-    up, down = two_to(n - 2), two_to(-2 - select(n > 64, 64, n))  # 2**-64 no longer counts
-    return up + down, up - down, s, c
+    return two_to(n - 2), two_to(-2 - select(n > 64, 64, n)), s, c  # 2**-64 no longer counts
 
 
 def sinh(x: Scalar) -> Scalar:
     """(e**x - e**-x) / 2."""
     size = fabs(x)
-    p, q, s, c = _sinh_cosh(size)
-    result = copysign((q + fma(q, c, p * s)) * 2.0, x)
+    up, down, s, c = _parts(size)
+    difference, lost = quick_two_sum(up, -down)
+    result = copysign((difference + fma(up + down, s, fma(difference, c, lost))) * 2.0, x)
     tiny = size < 2.0 ** -(FORMATS[x.kind].mantissa // 2 + 2)  # here sinh(x) rounds to x
     return select(tiny, x, result)
 
 
 def cosh(x: Scalar) -> Scalar:
     """(e**x + e**-x) / 2."""
-    p, q, s, c = _sinh_cosh(fabs(x))
-    return (p + fma(p, c, q * s)) * 2.0
+    up, down, s, c = _parts(fabs(x))
+    total, lost = quick_two_sum(up, down)
+    return (total + fma(up - down, s, fma(total, c, lost))) * 2.0
 
 
 def _log_one_more(u: Scalar, low: Scalar, huge: Scalar, x: Scalar) -> Scalar:
@@ -88,16 +88,15 @@ def atanh(x: Scalar) -> Scalar:
     """The number whose hyperbolic tangent is x; infinite at -1 and 1, NaN beyond."""
     form = FORMATS[x.kind]
     size = fabs(x)
-    # The exponent of (1 + x) / (1 - x), rounded: bit patterns are logarithms, to a tenth.
-    octaves = bits(1.0 + size) - bits(1.0 - size) + (1 << (form.mantissa - 1))
-    k = octaves >> form.mantissa
+    above, above_low = quick_two_sum(x.like(1.0), size)
+    below, below_low = quick_two_sum(x.like(1.0), -size)
+    # The exponent of their quotient, rounded: bit patterns are logarithms, to a tenth.
+    k = (bits(above) - bits(below) + (1 << (form.mantissa - 1))) >> form.mantissa
     power = two_to(k)
-    plus, minus = power + 1.0, 1.0 - power
-    product, other = size * plus, size * minus
-    divided, divided_low = two_sum(minus, product)
-    divisor, divisor_low = quick_two_sum(plus, other)
-    divided_low = divided_low + fma(size, plus, -product)
-    divisor_low = divisor_low + fma(size, minus, -other)
+    scaled = power * below
+    divided, divided_low = two_sum(above - scaled, fma(-power, below_low, above_low))  # the difference is exact
+    divisor, divisor_low = two_sum(above, scaled)
+    divisor_low = divisor_low + fma(power, below_low, above_low)
     s = divided / divisor
     left = (fma(-s, divisor, divided) + fma(-s, divisor_low, divided_low)) / divisor
     z = s * s

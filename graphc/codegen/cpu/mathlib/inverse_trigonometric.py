@@ -19,31 +19,34 @@ from graphc.codegen.cpu.scalar import Scalar, bits, constant, copysign, fabs, fm
 TAN_EIGHTH_PI = math.sqrt(2.0) - 1.0
 
 
-def _arc_of_root(x: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-    """(|x| < 1/2, z, s, s P(z)): s is |x|, or the root of (1 - |x|) / 2; asin(s) = s + s z P(z). NaN beyond 1."""
+def _arc_of_root(x: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+    """(|x| < 1/2, s, s z P(z)): s is |x|, or the root z of which is (1 - |x|) / 2; the last two add up to asin(s)."""
     size = fabs(x)
     small = size < 0.5
     z = select(small, size * size, (1.0 - size) * 0.5)
     s = select(small, size, sqrt(z))
-    return small, z, s, s * polynomial(z, FORMATS[x.kind].asin)
+    return small, s, s * (z * polynomial(z, FORMATS[x.kind].asin))
 
 
 def asin(x: Scalar) -> Scalar:
     """The angle in [-pi/2, pi/2] whose sine is x; NaN beyond -1 and 1."""
     high, low = FORMATS[x.kind].quarter_pi
-    small, z, s, bend = _arc_of_root(x)
-    arc = fma(z, bend, s)
-    return copysign(select(small, arc, 2.0 * high - fma(arc, 2.0, -2.0 * low)), x)
+    small, s, bend = _arc_of_root(x)
+    rest, lost = quick_two_sum(x.like(2.0 * high), s * -2.0)
+    large = rest + (lost + fma(bend, -2.0, 2.0 * low))
+    return copysign(select(small, s + bend, large), x)
 
 
 def acos(x: Scalar) -> Scalar:
     """The angle in [0, pi] whose cosine is x; NaN beyond -1 and 1."""
     high, low = FORMATS[x.kind].quarter_pi
-    small, z, s, bend = _arc_of_root(x)
-    signed = copysign(s, x)
-    middle = 2.0 * high - (signed - fma(-z, copysign(bend, x), 2.0 * low))
-    double = fma(z, bend, s) * 2.0
-    return select(small, middle, select(x < 0.0, 4.0 * high - (double - 4.0 * low), double))
+    small, s, bend = _arc_of_root(x)
+    middle, lost = quick_two_sum(x.like(2.0 * high), -copysign(s, x))
+    middle = middle + (lost + (2.0 * low - copysign(bend, x)))
+    double = (s + bend) * 2.0
+    rest, lost = quick_two_sum(x.like(4.0 * high), s * -2.0)
+    behind = rest + (lost + fma(bend, -2.0, 4.0 * low))
+    return select(small, middle, select(x < 0.0, behind, double))
 
 
 def _angle(y: Scalar, x: Scalar, turned: Scalar, behind: Scalar) -> Scalar:
@@ -89,7 +92,8 @@ def atan2(y: Scalar, x: Scalar) -> Scalar:
     endless = divisor.equals(math.inf)
     divided = select(endless, select(divided.equals(math.inf), x.like(1.0), 0.0), divided)
     divisor = select(endless | divisor.equals(0.0), 1.0, divisor)
-    huge = divisor > 2.0 ** (form.bias - 1)  # their sum may overflow
-    divided, divisor = select(huge, divided * 0.25, divided), select(huge, divisor * 0.25, divisor)
-    angle = copysign(_angle(divided, divisor, turned, bits(x) < 0), y)
+    # Large ones because their sum may overflow, small ones because roundings would be subnormal.
+    huge, little = divisor > 2.0 ** (form.bias - 1), divisor < form.least_normal * 2.0 ** (form.mantissa + 10)
+    factor = select(huge, x.like(0.25), select(little, x.like(8.0**form.mantissa), 1.0))
+    angle = copysign(_angle(divided * factor, divisor * factor, turned, bits(x) < 0), y)
     return select(x.equals(x) & y.equals(y), angle, math.nan)
