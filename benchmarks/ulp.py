@@ -15,8 +15,9 @@ Error
     reference is computed again by mpmath, so that the figures are those of exact values.  lgamma and digamma have zeros on
     the negative axis that no float is close to; there the unit is that of the larger of the terms which cancel.
 Rows
-    One a function and dtype.  They are written to the `--json` file as they come, and those that are there
-    already are not measured again: a run that was cut off goes on where it stopped.
+    One a function and dtype.  They are written to the `--json` file as they come, and what is there already is not
+    measured again: a run that was cut off, or ended after `--seconds`, goes on where it stopped.  A complete float32
+    row with a finer `--sample` than that of the file replaces it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ import graphc
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
-CHUNK = 1 << 21
+CHUNK = 1 << 19
 DIGITS = {"float32": 24, "float64": 53}
 EXTENDED = np.finfo(np.longdouble).nmant >= 63
 """Whether long doubles have more digits than float64."""
@@ -130,10 +131,10 @@ FUNCTIONS: dict[str, Function] = {
 # --- arguments -----------------------------------------------------------------------------------------------------
 
 
-def all_patterns(stride: int) -> Iterator[tuple[Array, ...]]:
-    """float32 of every ``stride``-th bit pattern, in chunks."""
+def all_patterns(stride: int, first: int) -> Iterator[tuple[Array, ...]]:
+    """float32 of every ``stride``-th bit pattern from the first on, in chunks."""
     step = CHUNK * stride
-    for start in range(0, 1 << 32, step):
+    for start in range(first, 1 << 32, step):
         yield (np.arange(start, min(start + step, 1 << 32), stride, dtype=np.uint64).astype(np.uint32).view(np.float32),)
 
 
@@ -179,7 +180,9 @@ def sampled(name: str, dtype: str, count: int) -> Iterator[tuple[Array, ...]]:
             limit = (math.log(float(np.finfo(dtype).max)) + 3) / np.maximum(np.abs(np.log(first.astype("f8"))), 1e-3)
             second = np.where(generator.random(len(second)) < 0.1, second, generator.uniform(-1, 1, len(first)) * limit)
         else:  # of one size, where both count
-            second = np.where(generator.random(len(second)) < 0.2, second, first * generator.uniform(-3, 3, len(first)))
+            with np.errstate(over="ignore"):
+                close = first * generator.uniform(-3, 3, len(first))
+            second = np.where(generator.random(len(second)) < 0.2, second, np.nan_to_num(close))
         yield first, second.astype(dtype)
 
 
@@ -269,38 +272,49 @@ def reference_of(name: str, dtype: str) -> Callable[..., Any] | None:
     return lambda *arrays: wide(*(v.astype(np.longdouble) for v in arrays))
 
 
-def measure(name: str, dtype: str, stride: int, count: int) -> Row:
-    """The largest error of a function, and where it is."""
+def measure(row: Row, count: int, until: float) -> None:
+    """Continue a row until it is complete or the time is over: the largest error, and where it is."""
+    name, dtype, stride = row["function"], row["dtype"], row["stride"]
     function, call, reference = FUNCTIONS[name], kernel(name, dtype), reference_of(name, dtype)
-    whole = dtype == "float32" and function.arguments == 1
     if reference is None:
         count //= 100
-    chunks = all_patterns(stride) if whole else sampled(name, dtype, count)
-    started, checked, right, worst, at = time.time(), 0, 0, 0.0, tuple[float, ...]()
+    chunks = all_patterns(stride, row["next"]) if stride else sampled(name, dtype, count)
     for chunk in chunks:
         inside = np.isfinite(chunk[0]) & (chunk[0] >= function.low) & (chunk[0] <= function.high)
         arguments = tuple(v if inside.all() else v[inside] for v in chunk)
-        if not len(arguments[0]):
-            continue
         got = call(*arguments)
-        if reference is None:
-            found = by_mpmath(name, arguments, got)
-        else:
+        row["arguments"] += len(got)
+        if reference is not None:
             with np.errstate(all="ignore"):
-                found = errors(name, arguments, got, reference(*arguments))
-        checked, right = checked + len(got), right + int(np.count_nonzero(found <= 0.5))
-        candidates = np.flatnonzero(found > worst)
+                exact = reference(*arguments)
+                other = np.flatnonzero(got != exact.astype(dtype))  # the rest err by half a unit at most
+                row["rounded"] += len(got) - len(other)
+                arguments, got = tuple(v[other] for v in arguments), got[other]
+                found = errors(name, arguments, got, exact[other])
+        else:
+            found = by_mpmath(name, arguments, got)
+        row["rounded"] += int(np.count_nonzero(found <= 0.5))
+        candidates = np.flatnonzero(found > row["error"])
         for place in candidates[np.argsort(-found[candidates])][:2000]:
-            if found[place] <= worst:
+            if found[place] <= row["error"]:
                 break
             values = tuple(float(v[place]) for v in arguments)
             error = exact_error(name, values, float(got[place]), dtype)
-            if error > worst:
-                worst, at = error, values
+            if error > row["error"]:
+                row.update(error=error, at=[repr(v) for v in values])
+        if stride:
+            row["next"] += stride * CHUNK
+            if time.monotonic() > until:
+                break
+    row["complete"] = not stride or row["next"] >= 1 << 32
+
+
+def new_row(name: str, dtype: str, stride: int) -> Row:
+    """A row of which nothing is measured yet; ``stride`` is 0 where arguments are random."""
+    whole = dtype == "float32" and FUNCTIONS[name].arguments == 1
     return {
-        "function": name, "dtype": dtype, "error": worst, "at": [repr(v) for v in at], "arguments": checked,
-        "all": whole and stride == 1, "stride": stride if whole else None, "rounded": right / max(checked, 1),
-        "limit": LIMITS.get(name, 2.0), "seconds": round(time.time() - started, 1),
+        "function": name, "dtype": dtype, "limit": LIMITS.get(name, 2.0), "error": 0.5, "at": [], "arguments": 0,
+        "rounded": 0, "stride": stride if whole else 0, "next": 0, "complete": False,
     }  # fmt: skip
 
 
@@ -309,7 +323,7 @@ def measure(name: str, dtype: str, stride: int, count: int) -> Row:
 
 def described(row: Row) -> str:
     """Which arguments were tried."""
-    if row["all"]:
+    if row["stride"] == 1:
         return "all"
     return f"every {row['stride']}th" if row["stride"] else f"{row['arguments']:,}"
 
@@ -319,8 +333,9 @@ def table(rows: list[Row]) -> str:
     head = ["function", "dtype", "largest error, ulp", "limit", "at", "within half an ulp", "arguments"]
     cells = [
         [row["function"], row["dtype"], f"{row['error']:.3f}", f"{row['limit']:g}", ", ".join(row["at"]),
-         f"{row['rounded']:.2%}", described(row)]
+         f"{row['rounded'] / row['arguments']:.2%}", described(row)]
         for row in sorted(rows, key=lambda row: (row["function"], row["dtype"]))
+        if row["complete"]
     ]  # fmt: skip
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
     right = (False, False, True, True, False, True, True)
@@ -355,6 +370,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "float64"), help="both if not given")
     parser.add_argument("--sample", type=int, default=1, help="float32: every Nth bit pattern")
     parser.add_argument("--count", type=int, default=4_000_000, help="random arguments where not all are tried")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--json", type=Path, help="a file of rows to continue")
     parser.add_argument("--table", type=Path, help="print the page of a file of rows, and measure nothing")
     options = parser.parse_args()
@@ -365,18 +381,25 @@ def main() -> None:
     unknown = sorted(set(names) - set(FUNCTIONS))
     if unknown:
         parser.error(f"no functions {', '.join(unknown)}; there are {', '.join(FUNCTIONS)}")
-    rows: list[Row] = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
-    known = {(row["function"], row["dtype"]) for row in rows}
+    rows: dict[tuple[str, str], Row] = {}
+    if options.json and options.json.exists():
+        rows = {(row["function"], row["dtype"]): row for row in json.loads(options.json.read_text())}
+    until = time.monotonic() + options.seconds
     for dtype in (options.dtype,) if options.dtype else ("float32", "float64"):
         for name in names:
-            if (name, dtype) in known:
+            row = rows.get((name, dtype))
+            if row is None or row["stride"] > options.sample:
+                row = new_row(name, dtype, options.sample)
+            if row["complete"] or time.monotonic() > until:
                 continue
-            row = measure(name, dtype, options.sample, options.count)
-            rows.append(row)
-            print(f"{name} {dtype}: {row['error']:.3f} at {', '.join(row['at'])} ({row['seconds']} s)", file=sys.stderr)
+            measure(row, options.count, until)
+            rows[name, dtype] = row
+            shown = f"{row['error']:.3f} at {', '.join(row['at'])}"
+            print(f"{name} {dtype}: {shown}{'' if row['complete'] else ' so far'}", file=sys.stderr)
             if options.json:
-                options.json.write_text("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n")
-    print(table(rows))
+                lines = ",\n".join(json.dumps(r) for r in rows.values())
+                options.json.write_text(f"[\n{lines}\n]\n")
+    print(table(list(rows.values())))
 
 
 if __name__ == "__main__":
