@@ -183,20 +183,24 @@ def sampled(name: str, dtype: str, count: int) -> Iterator[tuple[Array, ...]]:
             with np.errstate(over="ignore"):
                 close = first * generator.uniform(-3, 3, len(first))
             second = np.where(generator.random(len(second)) < 0.2, second, np.nan_to_num(close))
-        yield first, second.astype(dtype)
+        with np.errstate(over="ignore"):
+            yield first, second.astype(dtype)
 
 
 # --- errors --------------------------------------------------------------------------------------------------------
 
 
+CANCELLING = {"digamma": lambda x: 1 - x, "lgamma": abs}
+"""Functions with zeros that cancel for negative x, and where to find the size of the terms: the function at this."""
+
+
 def scale_of(name: str, x: Array, reference: Array) -> Array:
     """What an error is measured against: the result's size, or that of the terms that cancel for negative arguments."""
     size = np.abs(reference)
-    if name in ("lgamma", "digamma"):
+    if name in CANCELLING:
         other = FUNCTIONS[name].float64
         assert other is not None
-        term = np.abs(other((np.abs(x) if name == "lgamma" else 1 - x).astype("f8")))
-        size = np.where(x < 0, np.maximum(np.maximum(size, 1), term), size)
+        size = np.where(x < 0, np.fmax(np.fmax(size, 1), np.abs(other(CANCELLING[name](x.astype("f8"))))), size)
     return size
 
 
@@ -237,8 +241,10 @@ def exact_error(name: str, arguments: tuple[float, ...], got: float, dtype: str)
             return 0.0 if right else math.inf
         if math.isnan(got):
             return math.inf
-        size = scale_of(name, np.array(arguments[:1]), np.array([float(value)]))[0]
-        exponent = max(math.frexp(size)[1], mpmath.frexp(value)[1] if value else -5000) - DIGITS[dtype]
+        size = abs(value)
+        if name in CANCELLING and arguments[0] < 0:
+            size = max(size, 1, abs(FUNCTIONS[name].exact(CANCELLING[name](mpmath.mpf(arguments[0])))))
+        exponent = mpmath.frexp(size)[1] - DIGITS[dtype] if size else -2000
         least = {"float32": -149, "float64": -1074}[dtype]
         return float(abs(mpmath.mpf(got) - value) / mpmath.mpf(2) ** max(exponent, least))
 

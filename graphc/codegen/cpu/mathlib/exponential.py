@@ -117,11 +117,19 @@ def sigmoid(x: Scalar) -> Scalar:
 
 
 def tanh(x: Scalar) -> Scalar:
-    """(1 - e**-2|x|) / (1 + e**-2|x|) with the sign of x; both from one e**r - 1."""
+    """(1 - e**-2|x|) / (1 + e**-2|x|) with the sign of x; both from one e**r - 1.
+
+    The quotient is corrected as that of the sigmoid; one over the divisor is (1 + tanh|x|) / 2.
+    """
     form = FORMATS[x.kind]
     n, less_one = reduce_exponent(clamp(fabs(x) * -2.0, -2.0 * form.tanh_high, 0.0))
     power = two_to(n)
-    return copysign(fma(power, less_one, power - 1.0) / fma(power, less_one, power + 1.0), x)
+    more = power + 1.0
+    dividend, divisor = fma(power, less_one, power - 1.0), fma(power, less_one, more)
+    lost = fma(power, less_one, more - divisor)
+    quotient = dividend / divisor
+    left = fma(-quotient, divisor, dividend) - quotient * lost
+    return copysign(fma(left, fma(quotient, -0.5, 0.5), quotient), x)
 
 
 def split_octave(x: Scalar) -> tuple[Scalar, Scalar]:

@@ -180,7 +180,7 @@ def _digamma(x: Scalar, table: Coefficients) -> Scalar:
         denominator = select(above, denominator * v, denominator)
     v = select(least, y + 2.0, select(small, y + 1.0, v))
     numerator = select(least, fma(y, -2.0, -1.0), select(small, x.like(-1.0), select(far, x.like(-0.5), numerator)))
-    denominator = select(least, fma(y, y, y), select(small | far, y, denominator))
+    denominator = select(least, copysign(fma(y, y, y), y), select(small | far, y, denominator))
     fraction = numerator / denominator
     by_recurrence = fma((v - DIGAMMA_ROOT) - DIGAMMA_ROOT_LOW, polynomial(v - 1.625, table.digamma), fraction)
 

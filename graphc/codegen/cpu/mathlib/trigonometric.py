@@ -153,9 +153,15 @@ def _circular(x: Scalar, quarters_ahead: int) -> Scalar:
     value = select((turn & 1).differs(0), cosine, sine)
     sign_bit = 1 << (KINDS[x.kind].bits - 1)
     flip = select((turn & 2).differs(0), turn.like(sign_bit), 0)
-    if quarters_ahead == 0:  # sin is odd: the sign of x, -0 included
-        flip = flip ^ (bits(x) & sign_bit)
-    return from_bits(bits(value) ^ flip)
+    if quarters_ahead:
+        return from_bits(bits(value) ^ flip)
+    flip = flip ^ (bits(x) & sign_bit)  # sin is odd: the sign of x, -0 included
+    return select(_tiny(size), x, from_bits(bits(value) ^ flip))
+
+
+def _tiny(size: Scalar) -> Scalar:
+    """Whether the sine and the tangent of |x| round to it: what reduces larger ones would round subnormal products."""
+    return size < 2.0 ** -(FORMATS[size.kind].mantissa // 2 + 2)
 
 
 def sin(x: Scalar) -> Scalar:
@@ -191,8 +197,7 @@ def tan(x: Scalar) -> Scalar:
     value = fma(left, inverse, quotient)
     sign_bit = 1 << (KINDS[x.kind].bits - 1)
     flip = select(odd, n.like(sign_bit), 0) ^ (bits(x) & sign_bit)
-    tiny = size < 2.0 ** -(form.mantissa // 2 + 2)  # here tan(x) rounds to x
-    return select(tiny, x, from_bits(bits(value) ^ flip))
+    return select(_tiny(size), x, from_bits(bits(value) ^ flip))
 
 
 def sine_cosine(t: Scalar, low: Scalar) -> tuple[tuple[Scalar, Scalar], tuple[Scalar, Scalar]]:
