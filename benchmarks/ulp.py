@@ -5,15 +5,16 @@
     python benchmarks/ulp.py --table errors.json > docs/accuracy.md
 
 float32
-    Functions of one argument: all 2**32 bit patterns, or with `--sample N` every Nth; N should be odd, so that all low bits
-    occur.  The reference is the same function in float64.
+    Functions of one argument: all 2**32 bit patterns, or with `--sample N` every Nth; N should be odd, so that all low
+    bits occur.  The reference is the same function in float64.
 float64, and functions of two arguments
     Random bit patterns, random numbers of usual size, and the neighbourhoods of special points, `--count` in all. The
     reference is NumPy's in extended precision where the machine has it, else mpmath, with a hundredth of the count.
 Error
-    The distance of the result from the exact value, in units in the last place of the exact value.  What looks worst to the
-    reference is computed again by mpmath, so that the figures are those of exact values.  lgamma and digamma have zeros on
-    the negative axis that no float is close to; there the unit is that of the larger of the terms which cancel.
+    The distance of the result from the exact value, in units in the last place of the exact value.  What looks worst to
+    the reference is computed again by mpmath, so that the figures are those of exact values.  lgamma and digamma have
+    zeros on the negative axis that no float is close to; there the unit is that of the larger of the terms which
+    cancel.
 Rows
     One a function and dtype.  They are written to the `--json` file as they come, and what is there already is not
     measured again: a run that was cut off, or ended after `--seconds`, goes on where it stopped.  A complete float32
@@ -135,15 +136,28 @@ def all_patterns(stride: int, first: int) -> Iterator[tuple[Array, ...]]:
     """float32 of every ``stride``-th bit pattern from the first on, in chunks."""
     step = CHUNK * stride
     for start in range(first, 1 << 32, step):
-        yield (np.arange(start, min(start + step, 1 << 32), stride, dtype=np.uint64).astype(np.uint32).view(np.float32),)
+        patterns = np.arange(start, min(start + step, 1 << 32), stride, dtype=np.uint64)
+        yield (patterns.astype(np.uint32).view(np.float32),)
 
 
 def special_points(dtype: str) -> Array:
     """Numbers near which formulas change or results are special, with their neighbours on both sides."""
     digits = DIGITS[dtype]
-    points = [0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 7.5, 8.0, 10.0, 17.0, 20.0, 27.0, math.sqrt(0.5), math.sqrt(2)]
+    points = [0.25, 0.5, 1.0, 1.25, 1.5, 2.0, 2.25, 2.5, 3.0, 4.0, 6.0, 7.25, 8.0, 10.0, 17.0, 20.0, 27.0]
     points += [math.pi * k / 4 for k in range(1, 30)] + [math.log(2) * (k + 0.5) for k in range(12)]
-    points += [math.sqrt(2) - 1, 3 - math.sqrt(8), 1.4616321449683622, 88.7, 89.4, 104.0, 709.78, 710.47, 745.1]
+    points += [
+        math.sqrt(0.5),
+        math.sqrt(2),
+        math.sqrt(2) - 1,
+        3 - math.sqrt(8),
+        1.4616321449683622,
+        88.7,
+        89.4,
+        104.0,
+        709.78,
+        710.47,
+        745.1,
+    ]
     points += [2.0**k for k in (-digits, -digits // 2, -2, digits, digits + 3)]
     centres = np.array(points, dtype)
     pattern = centres.view(f"i{centres.itemsize}")
@@ -364,8 +378,8 @@ where it occurs. The exact values are mpmath's; see the script for how they are 
 that of random arguments and neighbours of special points. Special values (zeros of both signs, infinities, NaN,
 subnormals) are compared with NumPy's in `tests/codegen/test_mathlib.py`.
 
-lgamma and digamma have zeros for negative arguments; there the unit is that of the larger of the terms that cancel, and at
-least that of 1.
+lgamma and digamma have zeros for negative arguments; there the unit is that of the larger of the terms that cancel, and
+at least that of 1.
 """
 
 

@@ -33,8 +33,19 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: entry for name, entry in REGISTRY.items() if entry.public}
 """Public name -> function. Ops are callables too."""
 
-for _module in (reductions, contractions, rows, views, sizes, indexing, shaping, composite, control, derivatives,
-                special):
+for _module in (
+    reductions,
+    contractions,
+    rows,
+    views,
+    sizes,
+    indexing,
+    shaping,
+    composite,
+    control,
+    derivatives,
+    special,
+):
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):
             FUNCTIONS[_name.rstrip("_")] = getattr(_module, _name)

@@ -43,7 +43,7 @@ from graphc.ops.trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh
 __all__ = [
     "abs_", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "cast", "cbrt", "ceil", "copysign",
     "cos", "cosh", "digamma", "divide", "equal", "erf", "erfc", "exp", "exp2", "expm1", "floor", "floor_divide", "fmod",
-    "greater", "greater_equal", "hypot", "isnan", "less", "less_equal", "lgamma", "log", "log10", "log1p", "log2",
+    "greater", "greater_equal", "hypot", "isnan", "less", "less_equal", "lgamma", "log", "log1p", "log2", "log10",
     "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum",
     "multiply", "negative", "nextafter", "not_equal", "polygamma", "power", "relu", "remainder", "round_", "rsqrt",
     "sigmoid", "sign", "signbit", "sin", "sinh", "softplus", "sqrt", "square", "subtract", "tan", "tanh", "trunc",

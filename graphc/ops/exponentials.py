@@ -71,7 +71,8 @@ class cbrt(Elementary):
 class LogOfSum(Elementwise):
     """A logarithm of a sum of two powers.
 
-    Where both operands are one infinity, their difference would be NaN; it counts as 0, and so each gets half the cotangent.
+    Where both operands are one infinity, their difference would be NaN; it counts as 0, and so each gets half the
+    cotangent.
     """
 
     arguments = ("x", "y")

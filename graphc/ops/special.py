@@ -166,8 +166,8 @@ def _polygamma(order: int, x: float) -> float:
 class digamma_derivative(OfGamma):
     """The derivative of ``digamma`` of an order from 1 on: see :func:`polygamma`.
 
-    ``(-1)**(n + 1) n! sum((x + k)**-(n + 1))``, in float64: the first ten terms, and Euler and Maclaurin's estimate of the
-    rest. Negative ``x`` are reflected: ``digamma(1 - x) - digamma(x) = pi cot(pi x)``, differentiated n times.
+    ``(-1)**(n + 1) n! sum((x + k)**-(n + 1))``, in float64: the first ten terms, and Euler and Maclaurin's estimate of
+    the rest. Negative ``x`` are reflected: ``digamma(1 - x) - digamma(x) = pi cot(pi x)``, differentiated n times.
     """
 
     public = False
@@ -189,34 +189,39 @@ class digamma_derivative(OfGamma):
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
         order, given = node["order"], read(0, index)
         x = given if given.dtype == FLOAT64 else Apply("cast", (given,), FLOAT64)
-        y = from_text("where(x < 0, 1 - x, x)", {"x": x}, FLOAT64)
-
-        total = from_text("y + shift", {"y": y, "shift": Literal(SHIFT, FLOAT64)}, FLOAT64)  # the last term's base
-        inverse = from_text("1 / y", {"y": total}, FLOAT64)
-        square = from_text("u * u", {"u": inverse}, FLOAT64)
-        first, *rest = _series(order)
-        half = from_text(f"u * {math.factorial(order) / 2!r}", {"u": inverse}, FLOAT64)
-        tail = from_text("first + (half + square * rest)", {
-            "first": Literal(first, FLOAT64), "half": half, "square": square, "rest": _horner(square, rest)}, FLOAT64)
-        total = from_text("tail * power", {"tail": tail, "power": _power(inverse, order)}, FLOAT64)
-        for k in reversed(range(SHIFT)):  # the smallest first
-            power = _power(from_text(f"1 / (y + {k})", {"y": y}, FLOAT64), order + 1)
-            total = from_text(f"total + power * {float(math.factorial(order))!r}", {"total": total, "power": power},
-                              FLOAT64)
-        value = from_text("-total" if order % 2 == 0 else "total", {"total": total}, FLOAT64)
-
-        r = from_text("x - rint(x)", {"x": x}, FLOAT64)
-        cotangent = from_text(f"1 / tan(r * {math.pi!r})", {"r": r}, FLOAT64)
-        parts = {
-            "x": x, "r": r, "value": value, "total": total, "turned": _horner(cotangent, cotangent_polynomial(order)),
-            "factor": Literal(math.pi ** (order + 1), FLOAT64), "nan": Literal(math.nan, FLOAT64),
-        }
-        mirrored = "-total - factor * turned" if order % 2 else "where(r == 0, nan, -total - factor * turned)"
-        result = from_text(f"where(x < 0, {mirrored}, value)", parts, FLOAT64)
+        size = _size_at_positive(order, _formula("where(x < 0, 1 - x, x)", x=x))
+        r = _formula("x - rint(x)", x=x)
+        cotangent = _formula(f"1 / tan(r * {math.pi!r})", r=r)
+        turned = _horner(cotangent, cotangent_polynomial(order))
+        mirrored = _formula(f"-size - turned * {math.pi ** (order + 1)!r}", size=size, turned=turned)
+        if order % 2 == 0:  # at a pole with another sign on either side
+            mirrored = _formula("where(r == 0, nan, y)", r=r, nan=Literal(math.nan, FLOAT64), y=mirrored)
+        signed = size if order % 2 else _formula("-size", size=size)
+        result = _formula("where(x < 0, mirrored, signed)", x=x, mirrored=mirrored, signed=signed)
         return result if given.dtype == FLOAT64 else Apply("cast", (result,), given.dtype)
 
     def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
         return (multiply(cotangents[0], polygamma(node["order"] + 1, node.inputs[0])),)
+
+
+def _formula(text: str, **names: Scalar) -> Scalar:
+    """An expression in float64."""
+    return from_text(text, names, FLOAT64)
+
+
+def _size_at_positive(order: int, y: Scalar) -> Scalar:
+    """``n! sum((y + k)**-(n + 1))`` for y >= 0."""
+    inverse = _formula(f"1 / (y + {SHIFT})", y=y)
+    square = _formula("u * u", u=inverse)
+    first, *rest = _series(order)
+    half = math.factorial(order) / 2
+    tail = _formula(f"{first!r} + (u * {half!r} + square * rest)", u=inverse, square=square, rest=_horner(square, rest))
+    total = _formula("tail * power", tail=tail, power=_power(inverse, order))
+    for k in reversed(range(SHIFT)):  # the smallest first; the last is y as it is, which keeps the sign of a zero
+        inverse = _formula(f"1 / (y + {k})" if k else "1 / y", y=y)
+        term = _power(inverse, order + 1)
+        total = _formula(f"total + term * {float(math.factorial(order))!r}", total=total, term=term)
+    return total
 
 
 def _horner(variable: Scalar, coefficients: Sequence[float]) -> Scalar:

@@ -26,8 +26,8 @@ Array = NDArray[Any]
 
 ROUNDED = frozenset({
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "digamma", "erf", "erfc", "exp",
-    "exp2", "expm1", "fma", "hypot", "lgamma", "log", "log10", "log1p", "log2", "power", "rsqrt", "sigmoid", "sin", "sinh",
-    "tan", "tanh",
+    "exp2", "expm1", "fma", "hypot", "lgamma", "log", "log10", "log1p", "log2", "power", "rsqrt", "sigmoid", "sin",
+    "sinh", "tan", "tanh",
 })  # fmt: skip
 """Scalar functions whose results may differ from NumPy's in the last places."""
 

@@ -145,8 +145,8 @@ NUMPY: dict[str, Callable] = {
     **{
         name: getattr(np, name)
         for name in [
-            "abs", "cbrt", "cos", "cosh", "exp", "exp2", "expm1", "log", "log10", "log1p", "log2", "sign", "sin", "sinh",
-            "sqrt", "tan", "tanh",
+            "abs", "cbrt", "cos", "cosh", "exp", "exp2", "expm1", "log", "log10", "log1p", "log2", "sign", "sin",
+            "sinh", "sqrt", "tan", "tanh",
         ]
     },
     **{f"a{name}": getattr(np, f"arc{name}") for name in ["cos", "cosh", "sin", "sinh", "tan", "tanh"]},
@@ -182,7 +182,9 @@ def test_special_values(name: str, dtype: str) -> None:
     expected = NUMPY[name](x)
     if name in ("sin", "cos", "tan"):  # NumPy's own float32 is not ours to rely on for huge arguments
         with mpmath.workprec(1300):
-            finite = [float(ulp.FUNCTIONS[name].exact(mpmath.mpf(v))) if math.isfinite(v) else math.nan for v in x.tolist()]
+            finite = [
+                float(ulp.FUNCTIONS[name].exact(mpmath.mpf(v))) if math.isfinite(v) else math.nan for v in x.tolist()
+            ]
         expected = np.copysign(np.array(finite, dtype), np.where(x == 0, NUMPY[name](x), np.array(finite)))
     assert_same(evaluate(name, x), expected, x)
 

@@ -1,9 +1,9 @@
 """graphc's own math library: elementary functions as straight-line code that vectorises.
 
-Calls of libm stay scalar inside a loop and cost ten times a polynomial. The functions here are correct over
-the whole range of their dtype, subnormals, zeros, infinities and NaN included, to 2 units in the last place
-(power, lgamma and digamma: 4), and give the same bits in vector lanes, in a loop's scalar remainder and on every machine with a
-fused multiply-add.
+Calls of libm stay scalar inside a loop and cost ten times a polynomial. The functions here are correct over the whole
+range of their dtype, subnormals, zeros, infinities and NaN included, to 2 units in the last place (power, lgamma and
+digamma: 4), and give the same bits in vector lanes, in a loop's scalar remainder and on every machine with a fused
+multiply-add.
 
 The mathematics is in the other modules of this folder, as formulas over
 :mod:`graphc.codegen.cpu.scalar`; the constants are in ``formats``. This module makes them callable from kernels as

@@ -1,18 +1,19 @@
 """lgamma, the logarithm of the gamma function's magnitude, and digamma, its derivative.
 
-Both are polynomials on an interval of length 1, are brought there by ``gamma(x + 1) = x gamma(x)``, and have asymptotic
+Both are polynomials on a short interval, are brought there by ``gamma(x + 1) = x gamma(x)``, and have asymptotic
 series (here minimax polynomials in 1/x**2) beyond that. For negative x they are reflected:
 ``gamma(x) gamma(-x) = -pi / (x sin(pi x))``.
 
 **lgamma.** On [-3/4, 1/4], e R(e) is lgamma(2 + e), with its zero at 2 as a factor. Whatever x is moved by is a product
 whose logarithm is subtracted or added; between 1/4 and 5/4 that is x itself, whose logarithm carries the zero at 1. The
-logarithm is a sum of two floats for float64. Between -1/2 and 1/4, ``gamma(2 + x) = x (x + 1) gamma(x)`` serves both signs.
+logarithm is a sum of two floats for float64. Between -1/2 and 1/4, ``gamma(2 + x) = x (x + 1) gamma(x)`` serves both
+signs.
 
-**digamma.** Its zero at 1.46 lies between two floats; it is a factor too, as the sum of two. The
-terms 1 / (x - k) of the recurrence are added up as one fraction.
+**digamma.** Its zero at 1.46 lies between two floats; it is a factor too, as the sum of two. The terms 1 / (x - k) of
+the recurrence are added up as one fraction. On [1, 2.25) nothing is added, so that nothing cancels close to the zero.
 
-float32 is computed in float64, with short polynomials. Around the zeros of negative x the error is small against the terms
-that cancel there, not against the result.
+float32 is computed in float64, with short polynomials. Around the zeros of negative x the error is small against the
+terms that cancel there, not against the result.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def _log_pair(x: Scalar, table: Coefficients) -> tuple[Scalar, Scalar]:
 
 
 def _half_circle(r: Scalar) -> tuple[Scalar, tuple[Scalar, Scalar], tuple[Scalar, Scalar]]:
-    """(|r| > 1/4, sin(t), cos(t)) as sums of two floats, for |r| <= 1/2; t is pi |r|, or the rest to pi/2 if |r| > 1/4."""
+    """(|r| > 1/4, sin(t), cos(t)), sums of two floats, for |r| <= 1/2; t is pi |r|, its rest to pi/2 if |r| > 1/4."""
     size = fabs(r)
     far = size > 0.25
     size = select(far, 0.5 - size, size)
@@ -202,7 +203,7 @@ def lgamma(x: Scalar) -> Scalar:
 
 
 def digamma(x: Scalar) -> Scalar:
-    """The derivative of log(gamma(x)); infinite at zeros with the opposite sign, NaN at -1, -2 ... and minus infinity."""
+    """The derivative of log(gamma(x)); at 0 infinite with the opposite sign; NaN at -1, -2 ... and minus infinity."""
     if x.kind == "float64":
         return _digamma(x, FOR_FLOAT64)
     return convert(_digamma(convert(x, "float64"), FOR_FLOAT32), x.kind)

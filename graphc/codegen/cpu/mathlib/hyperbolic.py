@@ -1,12 +1,12 @@
 """sinh, cosh, asinh, acosh, atanh.
 
-**sinh, cosh.** With |x| = n ln 2 + r, cosh(r) and sinh(r) are polynomials, even and odd, and
-``2 sinh|x| = 2**n (cosh r + sinh r) - 2**-n (cosh r - sinh r)``; cosh likewise. Sorted by cosh r and sinh r there is neither
-a division nor a cancellation. (tanh is in ``exponential``.)
+**sinh, cosh.** With |x| = n ln 2 + r, cosh(r) and sinh(r) are polynomials, even and odd, and ``2 sinh|x| = 2**n (cosh r
++ sinh r) - 2**-n (cosh r - sinh r)``; cosh likewise. Sorted by cosh r and sinh r there is neither a division nor a
+cancellation. (tanh is in ``exponential``.)
 
-**Inverses.** asinh and acosh are log(1 + u) with a u that is accurate near 0, and ln 2 + log|x| where x**2 might overflow.
-atanh(x) is half the logarithm of (1 + x) / (1 - x) = 2**k m, and log(m) = 2 atanh(s) with s = (m - 1) / (m + 1) =
-``((1 + x) - 2**k (1 - x)) / ((1 + x) + 2**k (1 - x))``. Near 0, k is 0 and s is x itself.
+**Inverses.** asinh and acosh are log(1 + u) with a u that is accurate near 0, and ln 2 + log|x| where x**2 might
+overflow. atanh(x) is half the logarithm of (1 + x) / (1 - x) = 2**k m, and log(m) = 2 atanh(s) with s = (m - 1) / (m +
+1) = ``((1 + x) - 2**k (1 - x)) / ((1 + x) + 2**k (1 - x))``. Near 0, k is 0 and s is x itself.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 **asin, acos.** For |x| < 1/2, asin(x) = x + x z P(z) with z = x**2. For larger ones asin(x) = pi/2 - 2 asin(s) with
 s = sqrt((1 - |x|) / 2), whose square is exact and not above 1/4: the same polynomial.
 
-**atan, atan2.** The angle of the point (|x|, |y|) is mirrored at the diagonal if |y| > |x|, and turned by -pi/4 if it is
-still above pi/8: tan(a - pi/4) = (y - x) / (y + x). A quotient q of at most tan(pi/8) remains, whose arc is q + q z P(z),
-z = q**2. The quotient carries what it lost to rounding, and the angle it is added to is a sum of two floats.
+**atan, atan2.** The angle of the point (|x|, |y|) is mirrored at the diagonal if |y| > |x|, and turned by -pi/4 if it
+is still above pi/8: tan(a - pi/4) = (y - x) / (y + x). A quotient q of at most tan(pi/8) remains, whose arc is q + q z
+P(z), z = q**2. The quotient carries what it lost to rounding, and the angle it is added to is a sum of two floats.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def atan(x: Scalar) -> Scalar:
 
 
 def atan2(y: Scalar, x: Scalar) -> Scalar:
-    """The angle of the point (x, y), in [-pi, pi]; the signs of zeros count, and infinities lie on axes or diagonals."""
+    """The angle of the point (x, y), in [-pi, pi]; signs of zeros count, and infinities lie on axes or diagonals."""
     form = FORMATS[x.kind]
     height, width = fabs(y), fabs(x)
     turned = height > width

@@ -1,7 +1,7 @@
 """cbrt and hypot.
 
-**cbrt.** |x| = 8**n m with 1 <= m < 8. A polynomial gives 1 / cbrt(m), from which t = m / cbrt(m)**2 follows
-without a division; one step of Newton's method, with the residual m - t**3 taken exactly, makes t as good as its dtype allows.
+**cbrt.** |x| = 8**n m with 1 <= m < 8. A polynomial gives 1 / cbrt(m), from which t = m / cbrt(m)**2 follows without a
+division; one step of Newton's method, with the residual m - t**3 taken exactly, makes t as good as its dtype allows.
 
 **hypot.** sqrt(x**2 + y**2), both first multiplied by a power of 2 where squares might overflow or underflow.
 """
