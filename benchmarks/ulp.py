@@ -17,8 +17,8 @@ Error
     cancel.
 Rows
     One a function and dtype.  They are written to the `--json` file as they come, and what is there already is not
-    measured again: a run that was cut off, or ended after `--seconds`, goes on where it stopped.  A complete float32
-    row with a finer `--sample` than that of the file replaces it.
+    measured again: a run that was cut off, or ended after `--seconds`, goes on where it stopped.  Only a row with a
+    coarser `--sample` than is asked for begins anew.
 """
 
 from __future__ import annotations
