@@ -100,7 +100,8 @@ def test_accuracy(name: str, dtype: str) -> None:
         hard = [16367173 * 2.0**72, 1e22, 6381956970095103 * 2.0**797]
         x = np.append(x, np.array(hard[: 2 if dtype == "float32" else 3], dtype))
     function = ulp.FUNCTIONS[name]
-    assert_accurate(name, x[(x >= function.low) & (x <= min(function.high, np.finfo(dtype).max))])
+    wide = x.astype("f8")  # bounds may lie beyond float32
+    assert_accurate(name, x[(wide >= function.low) & (wide <= function.high) & np.isfinite(wide)])
 
 
 @pytest.mark.parametrize("name", ["digamma", "lgamma"])
@@ -190,6 +191,7 @@ def test_special_values(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_special_values_of_gamma_functions(dtype: str) -> None:
     x = np.array([0.0, -0.0, -1.0, -7.0, -1e30, math.inf, -math.inf, math.nan], dtype)
     infinite, nan = math.inf, math.nan

@@ -1,9 +1,10 @@
 """Constants of the math library for float32 and float64.
 
-How the coefficients were obtained: each is the minimax polynomial (Remez exchange in 300-bit arithmetic, the
-error weighted so that it is the *result's* relative error that is even), its coefficients then rounded
-to the dtype. The figure beside each list is the largest weighted error before that rounding; a dtype's own rounding
-is 2**-24 (float32) or 2**-53 (float64). ``T`` stands for the list, ``z`` for its argument.
+The coefficients: each list is the minimax polynomial (Remez exchange in arithmetic of 180 bits or more, the
+error weighted so that it is the *result's* relative error that is even), its coefficients then rounded to the dtype; in
+most, the two lowest ones first, and the others found again beside them. The figure beside each list is the largest
+weighted error before that rounding; a dtype's own rounding is 2**-24 (float32) or 2**-53 (float64). ``T`` stands for
+the list, ``z`` for its argument.
 """
 
 from __future__ import annotations
