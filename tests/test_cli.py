@@ -73,10 +73,10 @@ def test_ops_check_fails_for_a_wrong_derivative(
 
 
 def test_unknown_op(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["ops", "--check", "--op", "tahn"]) == 1
+    assert cli.main(["ops", "--check", "--op", "sigmod"]) == 1
     shown = capsys.readouterr().err
-    assert "there is no op named 'tahn'" in shown
-    assert "did you mean 'tanh'?" in shown
+    assert "there is no op named 'sigmod'" in shown
+    assert "did you mean 'sigmoid'?" in shown
 
 
 @pytest.mark.parametrize("name", ["loss", "model"])

@@ -34,7 +34,11 @@ from graphc.ir.types import format_shape
 
 Array = NDArray[Any]
 
-ROUNDED = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "power", "rsqrt", "fma"})
+ROUNDED = frozenset({
+    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "digamma", "erf", "erfc", "exp",
+    "exp2", "expm1", "fma", "hypot", "lgamma", "log", "log10", "log1p", "log2", "power", "rsqrt", "sigmoid", "sin",
+    "sinh", "tan", "tanh",
+})  # fmt: skip
 """Scalar functions whose results may differ from NumPy's in the last places."""
 
 UNITS = 16

@@ -30,6 +30,7 @@ from textwrap import shorten, wrap
 from graphc.codegen.cpu.accumulations import write_accumulation
 from graphc.codegen.cpu.context import Context
 from graphc.codegen.cpu.maps import write_maps
+from graphc.codegen.cpu.operators import MATHLIB
 from graphc.codegen.cpu.products import with_compiled_products, write_products
 from graphc.codegen.cpu.routines import write_routine
 from graphc.codegen.cpu.rows import write_rows
@@ -40,7 +41,7 @@ from graphc.ir.types import DTYPES
 from graphc.schedule.kernel import Accumulate, Contract, Kernel, Map, Routine
 
 _MODULES = {
-    "graphc.codegen.cpu.division": ("floor_divide_float", "remainder_float"),
+    "graphc.codegen.cpu.division": ("floor_divide_float", "fmod_float", "remainder_float"),
     "graphc.codegen.cpu.independence": ("independent", "rolled"),
     "graphc.codegen.cpu.indexing": ("checked_index", "checked_position", "divide_index", "rest_index", "share"),
     "graphc.codegen.cpu.lanes": (
@@ -55,7 +56,7 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 LONGEST_LINE = 120
 _BUILTIN = {"range", "kernel"}
-_MATHLIB = re.compile(r"(cos|erf|exp|expm1|log|log1p|power|rsqrt|sigmoid|sign|sin|tanh)_float(32|64)")
+_MATHLIB = re.compile(rf"({'|'.join(MATHLIB)})_float(32|64)")
 _CALLED = re.compile(r"\b([a-z_][a-z_0-9]*)\(")
 
 
