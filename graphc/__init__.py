@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphc import data, nn, ops, optim, random
 from graphc.errors import GraphcError, GraphcWarning
-from graphc.ir import Dim, Graph, Tensor
+from graphc.ir import Dim, Graph, Tensor, name_scope
 from graphc.ops import *  # noqa: F403
 from graphc.passes.explain import explain_gradient
 from graphc.program import Program
@@ -38,5 +38,5 @@ if TYPE_CHECKING:  # the ops enter by the star import, whose names type checkers
 
 __all__ = [
     "Dim", "Graph", "GraphcError", "GraphcWarning", "Program", "Session", "Tensor", "check_gradients", "compile",
-    "data", "draw", "explain_gradient", "nn", "ops", "optim", "random", *ops.__all__,
+    "data", "draw", "explain_gradient", "name_scope", "nn", "ops", "optim", "random", *ops.__all__,
 ]  # fmt: skip

@@ -30,6 +30,7 @@ from graphc.runtime.timing import Event, Interval, Timer, stamp_ns
 from graphc.schedule.fuse import Loop, Step
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.report import format_kernel, tensor_names, user_lines
+from graphc.schedule.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ class Profile:
         What the machine can do with one worker, and with all.
     events : tuple of Event
         The calls one by one; of very long steps the first.
+    schedule : Schedule or None
+        What ran.
     """
 
     kernels: tuple[KernelProfile, ...]
@@ -142,6 +145,7 @@ class Profile:
     timer_ns: int
     limits: tuple[Limits, ...]
     events: tuple[Event, ...] = ()
+    schedule: Schedule | None = None
 
     @property
     def kernels_us(self) -> float:
@@ -298,6 +302,7 @@ def profile_of(executable: Executable, step_ns: int) -> Profile:
         timer_ns=stamp_ns(),
         limits=tuple(known.values()),
         events=tuple(timer.events()),
+        schedule=executable.schedule,
     )
 
 
@@ -369,7 +374,7 @@ class _Describer:
             "formulas": (),
             "stored": stored,
             "lines": lines,
-            "line_shares": dict.fromkeys([str(replace(node.origin, derived=""))] if lines else [], 1.0),
+            "line_shares": dict.fromkeys([str(node.origin.place)] if lines else [], 1.0),
         }
 
     @staticmethod
@@ -383,7 +388,7 @@ class _Describer:
     def _line_shares(self, kernel: Kernel) -> dict[str, float]:
         weights: dict[str, float] = {}
         for stage in kernel.stages:
-            lines = {str(replace(n.origin, derived="")) for n in stage.nodes if n.origin.filename}
+            lines = {str(n.origin.place) for n in stage.nodes if n.origin.filename}
             weight = max(1, stage_cost(kernel, stage, self.sizes).operations)
             for line in sorted(lines):
                 weights[line] = weights.get(line, 0.0) + weight / len(lines)

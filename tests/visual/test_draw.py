@@ -171,16 +171,6 @@ def test_a_program_is_drawn_by_its_outputs():
         assert "cluster_kernel0" in draw(program, kernels=True).dot
 
 
-def test_large_graphs_are_refused_with_a_hint():
-    x = ops.placeholder("x", (3,))
-    y = x
-    for _ in range(450):
-        y = ops.sin(y)
-    with pytest.raises(GraphcError, match="limit="):
-        draw(y)
-    assert draw(y, limit=1000).dot.count("sin") >= 450
-
-
 def test_arguments_are_checked():
     x = ops.placeholder("x", (3,))
     with pytest.raises(GraphcError, match="tensors"):
