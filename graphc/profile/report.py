@@ -133,6 +133,8 @@ class Profile:
         What the machine can do with one worker, and with all.
     events : tuple of Event
         The calls one by one; of very long steps the first.
+    worker_events : tuple of Event
+        What each worker did, call by call; of very long steps the first.
     schedule : Schedule or None
         What ran.
     """
@@ -145,6 +147,7 @@ class Profile:
     timer_ns: int
     limits: tuple[Limits, ...]
     events: tuple[Event, ...] = ()
+    worker_events: tuple[Event, ...] = ()
     schedule: Schedule | None = None
 
     @property
@@ -213,6 +216,19 @@ class Profile:
             "by_line": self.by_line(),
         }
 
+    def _traced(self, event: Event) -> dict[str, Any]:
+        """An event as traces hold it: thread 0 shows calls as a whole, the threads from 1 what each worker did."""
+        kernel = self.kernels[event.number]
+        return {
+            "name": kernel.name,
+            "ph": "X",
+            "ts": (event.begin - self.events[0].begin) / 1e3,
+            "dur": (event.end - event.begin) / 1e3,
+            "pid": 0,
+            "tid": 0 if event.worker is None else 1 + event.worker,
+            "args": {"lines": kernel.lines, "stored": kernel.stored},
+        }
+
     def save(self, path: str | Path) -> Path:
         """Write a trace for Perfetto or ``chrome://tracing``, with :meth:`to_json` in its ``otherData``.
 
@@ -226,19 +242,7 @@ class Profile:
         GraphcError
             If it can't be written.
         """
-        begin = self.events[0].begin if self.events else 0
-        trace = [
-            {
-                "name": self.kernels[event.number].name,
-                "ph": "X",
-                "ts": (event.begin - begin) / 1e3,
-                "dur": (event.end - event.begin) / 1e3,
-                "pid": 0,
-                "tid": 0,
-                "args": {"lines": self.kernels[event.number].lines, "stored": self.kernels[event.number].stored},
-            }
-            for event in self.events
-        ]
+        trace = [self._traced(event) for event in (*self.events, *self.worker_events)]
         path = Path(path)
         try:
             path.write_text(json.dumps({"traceEvents": trace, "otherData": self.to_json()}), encoding="utf-8")
@@ -302,6 +306,7 @@ def profile_of(executable: Executable, step_ns: int) -> Profile:
         timer_ns=stamp_ns(),
         limits=tuple(known.values()),
         events=tuple(timer.events()),
+        worker_events=tuple(timer.worker_events()),
         schedule=executable.schedule,
     )
 

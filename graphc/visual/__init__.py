@@ -11,7 +11,9 @@ from graphc.visual.memory import draw_memory
 from graphc.visual.notebook import install
 from graphc.visual.render import Drawing
 from graphc.visual.schedules import draw_schedule
+from graphc.visual.timeline import draw_timeline
 
 __all__ = [
-    "Drawing", "Dump", "draw", "draw_graph", "draw_memory", "draw_schedule", "install", "install_from_config",
+    "Drawing", "Dump", "draw", "draw_graph", "draw_memory", "draw_schedule", "draw_timeline", "install",
+    "install_from_config",
 ]  # fmt: skip

@@ -84,6 +84,8 @@ class Theme:
         Borders of the boxes around fused kernels.
     value, local, adjoint : str
         Text on edges: forward values, local derivatives, derivatives of the result.
+    series : tuple of str
+        Fills of things that only need to differ from their neighbours.
     """
 
     background: str
@@ -95,6 +97,7 @@ class Theme:
     value: str
     local: str
     adjoint: str
+    series: tuple[str, ...]
     fills: dict[str, str] = field(default_factory=dict)
     strokes: dict[str, str] = field(default_factory=dict)
     parts: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -124,6 +127,7 @@ LIGHT = Theme(
     value="#005a8f",
     local="#4a4a4a",
     adjoint="#b04a00",
+    series=("#9bd3f2", "#f7cf85", "#8fd4bc", "#f0b895", "#e3bcd3", "#f5ee9e", "#9cc4e0", "#cfd3d8"),
     fills={
         "placeholder": "#cfe8f7", "variable": "#fbdca6", "constant": "#eeeeee", "map": "#ffffff", "view": "#fdfdfd",
         "reduction": "#d8efe4", "contraction": "#a9dcc8", "other": "#e8e8f8", "random": "#f5f0c8",
@@ -150,6 +154,7 @@ DARK = Theme(
     value="#7cc7f2",
     local="#c0c4cc",
     adjoint="#f5a25d",
+    series=("#1f5f86", "#7a5300", "#0f5e47", "#7d3d10", "#6e4059", "#666014", "#174a6e", "#4a4e57"),
     fills={
         "placeholder": "#1d4a66", "variable": "#6b4708", "constant": "#3a3d44", "map": "#2a2d34", "view": "#1f2127",
         "reduction": "#1f4d3f", "contraction": "#0f6b50", "other": "#3a3a5c", "random": "#57521c",
@@ -176,6 +181,7 @@ PRINT = Theme(
     value="#000000",
     local="#444444",
     adjoint="#222222",
+    series=("#ffffff", "#d0d0d0", "#ececec", "#b8b8b8"),
     fills={
         "placeholder": "#f0f0f0", "variable": "#d8d8d8", "constant": "#f8f8f8", "map": "#ffffff", "view": "#ffffff",
         "reduction": "#e8e8e8", "contraction": "#cccccc", "other": "#f4f4f4", "random": "#fafafa",
@@ -227,6 +233,7 @@ def counterparts() -> dict[tuple[str, str], str]:
     for kind, fill in LIGHT.fills.items():
         found["fill", fill] = DARK.fills[kind]
         found.setdefault(("stroke", LIGHT.strokes.get(kind, LIGHT.line)), DARK.strokes.get(kind, DARK.line))
+    found.update({("fill", light): dark for light, dark in zip(LIGHT.series, DARK.series, strict=True)})
     for part, (fill, border) in LIGHT.parts.items():
         found["fill", fill] = DARK.parts[part][0]
         found.setdefault(("stroke", border), DARK.parts[part][1])

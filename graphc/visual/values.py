@@ -57,11 +57,6 @@ class Values:
     backward: dict[Use, Array] = field(default_factory=dict)
     total: dict[Tensor, Array] = field(default_factory=dict)
 
-    def uses(self, tensor: Tensor, edges: Sequence[Use]) -> list[Array]:
-        """The contributions of the edges that start from a tensor."""
-        return [self.backward[use] for use in edges if use in self.backward]
-
-
 @dataclass(frozen=True)
 class _Symbols:
     """The same as tensors."""
@@ -99,7 +94,7 @@ def values_of(
         raise GraphcError(f"draw: expected values= as a mapping from tensors to arrays, got {type(feeds).__name__}")
     for tensor in feeds:
         if not isinstance(tensor, Tensor) or tensor not in leaves:
-            what = repr(tensor.label) if isinstance(tensor, Tensor) else repr(tensor)
+            what = repr(tensor.name if isinstance(tensor, Tensor) else tensor)
             known = ", ".join(leaf.label for leaf in leaves) or "none"
             raise GraphcError(
                 f"draw: expected values= of placeholders and variables of the graph ({known}), got one of {what}"
@@ -178,11 +173,9 @@ def array_text(array: Array) -> list[str]:
         return [f"empty {array.shape}"]
     rows = array.reshape(-1, array.shape[-1])
     shown = [_row(row) for row in rows] if len(rows) <= MOST_ROWS else [_row(rows[0]), "⋮", _row(rows[-1])]
-    if array.ndim == 1:
-        return shown
-    return ["[" * (array.ndim - 1) + shown[0], *shown[1:-1], shown[-1] + "]" * (array.ndim - 1)] if len(
-        shown
-    ) > 1 else ["[" * (array.ndim - 1) + shown[0] + "]" * (array.ndim - 1)]
+    shown[0] = "[" * (array.ndim - 1) + shown[0]
+    shown[-1] += "]" * (array.ndim - 1)
+    return shown
 
 
 def _row(row: Array) -> str:
