@@ -80,7 +80,7 @@ def _span(span: Span, longest: int) -> str:
 
 def tip(text: str) -> str:
     """A quoted tooltip: lines that the text parts by newlines, each made printable."""
-    return quote(*text.split("\n"))
+    return '"' + "&#10;".join(escape(line) for line in text.split("\n")) + '"'  # XML reads a bare newline as a space
 
 
 class Dot:

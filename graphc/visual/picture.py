@@ -313,6 +313,8 @@ class Picture:
         name = self.ids["", group] = f"n{len(self.ids)}"
         self._part_of[name] = group.part
         title, *lines = group_lines(group, members, list(entering), list(leaving))
+        if group.key[0] == "kernel":
+            title = self.kernels.title(int(str(group.key[1])))
         path = self._scope_box(group.part, group.scope)
         full = "/".join((*group.scope, group.title))
         shown: list[Line] = [[Span(title, bold=True)], *lines]

@@ -37,7 +37,7 @@ def two_paths():
 
 
 def test_a_function_of_two_paths_as_textbooks_draw_it():
-    x, y, _a, f = two_paths()
+    x, y, a, f = two_paths()  # noqa: RUF059 - the picture takes the name from here
     dot = draw({"f": f}, values={x: 2.0, y: -3.0}, backward=True).dot
     assert edges(dot) == {
         ("x", "a = multiply"): [["2", "× −3", "∂ −2.728"]],
