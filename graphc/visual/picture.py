@@ -210,7 +210,7 @@ class Picture:
         fill, border = self.theme.parts[part]
         self._made_boxes.add(path)
         colors = {"fillcolor": fill, "color": border, "fontcolor": border}
-        self.canvas.box(path, label, {"style": "filled,rounded", **colors, "margin": "12"}, tooltip)
+        self.canvas.box(path, label, {"style": "filled,rounded", **colors, "margin": "12", "labeljust": "l"}, tooltip)
 
     def _kernel_boxes(self) -> None:
         """A box for each kernel, with the parts of the step that it belongs to."""
@@ -421,7 +421,18 @@ class Picture:
             lines = [*lines, words] if words else lines
             attributes = dict(self.theme.passages[how])
             tip = f"{tip}\nthrough {how}" if how != "recomputed" else f"{tip}\n{how}"
+        elif end != FORWARD and tensor in self._typed:
+            letter, colon, _ = str(lines[0]).partition(":")  # long dashed edges run through each other's labels
+            lines = [*([letter] if colon else []), *lines[1:]]
         self._directed(tail, self.ids["", node], start, end, lines, tip, attributes)
+
+    @cached_property
+    def _typed(self) -> set[Tensor]:
+        """Forward tensors whose types stand on other edges, or in their nodes."""
+        forward = [node for node in self.nodes if self.parts[node] == FORWARD and node not in self.groups]
+        leaves = [node.results[0] for node in forward if isinstance(node.op, Source)]
+        read = [self._source(tensor) for node in forward for tensor in node.inputs]
+        return {*leaves, *(tensor for tensor in read if tensor.node not in self.groups)}
 
     def _directed(
         self, tail: str, head: str, start: str, end: str, lines: list[Line], tip: str, attributes: Attributes

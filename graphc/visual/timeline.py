@@ -12,7 +12,7 @@ from graphc.profile.report import KernelProfile, Profile
 from graphc.visual.svg import SvgDrawing, fitted, line, page, rect, text, ticks
 from graphc.visual.theme import Theme, theme_of
 
-MOST_CALLS, MOST_LISTED = 4000, 20
+MOST_CALLS, MOST_LISTED = 4000, 24
 """Calls that are drawn, and kernels that are listed below."""
 
 WIDTH, LEFT, TOP, ROW, RIGHT = 880, 96, 64, 42, 24
