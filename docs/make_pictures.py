@@ -23,10 +23,6 @@ import graphc
 from graphc import nn, optim
 from graphc.visual import draw_memory, draw_timeline
 
-WORKERS = 2
-TIMED_STEPS = 60
-"""Steps that are profiled; the fastest is drawn."""
-
 INTRODUCTION = """\
 # Pictures
 
@@ -36,6 +32,14 @@ SVG: rest the pointer on a node for its type, your line, its scope, and the kern
 meant to be opened and zoomed. Kinds of node differ in shape as well as in colour, and the legend names those in the
 picture. `graphc draw module:function` draws the same from a shell, and notebooks show tensors, programs and profiles
 as pictures by themselves.
+
+```python
+import numpy as np
+
+import graphc
+from graphc import nn, optim
+from graphc.visual import draw_memory, draw_timeline
+```
 """
 
 
@@ -82,10 +86,10 @@ def trained_block() -> dict[str, Any]:
 
 def deep() -> dict[str, Any]:
     y = graphc.placeholder("x", ("batch", 16))
-    for stage in range(4):
-        for block in range(5):
+    for stage in range(3):
+        for block in range(4):
             with graphc.name_scope(f"stage{stage}/block{block}"):
-                for _ in range(250):
+                for _ in range(300):
                     y = graphc.tanh(y) + graphc.sin(y)
     return {"y": y}
 
@@ -141,10 +145,10 @@ def block_memory(model: dict[str, Any]) -> Any:
 
 
 def block_timeline(model: dict[str, Any]) -> Any:
-    with graphc.Session(threads=WORKERS) as session:
+    with graphc.Session(threads=2) as session:
         feed = {model["x"]: np.random.default_rng(0).normal(size=(256, 16, 32)).astype("float32")}
         fetches = [model["loss"], model["train"]]
-        profiles = [session.run(fetches, feed, profile=True)[1] for _ in range(TIMED_STEPS)]
+        profiles = [session.run(fetches, feed, profile=True)[1] for _ in range(20)]
         return draw_timeline(min(profiles, key=lambda profile: profile.kernels_us))
 
 
@@ -271,7 +275,7 @@ worker would take longer. These are times of one run on one machine.
 Graphs of more than 300 nodes are drawn as their scopes, open to the depth that fits, and the picture says so. Nodes
 outside of scopes are then drawn together by the line of your program that made them.
 """,
-        [(deep_folded, "Fifteen thousand nodes.")],
+        [(deep_folded, "Ten thousand nodes in three stages of four blocks.")],
     ),
 ]
 """For each model words, and pictures with theirs."""

@@ -34,9 +34,10 @@ from graphc.visual.labels import (
     takes_numbers,
     title_of,
 )  # fmt: skip
+from graphc.visual.numbers import Numbers, legend_of_edges
 from graphc.visual.scopes import Fold, Group, Names, Scopes, groups_of, ways_to_fold
 from graphc.visual.theme import FONT, MEANINGS, Attributes, Theme
-from graphc.visual.values import Values, array_text, sum_text
+from graphc.visual.values import Use, Values
 
 Path = tuple[str, ...]
 Drawn = Node | Group
@@ -89,7 +90,8 @@ class Picture:
         values: Values | None = None,
     ):
         self.graph, self.names, self.show, self.direction, self.theme = graph, names, show, direction, theme
-        self.kernels, self.boxes, self.values = kernels, boxes, values
+        self.kernels, self.boxes = kernels, boxes
+        self.numbers = None if values is None else Numbers(values, theme)
         self.outputs = set(graph.outputs)  # a tuple would compare with ==, which builds graph
         self.parts = parts_of(graph)
         self.scopes = Scopes(graph.nodes)
@@ -103,6 +105,7 @@ class Picture:
         self._made_boxes: set[Path] = set()
         self._part_of: dict[str, str] = {}  # of the nodes of the picture, bodies aside
         self._has_upper: set[str] = set()
+        self._passages: set[str] = set()  # how values get along the edges that look special
         self._bundles: dict[tuple[str, str], list[tuple[Tensor, Node]]] = {}
 
     @property
@@ -222,7 +225,8 @@ class Picture:
         for number, inside in sorted(members.items()):
             parts = [part for part in PARTS if any(self.parts[node] == part for node in inside)]
             path = (f"kernel{number}",)
-            attributes = {"style": "rounded,bold", "color": self.theme.kernel, "fontcolor": self.theme.kernel}
+            color = self.theme.kernel
+            attributes = {"style": "rounded,bold", "color": color, "fontcolor": color, "labeljust": "l"}
             if len(parts) == 1:
                 attributes |= {"style": "filled,rounded,bold", "fillcolor": self.theme.parts[parts[0]][0]}
             title = self.kernels.title(number)
@@ -265,7 +269,7 @@ class Picture:
             lines[0] = f"{given} = {lines[0]}"
         if not scope:
             lines[0] = self._without_scope(node, str(lines[0]))
-            lines += self._sums(node)
+            lines += self.numbers.sums(node, self._terms) if self.numbers else []
         self.canvas.node(name, lines, self.theme.node(kind), self._tip(node), path)
 
     def _without_scope(self, node: Node, text: str) -> str:
@@ -280,30 +284,13 @@ class Picture:
             lines.append(f"in {self.kernels.title(self.kernels.of[node])}")
         return "\n".join(filter(None, lines))
 
-    def _sums(self, node: Node) -> list[Line]:
-        """Lines on the derivative by a node's result, where several paths lead to it, or none further back."""
-        if self.values is None or not self.values.total:
-            return []
-        lines: list[Line] = []
-        for tensor in node.results:
-            terms = self._terms.get(tensor, [])
-            if tensor in self.values.total and (len(terms) > 1 or isinstance(node.op, Source)):
-                total = self.values.total[tensor]
-                texts = sum_text(terms, total) if len(terms) > 1 else array_text(total)
-                lines += [
-                    [Span(("∂ " if place == 0 else "") + text, self.theme.adjoint, italic=True)]
-                    for place, text in enumerate(texts)
-                ]
-        return lines
-
     @cached_property
-    def _terms(self) -> dict[Tensor, list[Any]]:
-        """For each tensor what the edges that start from it contribute to the derivative by it."""
-        found: dict[Tensor, list[Any]] = {}
+    def _terms(self) -> dict[Tensor, list[Use]]:
+        """For each tensor the edges that start from it."""
+        found: dict[Tensor, list[Use]] = {}
         for node in self.nodes:
             for place, tensor in enumerate(node.inputs):
-                if self.values is not None and (node, place) in self.values.backward:
-                    found.setdefault(self._source(tensor), []).append(self.values.backward[node, place])
+                found.setdefault(self._source(tensor), []).append((node, place))
         return found
 
     def _group_node(self, group: Group) -> None:
@@ -381,26 +368,11 @@ class Picture:
                 continue
             letter = operand_letter(node, place, len(drawn))
             lines: list[Line] = [f"{letter}: {tensor.type}" if letter else str(tensor.type)]
-            if self.values is not None and tensor in self.values.forward:
-                lines = self._numbers(tensor, node, place, letter)
+            if self.numbers is not None and tensor in self.numbers.values.forward:
+                lines = self.numbers.edge(tensor, (node, place), letter)
             if node.op.name == "path_sum":
                 lines.append(path_text(node["paths"][place]))
             self._edge(tensor, node, lines)
-
-    def _numbers(self, tensor: Tensor, node: Node, place: int, letter: str) -> list[Line]:
-        """The value above, the local derivative and the derivative of the result below."""
-        theme, values = self.theme, self.values
-        assert values is not None
-        first, *more = array_text(values.forward[tensor])
-        head = [Span(f"{letter}: ", theme.quiet)] if letter else []
-        lines: list[Line] = [[*head, Span(first, theme.value, bold=True)]]
-        lines += [[Span(text, theme.value, bold=True)] for text in more]
-        if (node, place) in values.local:
-            lines += [[Span(f"× {text}", theme.local)] for text in array_text(values.local[node, place])]
-        if (node, place) in values.backward:
-            first, *more = array_text(values.backward[node, place])
-            lines += [[Span(text, theme.adjoint, italic=True)] for text in (f"∂ {first}", *more)]
-        return lines
 
     def _bundled_edges(self) -> None:
         """One edge for all tensors that go from one box to another."""
@@ -418,6 +390,7 @@ class Picture:
         attributes: Attributes = {}
         if self.boxes:
             how, words = self.kernels.passage(tensor, node)
+            self._passages.add(how)
             lines = [*lines, words] if words else lines
             attributes = dict(self.theme.passages[how])
             tip = f"{tip}\nthrough {how}" if how != "recomputed" else f"{tip}\n{how}"
@@ -439,6 +412,7 @@ class Picture:
     ) -> None:
         """An edge, given in reverse within the parts that flow upwards."""
         if start == FORWARD and end != FORWARD and not self.boxes:
+            self._passages.add("saved")
             attributes = {**attributes, "style": "dashed", "color": self.theme.saved}
             if self.beside:
                 attributes["minlen"] = "0"
@@ -482,10 +456,8 @@ class Picture:
             path = (part,) if (part,) in self._made_boxes else ()
             self.canvas.node(name, (label,), self.theme.node("output"), f"{label}: {tensor.type}", path)
             lines: list[Line] = [str(tensor.type)]
-            if self.values is not None and tensor in self.values.forward:
-                lines = [[Span(text, self.theme.value, bold=True)] for text in array_text(self.values.forward[tensor])]
-                if tensor in self.values.total:
-                    lines.append([Span("∂ 1", self.theme.adjoint, italic=True)])
+            if self.numbers is not None and tensor in self.numbers.values.forward:
+                lines = self.numbers.result(tensor)
             ends = self.ids["", self._drawn(source.node)], name
             if self.beside and part != FORWARD:
                 self._connect(ends[1], ends[0], lines, {"dir": "back"})
@@ -566,16 +538,8 @@ class Picture:
             small = {**self.theme.node(kind), "fontsize": "9", "height": "0.25", "margin": "0.05,0.03"}
             self.canvas.node(f"legend_{kind}", (MEANINGS[kind],), small, MEANINGS[kind], path)
         names = [f"legend_{kind}" for kind in row]
-        if self.values is not None:
-            names.append("legend_numbers")
-            self.canvas.node(names[-1], self._legend_of_numbers(), {"shape": "plain", "fontsize": "10"}, "edges", path)
+        if edges := legend_of_edges(self.theme, self.numbers, self._passages):
+            names.append("legend_edges")
+            self.canvas.node(names[-1], edges, {"shape": "plain", "fontsize": "10"}, "what stands on edges", path)
         self._row(names)
         return names[0]
-
-    def _legend_of_numbers(self) -> list[Line]:
-        theme = self.theme
-        lines: list[Line] = [[Span("value", theme.value, bold=True)]]
-        if self.values is not None and self.values.total:
-            lines.append([Span("× local derivative", theme.local)])
-            lines.append([Span("∂ derivative of the result", theme.adjoint, italic=True)])
-        return lines
