@@ -58,17 +58,21 @@ Line = str | Sequence[Span]
 """A line of a label: plain, or in pieces of several looks."""
 
 
-def label_text(lines: Sequence[Line], longest: int = 400) -> str:
-    """A label of some lines: quoted, or of the HTML kind if a line has pieces."""
+def label_text(lines: Sequence[Line], longest: int = 400, ground: str = "") -> str:
+    """A label of some lines: quoted, or of the HTML kind if a line has pieces or the label has a ground."""
     plain = [line for line in lines if isinstance(line, str)]
-    if len(plain) == len(lines):
+    if len(plain) == len(lines) and not (plain and ground):
         return quote(*plain, longest=longest)
-    return rich([[Span(line)] if isinstance(line, str) else line for line in lines], longest)
+    return rich([[Span(line)] if isinstance(line, str) else line for line in lines], longest, ground)
 
 
-def rich(lines: Sequence[Sequence[Span]], longest: int = 400) -> str:
-    """A label of the HTML kind: lines of pieces; their texts can hold no markup."""
-    return "<" + "<BR/>".join("".join(_span(span, longest) for span in line) for line in lines) + ">"
+def rich(lines: Sequence[Sequence[Span]], longest: int = 400, ground: str = "") -> str:
+    """A label of the HTML kind: lines of pieces; their texts can hold no markup. It may have a ground of its own."""
+    inside = "<BR/>".join("".join(_span(span, longest) for span in line) for line in lines)
+    if ground:
+        cell = 'BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0"'
+        inside = f'<TABLE {cell} BGCOLOR="{ground}"><TR><TD>{inside}</TD></TR></TABLE>'
+    return f"<{inside}>"
 
 
 def _span(span: Span, longest: int) -> str:
@@ -122,11 +126,13 @@ class Dot:
         label = f"label={quote(*lines, longest=longest, left=True)} tooltip={quote(tooltip)}"
         self._nodes[()].append(f"{name} [{label} {_items(attributes)}];")
 
-    def edge(self, tail: str, head: str, lines: Sequence[Line], attributes: Attributes, tooltip: str = "") -> None:
-        """An edge whose label has the given lines."""
+    def edge(
+        self, tail: str, head: str, lines: Sequence[Line], attributes: Attributes, tooltip: str = "", ground: str = ""
+    ) -> None:
+        """An edge whose label has the given lines; a ground hides the edge behind it."""
         shown = tip(tooltip or " ".join(line for line in lines if isinstance(line, str)) or " ")
         spaced = [f" {line} " if isinstance(line, str) else [Span(" "), *line, Span(" ")] for line in lines]
-        label = f"label={label_text(spaced)} edgetooltip={shown} labeltooltip={shown}"
+        label = f"label={label_text(spaced, ground=ground)} edgetooltip={shown} labeltooltip={shown}"
         self._edges.append(f"  {tail} -> {head} [{label} {_items(attributes)}];")
 
     def raw(self, line: str) -> None:

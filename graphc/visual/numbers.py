@@ -10,7 +10,7 @@ from graphc.visual.dot import Line, Span
 from graphc.visual.theme import Theme
 from graphc.visual.values import Use, Values, array_text, sum_text
 
-LOOKS = {"memory": "━ through memory", "registers": "─ within the kernel", "recomputed": "┄ computed again"}
+LOOKS = {"memory": "━━ through memory", "registers": "── within the kernel", "recomputed": "- - computed again"}
 """How a value gets from op to op, where kernels are drawn."""
 
 
@@ -82,5 +82,5 @@ def legend_of_edges(theme: Theme, numbers: Numbers | None, passages: Collection[
             lines.append([Span("∂ derivative of the result", theme.adjoint, italic=True)])
     lines += [[Span(words, theme.passages[how]["color"])] for how, words in LOOKS.items() if how in passages]
     if "saved" in passages:
-        lines.append([Span("┄ forward value, read again", theme.saved)])
+        lines.append([Span("- - forward value, read again", theme.saved)])
     return lines

@@ -423,7 +423,8 @@ class Picture:
 
     def _connect(self, upper: str, lower: str, lines: Iterable[Line], attributes: Attributes, tip: str = "") -> None:
         self._has_upper.add(lower)
-        self.canvas.edge(upper, lower, list(lines), attributes, tip)
+        ground = self.theme.background if attributes.get("style") == "dashed" else ""
+        self.canvas.edge(upper, lower, list(lines), attributes, tip, ground)
 
     def _anchor(self) -> None:
         """The backward part begins where the forward part ends: its longest chain starts beside the first result."""
