@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median as middle
 from typing import Any
 
 from graphc.errors import GraphcError
@@ -264,6 +263,8 @@ def median(profiles: Sequence[Profile]) -> Profile:
     GraphcError
         If there are none, one is no profile, or they are of different programs or sizes.
     """
+    from statistics import median as middle  # loads much that no import of graphc should wait for
+
     if not isinstance(profiles, Sequence) or not all(isinstance(profile, Profile) for profile in profiles):
         raise GraphcError(f"profile: expected a list of profiles to take the median of, got {profiles!r}")
     if not profiles:

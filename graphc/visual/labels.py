@@ -254,7 +254,7 @@ def group_lines(
     lines = [title]
     if ops:
         head = f"{len(ops):,} op{'s' * (len(ops) != 1)}" + (f" and {inner:,} in bodies" if inner else "")
-        lines.append(f"{head}: {_kinds(ops)}" if len(ops) > 1 else label_of(ops[0], {})[0])
+        lines.append(f"{head}: {_kinds(ops)}" if len(ops) > 1 or inner else label_of(ops[0], {})[0])
     variables = [node.result for node in members if node.op.name == "variable"]
     if variables:
         elements = sum(evaluate(tensor.size, {}) for tensor in variables)  # variables have static shapes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from graphc.errors import GraphcError
@@ -10,23 +9,20 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
 from graphc.profile.report import Profile
 from graphc.program import Program
-from graphc.visual.graphs import draw, draw_graph
-from graphc.visual.timeline import draw_timeline
 
 
-def _shown_by(function: Callable[[Any], Any]) -> Callable[[Any], str | None]:
-    """A ``_repr_svg_``."""
+def _svg(thing: Any) -> str | None:
+    from graphc.visual.graphs import draw, draw_graph
+    from graphc.visual.timeline import draw_timeline
 
-    def svg(thing: Any) -> str | None:
-        try:
-            return str(function(thing).svg())
-        except GraphcError:  # no renderer, or nothing to draw: the notebook then shows the repr
-            return None
-
-    return svg
+    kinds: dict[type, Any] = {Graph: draw_graph, Profile: draw_timeline}
+    try:
+        return str(kinds.get(type(thing), draw)(thing).svg())
+    except GraphcError:  # no renderer, or nothing to draw: the notebook then shows the repr
+        return None
 
 
 def install() -> None:
     """Give tensors, graphs, programs and profiles ``_repr_svg_``."""
-    for kind, function in ((Tensor, draw), (Program, draw), (Graph, draw_graph), (Profile, draw_timeline)):
-        setattr(kind, "_repr_svg_", _shown_by(function))  # noqa: B010 - no class declares it
+    for kind in (Tensor, Graph, Program, Profile):
+        setattr(kind, "_repr_svg_", _svg)  # noqa: B010 - no class declares it

@@ -142,9 +142,10 @@ class Picture:
                 if self.size <= min(limit, MOST_FOLDED):
                     self.note = f"{size:,} nodes, drawn as {self.size}: {words}"
                     return
+        less = "" if fold is None else "leave out fold=, or fold more; "
         raise GraphcError(
             f"draw: {self.size:,} nodes are left to draw, more than the {limit} that make a readable picture",
-            hint="leave out fold=, which folds as much as is needed; draw a part (show='forward'); or raise limit=",
+            hint=f"{less}draw a part (show='forward'), or raise limit=",
         )
 
     def _group(self, groups: dict[Node, Group]) -> None:
@@ -264,6 +265,8 @@ class Picture:
             else {place: text for place, tensor in enumerate(node.inputs) if (text := scalar_text(tensor)) is not None}
         )
         lines: list[Line] = [*label_of(node, constants)]
+        if not self.with_bodies:
+            lines += [f"body of {len(body.nodes):,} nodes" for body in node.bodies]
         given = self.names.get(node.results[0])
         if given and not scope and not isinstance(node.op, (Source, Effect)) and node.results[0] not in self.outputs:
             lines[0] = f"{given} = {lines[0]}"
@@ -361,8 +364,10 @@ class Picture:
         drawn = [(place, self._source(tensor)) for place, tensor in inputs]
         drawn = [(place, tensor) for place, tensor in drawn if tensor.node not in self.folded]
         for place, tensor in drawn:
-            if self.parts[tensor.node] in self.show and (node in self.groups or tensor.node in self.groups):
-                ends = self.ids["", self._drawn(tensor.node)], self.ids["", self._drawn(node)]
+            if node in self.groups or tensor.node in self.groups:
+                shown = self.parts[tensor.node] in self.show
+                tail = self.ids["", self._drawn(tensor.node)] if shown else self._border(tensor)
+                ends = tail, self.ids["", self._drawn(node)]
                 if ends[0] != ends[1]:
                     self._bundles.setdefault(ends, []).append((tensor, node))
                 continue

@@ -15,7 +15,6 @@ Where kernels are drawn, one box a kernel comes first.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,6 +119,8 @@ class Scopes:
         return {node: scope[:depth] for node, scope in self.of.items() if len(scope) >= depth}
 
     def _named(self, names: Sequence[str]) -> dict[Node, Names]:
+        import difflib  # only for what an error says
+
         known = {"/".join(shown): shown for shown in self.raw if shown}
         for name in names:
             if name not in known:

@@ -248,6 +248,39 @@ def test_what_is_asked_for_is_not_folded_further():
         draw(y, limit=0)
 
 
+def test_parts_of_folded_graphs_show_what_they_read_at_their_border():
+    x = ops.placeholder("x", ("batch", 4))
+    loss = ops.square(nn.Dense(3)(x)).mean()
+    train = optim.Adam(1e-3).minimize(loss)
+    assert [lines[0] for lines in folders(draw(loss, backward=True, show="backward", fold=True).dot)] == ["∂ dense"]
+    dot = draw(train, show="update", fold=True).dot
+    assert [lines[0] for lines in folders(dot)] == ["adam: update"]
+    assert "from another part" in dot and "dense/kernel" in dot
+
+
+def test_large_bodies_are_left_out():
+    xs = ops.placeholder("xs", (7, 3))
+
+    def step(carry, x):
+        for _ in range(400):
+            carry = ops.sin(carry)
+        return carry + x, carry
+
+    with graphc.name_scope("rnn"):
+        final, _ = ops.scan(step, ops.zeros((3,)), xs)
+    dot = draw(ops.cos(final)).dot
+    assert title(dot) == "406 nodes, drawn as 3: bodies left out"
+    assert "body of 403 nodes" in dot and "body of scan" not in dot
+    folded = ["rnn", "1 op and 403 in bodies: scan", "in float32[7, 3]", "out float32[3]"]
+    assert folders(draw(ops.cos(final), fold=True).dot) == [folded]
+    with pytest.raises(GraphcError) as error:
+        draw(ops.cos(final), limit=1)
+    assert str(error.value) == (
+        "draw: 3 nodes are left to draw, more than the 1 that make a readable picture\n"
+        "  hint: draw a part (show='forward'), or raise limit="
+    )
+
+
 HOSTILE = ['"]; evil [x="', "<script>alert(1)</script>", "a\nb\\N\\", "</FONT>&lt;&#60;", "<!--", "\ud800\x00"]
 
 
