@@ -261,8 +261,8 @@ than the lower bound.
                 """\
 ### Its workers over time
 
-`session.run(..., profile=True)` times each kernel; white is waiting. Small kernels are not shared out: waking the other
-worker would take longer. These are times of one run on one machine.
+`session.run(..., profile=True)` times each kernel; white is waiting. Some kernels are one worker's alone: those too
+small to be worth waking another, and those with nothing to share out. These are times of one run on one machine.
 """,
             ),
         ],
