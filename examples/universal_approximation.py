@@ -2,10 +2,10 @@
 
     python examples/universal_approximation.py [--steps 10000] [--out out]
 
-A network f(x) = sum_k a_k tanh(w_k x + b_k) + c comes as close as one likes to any continuous function on an interval, if
-it has units enough (Cybenko, 1989; Hornik, 1991). The theorem says that such weights exist; whether training finds them
-is another matter, so this example trains: the same target, twice as many units each time, and the error between the
-points that were trained on. Writes ``universal_approximation.png``.
+A network f(x) = sum_k a_k tanh(w_k x + b_k) + c comes as close as one likes to any continuous function on an interval,
+if it has units enough (Cybenko, 1989; Hornik, 1991). The theorem says that such weights exist; whether training finds
+them is another matter, so this example trains: the same target, twice as many units each time, and the error between
+the points that were trained on. Writes ``universal_approximation.png``.
 """
 
 from __future__ import annotations
