@@ -22,7 +22,7 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "graphc-installed.json"  # what the last successful installation was made from
 
 RUN_EXTRAS = {"draw", "examples"}
-TEST_EXTRAS = RUN_EXTRAS | {"test"}
+TEST_EXTRAS = RUN_EXTRAS | {"test", "docs"}
 
 CHECKS = (
     ("ruff", ["-m", "ruff", "check", "."]),

@@ -16,7 +16,7 @@ and fuses it, plans its memory, and compiles it to vector code with Numba.
 
 from typing import TYPE_CHECKING, Any
 
-from graphc import data, nn, ops, optim, random
+from graphc import data, eager, nn, ops, optim, random
 from graphc.errors import GraphcError, GraphcWarning
 from graphc.ir import Dim, Graph, Tensor
 from graphc.ops import *  # noqa: F403
@@ -38,5 +38,5 @@ if TYPE_CHECKING:  # the ops enter by the star import, whose names type checkers
 
 __all__ = [
     "Dim", "Graph", "GraphcError", "GraphcWarning", "Program", "Session", "Tensor", "check_gradients", "compile",
-    "data", "draw", "explain_gradient", "nn", "ops", "optim", "random", *ops.__all__,
+    "data", "draw", "eager", "explain_gradient", "nn", "ops", "optim", "random", *ops.__all__,
 ]  # fmt: skip

@@ -97,9 +97,11 @@ class Feeder:
     def _converted(self, tensor: Tensor, value: Any) -> NDArray[Any]:
         """An aligned, contiguous array of the placeholder's dtype."""
         if isinstance(value, Tensor):
-            raise FeedError(
-                f"feed {tensor.name!r}: expected an array, got the tensor {value!r}", origin=tensor.node.origin
-            )
+            if value.apply is None:
+                raise FeedError(
+                    f"feed {tensor.name!r}: expected an array, got the tensor {value!r}", origin=tensor.node.origin
+                )
+            value = np.asarray(value)  # an eager tensor has a value
         if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
             raise FeedError(
                 f"feed {tensor.name!r}: expected an array, got a masked array, whose masked elements have no value",

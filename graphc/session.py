@@ -100,9 +100,7 @@ class Session:
                 f"session: expected at most {MOST_THREADS} threads, got {threads}",
                 hint=f"this process may use {config.available_processors()} processors; more threads only wait",
             )
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-            raise SessionError(f"session: expected an integer seed, got {seed!r}")
-        self.device, self.backend, self.seed = device, backend, int(seed)
+        self.device, self.backend, self.seed = device, backend, _checked_seed(seed)
         self.threads = int(threads)
         self.check_numerics, self.reuse_memory = check_numerics, reuse_memory
         self.workers = Workers(self.threads)
@@ -119,6 +117,7 @@ class Session:
         self._in_step = False
         self._closed = False
         self._lost = False
+        self._sets = 0
         _alive.add(self)
 
     def __repr__(self) -> str:
@@ -162,6 +161,17 @@ class Session:
     def steps(self) -> int:
         """Training steps so far: runs that updated a variable."""
         return int(self._random_state[1])
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Differs from what it was if a variable may have changed since."""
+        return self.steps, self._sets
+
+    def reseed(self, seed: int) -> None:
+        """Random numbers, and the initial values of variables that have none yet, follow from another seed."""
+        with self._lock:
+            self.seed = _checked_seed(seed)
+            self._random_state[0] = self.seed % 2**64
 
     @property
     def programs(self) -> tuple[Program, ...]:
@@ -252,6 +262,7 @@ class Session:
 
     def _new_program(self, flat: list[Tensor], key: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]) -> Program:
         self._check_open()
+        _check_graph("fetches", flat)
         feeds = key[1]
         for tensor in feeds:
             if not isinstance(tensor, Tensor) or tensor.node.op.name != "placeholder":
@@ -310,12 +321,14 @@ class Session:
                 raise SessionError("a variable was set from within a step of the same session (a signal handler?)")
             storage = self._storage(variable)
             (array,), _ = Feeder([variable], tell_rounding=False)([value])
+            self._sets += 1
             storage[...] = array
 
     def _storage(self, variable: Tensor) -> Array:
         """Where a variable lives; made and initialised at first use."""
         if not isinstance(variable, Tensor) or variable.node.op.name != "variable":
             raise GraphError(f"expected a variable, got {variable!r}")
+        (variable,) = variable.node.results
         found = self._variables.get(variable)
         if found is None:
             (found,) = self._make_storage([variable])
@@ -417,12 +430,29 @@ def compile(inputs: Sequence[Tensor], outputs: Any, *, device: str = "cpu", sess
     for tensor in given:
         if not isinstance(tensor, Tensor) or tensor.node.op.name != "placeholder":
             raise FeedError(f"compile: expected placeholders as inputs, got {tensor!r}")
+    _check_graph("compile", flat)
     missing = [n.result for n in topological(flat) if n.op.name == "placeholder" and n.result not in set(given)]
     if missing:
         raise FeedError(f"compile: the outputs need the placeholder {missing[0].name!r}", origin=missing[0].node.origin)
     program = Program(tuple(given), tuple(flat), session or Session(device))
     program._rebuild = rebuild
     return program
+
+
+def _checked_seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise SessionError(f"session: expected an integer seed, got {seed!r}")
+    return int(seed)
+
+
+def _check_graph(what: str, tensors: Iterable[Tensor]) -> None:
+    for tensor in tensors:
+        if tensor.apply is not None:
+            raise GraphError(
+                f"{what}: {tensor.label} is an eager tensor, which no program computes",
+                operands=(tensor,),
+                hint="it has its value already: np.asarray(tensor)",
+            )
 
 
 def _picker(inputs: tuple[Tensor, ...]) -> Callable[[Mapping[Tensor, Any]], Sequence[Any]]:

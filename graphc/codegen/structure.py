@@ -112,7 +112,7 @@ class _Numbering:
         if isinstance(stage, Scan):
             return stage.combine, self._axis(stage.scanned)
         if isinstance(stage, Accumulate):
-            return tuple(map(self._size, stage.destination))
+            return stage.combine, tuple(map(self._size, stage.destination))
         if isinstance(stage, Routine):  # attributes may be anything
             return stage.routine, tuple((name, repr(value)) for name, value in sorted(stage.attributes.items()))
         return None

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from graphc.ir.op import Op
     from graphc.ir.symbolic import Size
 
-_serial = itertools.count()
+serials = itertools.count()
 _interned: weakref.WeakValueDictionary[tuple[Any, ...], Node] = weakref.WeakValueDictionary()
 _MOST_ORIGINS = 8
 
@@ -66,7 +66,11 @@ class Node:
         Where the user declared it; several once equal nodes were merged.
     serial : int
         Grows with every node made; the order of declaration.
+    evaluated : bool
+        Whether the results have values already, so that no program has to compute them.
     """
+
+    evaluated: ClassVar[bool] = False
 
     __slots__ = ("__weakref__", "attributes", "inputs", "op", "origins", "results", "serial")
 
@@ -78,7 +82,7 @@ class Node:
         self.attributes = attributes
         self.results = tuple(Tensor(self, place, kind) for place, kind in enumerate(types))
         self.origins: tuple[Origin, ...] = (here(),)
-        self.serial = next(_serial)
+        self.serial = next(serials)
 
     def __getitem__(self, attribute: str) -> Any:
         return self.attributes[attribute]
@@ -120,12 +124,23 @@ class Tensor:
     __array_priority__ = 1000
     __array_ufunc__: Any = None
 
+    apply: ClassVar[Any] = None
+    """How a subclass has ops applied to its tensors, other inputs among them: a function ``apply(op, inputs,
+    attributes)`` that returns the results. None builds graph."""
+
     def __init__(self, node: Node, place: int, kind: TensorType):
         self.node, self.place, self.type = node, place, kind
 
+    def admit(self, other: Tensor, apart: bool = False) -> Tensor:
+        """Another tensor as a computation with this one takes it: itself, in a graph.
+
+        Where tensors have values, ``apart`` asks for one that nothing else has been computed of.
+        """
+        return other
+
     @property
     def shape(self) -> Shape:
-        """Sizes of the axes: integers, or expressions of named dims."""
+        """Sizes of the axes, integers or expressions of named dims."""
         return self.type.shape
 
     @property
@@ -289,16 +304,33 @@ def make_node(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any])
     GraphcError
         Whatever the op's ``infer`` finds wrong with the inputs.
     """
-    for tensor in inputs:
-        if not isinstance(tensor, Tensor):
-            raise GraphError(f"{op.name}: expected tensors as inputs, got {type(tensor).__name__}")
     return _node(op, inputs, attributes, None)
 
 
+def applied(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """The results of an op: a node's (:func:`make_node`), unless an input is of a class that has ways of its own.
+
+    Raises
+    ------
+    GraphError
+        If an input is no tensor.
+    GraphcError
+        Whatever the op's ``infer`` finds wrong with the inputs.
+    """
+    for tensor in inputs:
+        if type(tensor) is not Tensor:
+            if not isinstance(tensor, Tensor):
+                raise GraphError(f"{op.name}: expected tensors as inputs, got {type(tensor).__name__}")
+            if tensor.apply is not None:
+                return tensor.apply(op, inputs, attributes)
+    return _node(op, inputs, attributes, None).results
+
+
 def remade(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The results of the same op on other inputs of the same types, which are not inferred anew."""
-    if any(new.type != old.type for new, old in zip(inputs, node.inputs, strict=True)):
-        return make_node(node.op, inputs, node.attributes).results
+    """The results of the same op on other inputs; of the same types, these are not inferred anew."""
+    for new, old in zip(inputs, node.inputs, strict=True):
+        if type(new) is not Tensor or new.type != old.type:
+            return applied(node.op, inputs, node.attributes)
     return _node(node.op, inputs, node.attributes, tuple([tensor.type for tensor in node.results])).results
 
 

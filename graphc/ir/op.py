@@ -23,7 +23,7 @@ What an op is to the scheduler is said by its base class, one for each way of be
 :class:`Reduction`  elements along some axes are combined: sum, prod, max, min, argmax
 :class:`Contraction`  products summed over shared labels: matmul and all its relatives
 :class:`AxisScan`   running combination along one axis: cumulative_sum
-:class:`IndexedAccumulation`  contributions added where an index says: scatter-add
+:class:`IndexedAccumulation`  contributions combined where an index says: scatter-add
 :class:`RowRoutine` a library routine on rows of the last axis: sort
 :class:`Decomposed` rewritten into other ops before scheduling: gradient, custom_gradient
 :class:`Control`    runs bodies: scan, cond, while_loop
@@ -40,8 +40,8 @@ import numpy as np
 
 from graphc.errors import GraphcError, GraphError
 from graphc.ir import scalar
-from graphc.ir.node import Node, Tensor, make_node
-from graphc.ir.scalar import Load, Scalar
+from graphc.ir.node import Node, Tensor, applied
+from graphc.ir.scalar import Literal, Load, Scalar
 from graphc.ir.symbolic import Size
 from graphc.ir.types import TensorType
 
@@ -155,8 +155,8 @@ class Op(_Replaced):
 
         def make(self, *inputs: Tensor, **attributes: Any) -> Any:
             """The node's result, or a tuple of its results."""
-            node = make_node(self, inputs, attributes)
-            return node.results if len(node.results) > 1 else node.result
+            results = applied(self, inputs, attributes)
+            return results if len(results) > 1 else results[0]
 
     def infer_types(self, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> tuple[TensorType, ...]:
         """Result types as a tuple; errors gain the line that declared the first input."""
@@ -258,7 +258,16 @@ class AxisScan(Op):
 
 
 class IndexedAccumulation(Op):
-    """Zeros, to which contributions are added, in the order of their positions, where an index says."""
+    """A start, into which contributions are combined, in the order of their positions, where an index says.
+
+    ``combine`` is ``"add"``, ``"maximum"``, ``"minimum"``, or ``"set"``, which keeps the last contribution.
+    """
+
+    combine: ClassVar[str] = "add"
+
+    def start(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
+        """The element of the result at ``index`` before any contribution."""
+        return Literal(0, node.result.dtype)
 
     def contributions(self, node: Node) -> tuple[Size, ...]:
         """Shape of the space of contributions."""

@@ -110,6 +110,7 @@ FUNCTIONS: dict[str, tuple[int, str, int]] = {
     "where": (3, "second", 1),
     "cast": (1, "given", 1),
     # An index from data: its value counted from the front, where it lies in range; a failed step where it does not.
+    # static: ("from_front",) if a negative one is out of range, too, rather than counted from the end.
     "checked_index": (2, "given", 2),
     # A uint32 of the counter-based generator: seed, step, position; static: the stream.
     "random_bits": (3, "given", 20),

@@ -32,6 +32,9 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     reductions,
     rows,
     running,
+    scatter,
+    searching,
+    segments,
     shaping,
     sizes,
     sources,
@@ -45,7 +48,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: entry for name, entry in REGIS
 
 for _module in (
     reductions, contractions, rows, views, sizes, indexing, shaping, moving, diagonals, products, composite, norms,
-    quantiles, control, conditional, while_loops, derivatives, standard,
+    quantiles, control, conditional, while_loops, scatter, segments, searching, derivatives, standard,
 ):  # fmt: skip
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):

@@ -203,7 +203,19 @@ class Elementwise(Map):
     def __call__(self, *inputs: Any) -> Tensor:
         if len(inputs) != len(self.arguments):
             raise GraphError(f"{self.name}: expected {len(self.arguments)} operands, got {len(inputs)}")
+        if self._fit(inputs):
+            return self.make(*inputs)
         return self.make(*broadcast(self.name, promote(self.name, inputs, self.minimum)))
+
+    def _fit(self, inputs: Sequence[Any]) -> bool:
+        """Whether operands are tensors of one type already, which neither promotion nor broadcasting would change."""
+        first = inputs[0]
+        if not isinstance(first, Tensor):
+            return False
+        kind = first.type
+        if self.minimum and kind.dtype.kind != "f":
+            return False
+        return all(isinstance(tensor, Tensor) and tensor.type == kind for tensor in inputs[1:])
 
     def infer(self, *inputs: Any, **attributes: Any) -> TensorType:
         first = inputs[0]

@@ -67,8 +67,8 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
     ShapeError, DTypeError
         If the seed does not fit ``y``.
     """
-    sources = _tensors("gradients", xs)
     y = _float_tensor("gradients", y, "derivative of")
+    sources = _tensors("gradients", xs, y)
     for x in sources:
         _float_tensor("gradients", x, "derivative by")
     if seed is None and y.shape != ():
@@ -90,7 +90,7 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
         connected = list(dict.fromkeys(connected))
         made = gradient.make(y, start, *connected)
         found = dict(zip(connected, made if isinstance(made, tuple) else (made,), strict=True))
-    results = [found[x] if x in found else full(0.0, x.type) for x in sources]
+    results = [found[x] if x in found else y.admit(full(0.0, x.type), apart=True) for x in sources]
     return _as_given(xs, results)
 
 
@@ -115,9 +115,9 @@ def jvp(y: Tensor, xs: Any, vs: Any) -> Tensor:
     GradientError, ShapeError, DTypeError
         As :func:`gradients`.
     """
-    sources = _tensors("jvp", xs)
-    directions = _directions("jvp", vs, xs, sources)
     y = _float_tensor("jvp", y, "derivative of")
+    sources = _tensors("jvp", xs, y)
+    directions = _directions("jvp", vs, xs, sources)
     # The result does not depend on this cotangent's value, only on its being one tensor that nothing else is.
     cotangent = pin(full(0.0, y.type))
     transposed = gradients(y, sources, seed=cotangent)
@@ -140,7 +140,8 @@ def hvp(y: Tensor, xs: Any, vs: Any) -> Any:
     Tensor, list or tuple of Tensor
         ``sum over j of d2y/(dxs[i] dxs[j]) . vs[j]`` for each i, as :func:`gradients` returns its derivatives.
     """
-    sources = _tensors("hvp", xs)
+    y = _float_tensor("hvp", y, "derivative of")
+    sources = _tensors("hvp", xs, y)
     directions = [stop_gradient(v) for v in _directions("hvp", vs, xs, sources)]
     return _as_given(xs, gradients(_dot(gradients(y, sources), directions), sources, zeros_for_disconnected=True))
 
@@ -166,7 +167,7 @@ def jacobian(y: Tensor, x: Tensor) -> Tensor:
         As :func:`gradients`.
     """
     y = _float_tensor("jacobian", y, "derivative of")
-    (x,) = _tensors("jacobian", x)
+    (x,) = _tensors("jacobian", x, y)
     _float_tensor("jacobian", x, "derivative by")
     if x not in differentiable_sources(y):
         raise _disconnected(y, x)
@@ -290,7 +291,7 @@ def _independent(nodes: Sequence[Node], formals: Sequence[Tensor]) -> set[Node]:
     for node in nodes:
         makers = [tensor.node for tensor in node.inputs]
         is_leaf = not node.inputs and node.op.name != "constant" and node not in own
-        if is_leaf or any(maker in free for maker in makers):
+        if node.evaluated or is_leaf or any(maker in free for maker in makers):
             free.add(node)
         if any(maker in depends for maker in makers):
             depends.add(node)
@@ -320,11 +321,11 @@ def _between(y: Tensor, xs: Sequence[Tensor]) -> Iterator[Node]:
             yield node
 
 
-def _tensors(what: str, xs: Any) -> list[Tensor]:
+def _tensors(what: str, xs: Any, y: Tensor) -> list[Tensor]:
     found = [xs] if isinstance(xs, Tensor) else list(xs) if isinstance(xs, (list, tuple)) else None
     if not found or not all(isinstance(x, Tensor) for x in found):
         raise GraphError(f"{what}: expected a tensor or a sequence of tensors to differentiate by, got {xs!r}")
-    return found
+    return [y.admit(x) for x in found]
 
 
 def _as_given(xs: Any, results: Sequence[Tensor]) -> Any:
@@ -339,7 +340,7 @@ def _float_tensor(what: str, tensor: Any, role: str) -> Tensor:
     if not is_float(tensor.dtype):
         kind = "a boolean" if tensor.dtype.kind == "b" else "an integer"
         raise GradientError(f"{what}: there is no {role} {kind}: {tensor.label} is {tensor.type}", operands=(tensor,))
-    return tensor
+    return tensor.admit(tensor)
 
 
 def _like(what: str, value: Any, model: Tensor) -> Tensor:
@@ -376,7 +377,10 @@ def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 def _disconnected(y: Tensor, x: Tensor) -> GradientError:
     """Names both ends, and the op that cuts the path where there is one."""
     message = f"gradients: {y.label} does not depend on {x.label}"
+    hint = "zeros_for_disconnected=True returns zeros"
     nodes = topological([y])
+    if x.node.evaluated and any(n.attributes is x.node.attributes and n is not x.node for n in nodes if not n.inputs):
+        hint = f"{x.label} has changed since {y.label} was computed; compute it again"
     if x.node in nodes:
         depends = {x}
         cutting = None
@@ -392,7 +396,7 @@ def _disconnected(y: Tensor, x: Tensor) -> GradientError:
     return GradientError(
         message,
         operands=(y, x),
-        hint="zeros_for_disconnected=True returns zeros",
+        hint=hint,
     )
 
 

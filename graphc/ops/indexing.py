@@ -1,4 +1,4 @@
-"""Indices that are data: take, take_along_axis, the transposes that accumulate, scatter_add, one_hot.
+"""Indices that are data: take, take_along_axis, the transposes that accumulate, gather_nd, one_hot.
 
 **Gather and scatter are transposes of each other.** ``take`` reads ``x`` at places that a tensor names; its derivative
 adds each cotangent back at the place it was read from, which is ``accumulate``; and the derivative of ``accumulate`` is
@@ -28,7 +28,7 @@ from graphc.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, IndexedAccumulation, Map, Read, Sample, op
 from graphc.ir.scalar import INT64, Apply, Literal, Position, Scalar, apply
-from graphc.ir.symbolic import Dim, Size, Value, concrete, of_atom
+from graphc.ir.symbolic import Size, Value, concrete, is_within, of_atom
 from graphc.ir.types import (
     DTYPES,
     FLOATS,
@@ -45,15 +45,18 @@ from graphc.ops.base import as_tensor, broadcast, require, shown
 from graphc.ops.logic import cast, equal, less, where
 from graphc.ops.samples import normal
 from graphc.ops.sizes import iota, size_of
-from graphc.ops.views import broadcast_to, reshape
+from graphc.ops.views import broadcast_to, reshape, strided_slice
 
 Array = np.ndarray[Any, Any]
 
-__all__ = ["one_hot", "scatter_add", "take", "take_along_axis"]
+__all__ = ["gather_nd", "one_hot", "take", "take_along_axis"]
 
 
-def _as_indices(name: str, indices: Any, extent: Size) -> Tensor:
-    """Indices as an integer tensor; constant ones are checked against a static extent."""
+def as_indices(name: str, indices: Any, extent: Size, from_end: bool = True) -> Tensor:
+    """Indices as an integer tensor; constant ones are checked against a static extent.
+
+    Negative ones are out of range unless they count ``from_end``.
+    """
     indices = as_tensor(np.zeros(0, "int64") if isinstance(indices, list) and not indices else indices)
     mask_hint = "a mask makes a result whose shape depends on data; use graphc.where"
     require(
@@ -64,19 +67,19 @@ def _as_indices(name: str, indices: Any, extent: Size) -> Tensor:
         hint=mask_hint if indices.dtype.kind == "b" else None,
     )
     if indices.node.op.name == "constant" and isinstance(extent, int):
-        _counted_from_front(name, indices.node, indices.node["value"], extent)
+        counted_from_front(name, indices.node, indices.node["value"], extent, from_end)
     return indices
 
 
-def _counted_from_front(name: str, node: Node, indices: Array, extent: int) -> Array:
-    """Indices within ``range(extent)``, negative ones counted from the end.
+def counted_from_front(name: str, node: Node, indices: Array, extent: int, from_end: bool = True) -> Array:
+    """Indices within ``range(extent)``, negative ones counted from the end if ``from_end``.
 
     Raises
     ------
     IndexOutOfRangeError
         If one lies outside.
     """
-    wrong = (indices >= extent) | (indices < -extent)
+    wrong = (indices >= extent) | (indices < (-extent if from_end else 0))
     if wrong.any():
         raise IndexOutOfRangeError(
             f"{name}: index {int(indices[wrong].flat[0])} is out of range for an axis of size {extent}",
@@ -86,13 +89,19 @@ def _counted_from_front(name: str, node: Node, indices: Array, extent: int) -> A
     return np.where(places < 0, places + extent, places)
 
 
-def _place(index: Scalar, extent: Size) -> Dim:
-    """An index read from a tensor as a position: counted from the front, checked when the program runs."""
+def place_of(index: Scalar, extent: Size, from_end: bool = True) -> Size:
+    """An index read from a tensor as a position: counted from the front, checked when the program runs.
+
+    A position that is known to lie within the axis stands for itself: ``x[arange(n), columns]`` checks the columns.
+    """
+    if isinstance(index, Position) and is_within(index.size, extent):
+        return index.size
     if index.dtype == np.dtype("uint64"):  # values beyond int64 must stay out of range, not become negative
         index = apply("minimum", index, Literal(np.iinfo(np.int64).max, index.dtype))
     if index.dtype != INT64:
         index = Apply("cast", (index,), INT64)
-    return of_atom(Value(Apply("checked_index", (index, Position(extent)), INT64), extent))
+    static = () if from_end else ("from_front",)
+    return of_atom(Value(Apply("checked_index", (index, Position(extent)), INT64, static), extent))
 
 
 @op
@@ -138,7 +147,7 @@ class take(Map):
         axis = normalize_axis(axis, x.ndim, "take")
         if not 1 <= len(indices) <= x.ndim - axis:
             raise ShapeError(f"take: {len(indices)} index tensors do not fit {shown(x)} from axis {axis} on")
-        places = [_as_indices("take", given, x.shape[axis + k]) for k, given in enumerate(indices)]
+        places = [as_indices("take", given, x.shape[axis + k]) for k, given in enumerate(indices)]
         return self.make(x, *broadcast("take", places), axis=axis)
 
     def infer(self, x: Tensor, *indices: Tensor, axis: int) -> TensorType:
@@ -148,13 +157,13 @@ class take(Map):
 
     def compute(self, node: Node, *inputs: Array) -> Array:
         (x, *indices), axis = inputs, node["axis"]
-        places = [_counted_from_front("take", node, i, x.shape[axis + k]) for k, i in enumerate(indices)]
+        places = [counted_from_front("take", node, i, x.shape[axis + k]) for k, i in enumerate(indices)]
         return np.asarray(x[(slice(None),) * axis + tuple(places)])
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
         (x, *indices), axis = node.inputs, node["axis"]
         stop = axis + indices[0].ndim
-        found = [_place(read(k + 1, index[axis:stop]), x.shape[axis + k]) for k in range(len(indices))]
+        found = [place_of(read(k + 1, index[axis:stop]), x.shape[axis + k]) for k in range(len(indices))]
         return read(0, (*index[:axis], *found, *index[stop:]))
 
     def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
@@ -180,7 +189,7 @@ class accumulate(IndexedAccumulation):
 
     def __call__(self, indices: Any, updates: Any, size: Size, axis: int = 0) -> Tensor:
         updates = as_tensor(updates)
-        indices = _as_indices("accumulate", indices, size)
+        indices = as_indices("accumulate", indices, size)
         return self.make(indices, updates, sizes=(size,), axis=normalize_axis(axis, updates.ndim or 1, "accumulate"))
 
     def infer(self, *inputs: Tensor, sizes: Shape, axis: int) -> TensorType:
@@ -201,7 +210,7 @@ class accumulate(IndexedAccumulation):
         (*indices, updates), axis = inputs, node["axis"]
         result = np.zeros(concrete(node.result.shape), updates.dtype)
         extents = concrete(node["sizes"])
-        places = [_counted_from_front("accumulate", node, i, n) for i, n in zip(indices, extents, strict=True)]
+        places = [counted_from_front("accumulate", node, i, n) for i, n in zip(indices, extents, strict=True)]
         np.add.at(result, (slice(None),) * axis + tuple(places), updates)
         return result
 
@@ -211,7 +220,7 @@ class accumulate(IndexedAccumulation):
     def contribute(self, node: Node, position: Sequence[Size], read: Read) -> tuple[tuple[Size, ...], Scalar]:
         axis, sizes = node["axis"], node["sizes"]
         stop = axis + node.inputs[0].ndim
-        places = [_place(read(k, position[axis:stop]), size) for k, size in enumerate(sizes)]
+        places = [place_of(read(k, position[axis:stop]), size) for k, size in enumerate(sizes)]
         return (*position[:axis], *places, *position[stop:]), read(len(sizes), position)
 
     def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
@@ -253,7 +262,7 @@ class take_along_axis(Map):
     def __call__(self, x: Any, indices: Any, axis: int = -1) -> Tensor:
         x = as_tensor(x)
         axis = normalize_axis(axis, x.ndim, "take_along_axis")
-        indices = _as_indices("take_along_axis", indices, x.shape[axis])
+        indices = as_indices("take_along_axis", indices, x.shape[axis])
         if indices.ndim != x.ndim:
             raise ShapeError(f"take_along_axis: expected indices of rank {x.ndim}, got {shown(indices)}")
         try:
@@ -273,11 +282,11 @@ class take_along_axis(Map):
 
     def compute(self, node: Node, *inputs: Array) -> Array:
         (x, indices), axis = inputs, node["axis"]
-        return np.take_along_axis(x, _counted_from_front("take_along_axis", node, indices, x.shape[axis]), axis)
+        return np.take_along_axis(x, counted_from_front("take_along_axis", node, indices, x.shape[axis]), axis)
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
         axis = node["axis"]
-        found = _place(read(1, index), node.inputs[0].shape[axis])
+        found = place_of(read(1, index), node.inputs[0].shape[axis])
         return read(0, (*index[:axis], found, *index[axis + 1 :]))
 
     def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
@@ -304,7 +313,7 @@ class accumulate_along_axis(IndexedAccumulation):
 
     def __call__(self, indices: Any, updates: Any, size: Size, axis: int) -> Tensor:
         updates = as_tensor(updates)
-        indices = _as_indices("accumulate_along_axis", indices, size)
+        indices = as_indices("accumulate_along_axis", indices, size)
         return self.make(indices, updates, size=size, axis=normalize_axis(axis, updates.ndim, self.name))
 
     def infer(self, indices: Tensor, updates: Tensor, *, size: Size, axis: int) -> TensorType:
@@ -319,7 +328,7 @@ class accumulate_along_axis(IndexedAccumulation):
         result = np.zeros(concrete(node.result.shape), updates.dtype)
         places = list(np.indices(indices.shape))
         (extent,) = concrete([node["size"]])
-        places[node["axis"]] = _counted_from_front(self.name, node, indices, extent)
+        places[node["axis"]] = counted_from_front(self.name, node, indices, extent)
         np.add.at(result, tuple(places), updates)
         return result
 
@@ -327,7 +336,7 @@ class accumulate_along_axis(IndexedAccumulation):
         return node.inputs[1].shape
 
     def contribute(self, node: Node, position: Sequence[Size], read: Read) -> tuple[tuple[Size, ...], Scalar]:
-        axis, place = node["axis"], _place(read(0, position), node["size"])
+        axis, place = node["axis"], place_of(read(0, position), node["size"])
         return (*position[:axis], place, *position[axis + 1 :]), read(1, position)
 
     def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
@@ -339,36 +348,49 @@ def _without(shape: Shape, axis: int) -> Shape:
     return (*shape[:axis], *shape[axis + 1 :])
 
 
-def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:
-    """``x`` with updates added at the places that indices name; equal indices add up.
+def gather_nd(x: Any, indices: Any) -> Tensor:
+    """Elements, or sub-tensors, at the coordinates along the last axis of ``indices``.
 
     Parameters
     ----------
     x : Tensor or array_like
     indices : Tensor or array_like of int
-        Places along ``axis``; negative ones count from the end.
-    updates : Tensor or array_like
-        Broadcast to the shape of ``x`` with ``axis`` replaced by the axes of ``indices``; cast to the dtype of ``x``.
-    axis : int
+        Its last axis is static and holds coordinates for the first axes of ``x``, at least one; negative ones count
+        from the end.
 
     Returns
     -------
     Tensor
-        Of the type of ``x``.
+        ``result[i, ...] = x[indices[i, 0], indices[i, 1], ..., ...]``, of the shape of ``indices`` without its last
+        axis, followed by the axes of ``x`` that are not indexed.
 
     Raises
     ------
     IndexOutOfRangeError
-        If an index lies outside; when the program runs, or at once for constants.
-    ShapeError
-        If the updates do not broadcast.
+        If a coordinate lies outside; when the program runs, or at once for constants.
+    ShapeError, DTypeError
+        If the number of coordinates does not fit ``x``, or they are no integers.
     """
-    x = as_tensor(x)
-    axis = normalize_axis(axis, x.ndim, "scatter_add")
-    indices = _as_indices("scatter_add", indices, x.shape[axis])
-    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-    added = accumulate(indices, broadcast_to(as_tensor(updates, x.dtype), shape), x.shape[axis], axis)
-    return REGISTRY["add"](x, added)
+    x, indices = as_tensor(x), as_tensor(indices)
+    count = indices.shape[-1] if indices.ndim else 0
+    require(
+        isinstance(count, int) and 1 <= count <= x.ndim,
+        ShapeError,
+        f"gather_nd: expected indices of {shown(x)} with a last axis of at least 1 and at most {x.ndim} coordinates, "
+        f"got {shown(indices)}",
+        indices,
+    )
+    return take(x, *coordinates(indices), axis=0)
+
+
+def coordinates(indices: Tensor) -> list[Any]:
+    """What the last axis of an index tensor holds, one tensor a coordinate; constants stay constants."""
+    fixed = indices.node["value"] if indices.node.op.name == "constant" else None
+    if fixed is not None:
+        return [fixed[..., k] for k in range(fixed.shape[-1])]
+    zeros, sizes, ones = (0,) * indices.ndim, (*indices.shape[:-1], 1), (1,) * indices.ndim
+    parts = [strided_slice(indices, (*zeros[1:], k), sizes, ones) for k in range(indices.shape[-1])]
+    return [reshape(part, indices.shape[:-1]) for part in parts]
 
 
 def one_hot(indices: Any, depth: Any, dtype: Any = "float32") -> Tensor:

@@ -16,7 +16,9 @@ from graphc.errors import GraphError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size
 from graphc.ops.base import require
+from graphc.ops.protocols import TRANSLATED, call_as_numpy, refuse_options, ufunc_method
 from graphc.ops.subscript import getitem
+from graphc.ops.updates import At
 
 OPERATORS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
@@ -28,7 +30,7 @@ COMPARISONS = {
 }  # fmt: skip
 FORWARDED = (
     "sum", "mean", "max", "min", "prod", "argmax", "argmin", "any", "all", "var", "std", "squeeze", "clip", "take",
-    "round", "repeat", "diagonal", "trace",
+    "round", "repeat", "diagonal", "trace", "argsort",
 )  # fmt: skip
 """Methods that are the function of the same name with the tensor as its first argument."""
 
@@ -40,11 +42,13 @@ UFUNC_NAMES = {
 
 NUMPY_FUNCTIONS = {
     name: name for name in (
-        "all", "any", "argmax", "argmin", "astype", "broadcast_arrays", "broadcast_to", "clip", "count_nonzero",
-        "cumulative_prod", "cumulative_sum", "diag", "diagonal", "diff", "empty_like", "expand_dims", "flip",
-        "full_like", "kron", "linspace", "matrix_transpose", "max", "mean", "median", "meshgrid", "min", "moveaxis",
-        "ones_like", "prod", "quantile", "repeat", "reshape", "roll", "round", "squeeze", "stack", "sum", "swapaxes",
-        "tensordot", "tile", "trace", "tril", "triu", "unstack", "where", "zeros_like",
+        "all", "any", "argmax", "argmin", "argsort", "argwhere", "astype", "bincount", "broadcast_arrays",
+        "broadcast_to", "clip", "count_nonzero", "cumulative_prod", "cumulative_sum", "diag", "diagonal", "diff",
+        "empty_like", "expand_dims", "flatnonzero", "flip", "full_like", "histogram", "kron", "linspace",
+        "matrix_transpose", "max", "mean", "median", "meshgrid", "min", "moveaxis", "nonzero", "ones_like", "prod",
+        "quantile", "repeat", "reshape", "roll", "round", "searchsorted", "sort", "squeeze", "stack", "sum",
+        "swapaxes", "take_along_axis", "tensordot", "tile", "trace", "tril", "triu", "unique", "unstack", "where",
+        "zeros_like",
     )
 } | {
     "concatenate": "concat", "transpose": "permute_dims", "linalg.matmul": "matmul", "linalg.tensordot": "tensordot",
@@ -128,20 +132,15 @@ def _dot(self: Tensor, other: Any) -> Tensor:
 
 
 def _size(self: Tensor) -> Size:
-    """Number of elements: an integer, or an expression of named dims."""
+    """Number of elements, an integer or an expression of named dims."""
     return self.type.size
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
     """NumPy's ufuncs on tensors build graph."""
     if method != "__call__":
-        raise GraphError(
-            f"np.{ufunc.__name__}.{method} of a tensor is not supported",
-            operands=(self,),
-            hint="use graphc's own function",
-        )
-    if options:
-        raise GraphError(f"np.{ufunc.__name__} of a tensor takes no {', '.join(sorted(options))}=", operands=(self,))
+        return ufunc_method(self, ufunc, method, inputs, options)
+    refuse_options(f"np.{ufunc.__name__}", options, self)
     from graphc import ops
 
     function = ops.FUNCTIONS.get(UFUNC_NAMES.get(ufunc.__name__, ufunc.__name__))
@@ -155,15 +154,9 @@ def _array_function(self: Tensor, function: Callable[..., Any], types: Any, argu
     name = function.__name__
     if name in ("shape", "ndim", "size") and len(arguments) == 1 and not options:
         return getattr(arguments[0], name)
-    if function.__module__ == "numpy.linalg":
-        name = f"linalg.{name}"
     from graphc.ops.numpy_forms import FORMS
 
-    if name in FORMS:
-        return FORMS[name](*arguments, **options)
-    if name not in NUMPY_FUNCTIONS:
-        raise GraphError(f"np.{name} has no counterpart in graphc", operands=(self,))
-    return _function(NUMPY_FUNCTIONS[name])(*arguments, **options)
+    return call_as_numpy(self, function, NUMPY_FUNCTIONS, TRANSLATED | FORMS, arguments, options)
 
 
 def _array_namespace(self: Tensor, *, api_version: str | None = None) -> ModuleType:
@@ -188,6 +181,7 @@ def install() -> None:
         "__ne__": _equality("not_equal", True),
         "reshape": _reshape, "transpose": _transpose, "astype": _astype, "flatten": _flatten, "dot": _dot,
         "T": property(_transpose), "mT": property(_matrix_transpose), "size": property(_size),
+        "at": property(At),
     }  # fmt: skip
     for short, name in COMPARISONS.items():
         members.setdefault(f"__{short}__", _binary(name, swapped=False))

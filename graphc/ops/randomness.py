@@ -117,9 +117,34 @@ class random_bits(Map):
 
 def unit(shape: Any, dtype: np.dtype[Any]) -> Tensor:
     """Uniform floats in [0, 1): multiples of 2**-24 (float32, one word) or 2**-53 (float64, two words)."""
-    cast, divide, multiply, add = (REGISTRY[name] for name in ("cast", "floor_divide", "multiply", "add"))
+    return REGISTRY["multiply"](_whole(shape, dtype, 24, 27), 2.0**-24 if dtype.name == "float32" else 2.0**-53)
+
+
+def open_unit(shape: Any, dtype: np.dtype[Any]) -> Tensor:
+    """Uniform floats in (0, 1), 0 and 1 excluded: odd multiples of 2**-24 (float32) or 2**-53 (float64).
+
+    They lie symmetrically about 1/2, and a logarithm of one, or of 1 minus one, is finite.
+    """
+    middle = REGISTRY["add"](_whole(shape, dtype, 23, 26), 0.5)
+    return REGISTRY["multiply"](middle, 2.0**-23 if dtype.name == "float32" else 2.0**-52)
+
+
+def _whole(shape: Any, dtype: np.dtype[Any], single: int, high: int) -> Tensor:
+    """Uniform whole numbers as floats: of ``single`` bits in float32, of ``high`` bits and 26 more in float64."""
+    cast, multiply, add = (REGISTRY[name] for name in ("cast", "multiply", "add"))
     if dtype == np.dtype("float32"):
-        return multiply(cast(divide(random_bits(shape), 1 << 8), dtype), 2.0**-24)
-    high = cast(divide(random_bits(shape), 1 << 5), dtype)
-    low = cast(divide(random_bits(shape), 1 << 6), dtype)
-    return multiply(add(multiply(high, 2.0**26), low), 2.0**-53)
+        return cast(_leading(shape, single), dtype)
+    first = cast(_leading(shape, high), dtype)
+    return add(multiply(first, 2.0**26), cast(_leading(shape, 26), dtype))
+
+
+def _leading(shape: Any, count: int) -> Tensor:
+    """The first bits of words, as uint32."""
+    return REGISTRY["floor_divide"](random_bits(shape), 1 << (32 - count))
+
+
+def long_words(shape: Any) -> Tensor:
+    """Uniform uint64 words."""
+    cast, multiply, add = (REGISTRY[name] for name in ("cast", "multiply", "add"))
+    high = multiply(cast(random_bits(shape), "uint64"), 1 << 32)
+    return add(high, cast(random_bits(shape), "uint64"))

@@ -236,7 +236,7 @@ class Extreme(Selection):
         return (where(chosen, spread(divide(g, count), x, axes), 0),)
 
 
-def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+def limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """The lowest and the highest value of a dtype."""
     if dtype.kind == "f":
         return -np.inf, np.inf
@@ -250,7 +250,7 @@ class max_(Extreme):
     combine = "maximum"
 
     def compute(self, node: Node, *inputs: Array) -> Array:
-        return np.max(inputs[0], axis=node["axes"], initial=_limits(inputs[0].dtype)[0])
+        return np.max(inputs[0], axis=node["axes"], initial=limits(inputs[0].dtype)[0])
 
 
 @op
@@ -260,7 +260,7 @@ class min_(Extreme):
     combine = "minimum"
 
     def compute(self, node: Node, *inputs: Array) -> Array:
-        return np.min(inputs[0], axis=node["axes"], initial=_limits(inputs[0].dtype)[1])
+        return np.min(inputs[0], axis=node["axes"], initial=limits(inputs[0].dtype)[1])
 
 
 class Place(Selection):

@@ -70,7 +70,7 @@ def empty(shape: Any, dtype: Any = None, device: None = None) -> Tensor:
 def full_like(x: Any, fill_value: Any, dtype: Any = None, device: None = None) -> Tensor:
     """A tensor of the shape of ``x``, and of its dtype unless another is given, filled with one value."""
     x = as_tensor(x)
-    return full(x.shape, fill_value, x.dtype if dtype is None else dtype, device)
+    return x.admit(full(x.shape, fill_value, x.dtype if dtype is None else dtype, device), apart=True)
 
 
 def zeros_like(x: Any, dtype: Any = None, device: None = None) -> Tensor:

@@ -100,7 +100,7 @@ def size_of(x: Any, axis: int | None = None) -> Tensor:
         int64 scalar; a constant where the size is static.
     """
     x = as_tensor(x)
-    return dim_size(x.type.size if axis is None else x.shape[normalize_axis(axis, x.ndim, "size_of")])
+    return x.admit(dim_size(x.type.size if axis is None else x.shape[normalize_axis(axis, x.ndim, "size_of")]))
 
 
 @op

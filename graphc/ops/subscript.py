@@ -54,39 +54,63 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     GraphError
         If an entry is of another kind. A mask is refused, because the result's shape would depend on data.
     """
-    entries = _expanded(x, key if isinstance(key, tuple) else (key,))
-    starts: list[Size] = []
-    sizes: list[Size] = []
-    steps: list[int] = []
-    kept: list[Size] = []  # sizes after dropping integers' axes and adding new ones
-    advanced: list[tuple[int, Tensor]] = []  # axis in ``kept``, index
-    spread: list[int] = []  # places in the key that count as index tensors
-    for place, entry in enumerate(entries):
-        if entry is None:
-            kept.append(1)
-            continue
-        extent = x.shape[len(starts)]
+    found = Selection(x, expanded(x, key))
+    sliced = reshape(strided_slice(x, found.starts, found.sizes, found.steps), tuple(found.kept))
+    return _gathered(sliced, found.advanced, found.spread) if found.advanced else sliced
+
+
+class Selection:
+    """What an expanded key selects.
+
+    Attributes
+    ----------
+    starts, sizes : list of Size
+    steps : list of int
+        The slice of each axis.
+    kept : list of Size
+        Sizes of the slice after dropping integers' axes and adding new ones.
+    advanced : list of (int, Tensor)
+        Index tensors, and their axes among those kept.
+    spread : list of int
+        Places in the key that count as index tensors.
+    """
+
+    def __init__(self, x: Tensor, entries: list[Any]):
+        self.starts: list[Size] = []
+        self.sizes: list[Size] = []
+        self.steps: list[int] = []
+        self.kept: list[Size] = []
+        self.advanced: list[tuple[int, Tensor]] = []
+        self.spread: list[int] = []
+        for place, entry in enumerate(entries):
+            if entry is None:
+                self.kept.append(1)
+            else:
+                self._take(x, place, entry)
+
+    def _take(self, x: Tensor, place: int, entry: Any) -> None:
+        """The entry for the next axis."""
+        extent = x.shape[len(self.starts)]
         start: Size
         size: Size
         if not isinstance(entry, slice):
-            spread.append(place)
+            self.spread.append(place)
         if isinstance(entry, int) and isinstance(extent, int):
             start, size, step = _checked(x, entry, extent), 1, 1
         else:
             start, size, step = bounds(entry if isinstance(entry, slice) else FULL, extent)
             if not isinstance(entry, slice):
-                advanced.append((len(kept), as_tensor(np.int64(entry)) if isinstance(entry, int) else entry))
-            kept.append(size)
-        starts.append(start)
-        sizes.append(size)
-        steps.append(step)
-    sliced = reshape(strided_slice(x, starts, sizes, steps), tuple(kept))
-    return _gathered(sliced, advanced, spread) if advanced else sliced
+                index = as_tensor(np.int64(entry)) if isinstance(entry, int) else entry
+                self.advanced.append((len(self.kept), index))
+            self.kept.append(size)
+        self.starts.append(start)
+        self.sizes.append(size)
+        self.steps.append(step)
 
 
-def _expanded(x: Tensor, key: tuple[Any, ...]) -> list[Any]:
+def expanded(x: Tensor, key: Any) -> list[Any]:
     """The key with an entry for every axis of x: integers, slices, index tensors, and None for a new axis."""
-    entries = [_entry(x, entry) for entry in key]
+    entries = [_entry(x, entry) for entry in (key if isinstance(key, tuple) else (key,))]
     dots = [place for place, entry in enumerate(entries) if entry is ...]
     named = sum(entry is not None and entry is not ... for entry in entries)
     if len(dots) > 1:

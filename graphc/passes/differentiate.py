@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from graphc.errors import GraphError
 from graphc.ir.graph import Graph, topological
 from graphc.ir.node import Node, Tensor
+from graphc.ir.op import Op
 from graphc.ir.origin import derived_from
 from graphc.ir.types import is_float
 from graphc.ops.control import scan
@@ -64,12 +65,17 @@ def expand_gradients(graph: Graph) -> Graph:
 
 
 def _expanded(node: Node) -> Sequence[Tensor] | None:
-    if node.op is gradient:
-        y, seed, *xs = node.inputs
+    return derivative(node.op, node.inputs) if node.op.derivative else None
+
+
+def derivative(op: Op, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """What stands for the results of an op of kind ``derivative`` on these inputs."""
+    if op is gradient:
+        y, seed, *xs = inputs
         return backward(y, seed, xs)
-    if node.op is jacobian_rows:
-        return (_rows(*node.inputs),)
-    return None
+    if op is jacobian_rows:
+        return (_rows(*inputs),)
+    raise GraphError(f"{op.name}: there is no rule to differentiate by")
 
 
 def _unmarked(node: Node) -> Sequence[Tensor] | None:

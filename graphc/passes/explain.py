@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from graphc.errors import GradientError
+from graphc.errors import GradientError, GraphError
 from graphc.ir.graph import Graph, rewrite
 from graphc.ir.node import Node, Tensor
 from graphc.ops.base import Elementwise
@@ -122,7 +122,15 @@ def explain_gradient(y: Tensor, x: Tensor, limit: int = 10) -> Explanation:
     ------
     GradientError
         As :func:`graphc.gradients`.
+    GraphError
+        If the tensor is eager: local derivatives are shown as formulas, which values are none.
     """
+    if isinstance(y, Tensor) and y.apply is not None:
+        raise GraphError(
+            f"explain_gradient: expected a tensor of a graph, got {y.label}, which is eager",
+            operands=(y,),
+            hint="call the same function on placeholders",
+        )
     total = gradients(y, x)
     if y is x:
         return Explanation(y, x, 1, (Path((), full(1.0, x.type)),), total)

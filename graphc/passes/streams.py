@@ -9,6 +9,7 @@ the original drew.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -17,13 +18,15 @@ from graphc.ir.node import Node, Tensor, make_node
 from graphc.ops.randomness import random_bits
 
 
-def number_streams(graph: Graph) -> Graph:
+def number_streams(graph: Graph, numbers: Iterator[int] | None = None) -> Graph:
     """Give every ``random_bits`` node without a stream the next number, in bodies too.
 
     Parameters
     ----------
     graph : Graph
         As declared, before differentiation.
+    numbers : iterator of int, optional
+        From 0 if not given.
 
     Returns
     -------
@@ -31,7 +34,7 @@ def number_streams(graph: Graph) -> Graph:
     """
     if not holds(graph, lambda node: node.op is random_bits):
         return graph
-    numbers = count()
+    numbers = count() if numbers is None else numbers
     bodies: dict[Graph, Graph] = {}
 
     def numbered(inner: Graph) -> Graph:

@@ -447,7 +447,8 @@ def build_stage(lowering: Lowering, node: Node, pool: Pool, made: Collection[Ten
     if isinstance(op, IndexedAccumulation):
         where = tuple(Axis(extent) for extent in op.contributions(node))
         destination, value = op.contribute(node, [of_atom(axis) for axis in where], read)
-        return form.Accumulate(node.results, axes, where, tuple(destination), value, nodes=nodes)
+        start = op.start(node, index, read)
+        return form.Accumulate(node.results, axes, where, tuple(destination), value, op.combine, start, nodes=nodes)
     if isinstance(op, RowRoutine):
         source = Load(node.inputs[0], index)
         return form.Routine(node.results, axes, op.routine, source, dict(node.attributes), nodes=nodes)

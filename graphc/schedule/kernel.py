@@ -28,7 +28,7 @@ from typing import Any
 
 from graphc.ir.node import Node, Tensor
 from graphc.ir.scalar import FUNCTIONS, Apply, Load, Position, Scalar
-from graphc.ir.symbolic import Axis, Size, product, values_of
+from graphc.ir.symbolic import Axis, Size, atoms_of, of_atom, product, values_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,18 +148,42 @@ class Scan(Stage):
 
 @dataclass(frozen=True, eq=False)
 class Accumulate(Stage):
-    """Zeros; then, for each position of ``contributions`` in order, ``value`` is added at ``destination``.
+    """``start``; then, for each position of ``contributions`` in order, ``value`` is combined in at ``destination``.
 
-    The kernel has no shared axes and ``axes`` are those of the result. Parallel over destinations: a worker
-    handles the contributions that fall into its part of the result.
+    ``combine`` is one of add, maximum, minimum, and set, which puts the value in the place of what is there. The
+    kernel has no shared axes and ``axes`` are those of the result. Parallel over destinations: a worker handles the
+    contributions that fall into its part of the result.
     """
 
     contributions: tuple[Axis, ...]
     destination: tuple[Size, ...]
     value: Scalar
+    combine: str
+    start: Scalar
 
     def scalars(self) -> tuple[Scalar, ...]:
-        return (self.value, *(Position(size) for size in self.destination))
+        return (self.value, self.start, *(Position(size) for size in self.destination))
+
+    def plain_axis(self, place: int) -> Axis | None:
+        """The axis of the contributions that a result's axis is, if it is one."""
+        for axis in self.contributions:
+            if self.destination[place] == of_atom(axis) and axis.extent == self.axes[place].extent:
+                others = [size for k, size in enumerate(self.destination) if k != place]
+                if not any(axis in atoms_of(size) for size in others):
+                    return axis
+        return None
+
+    @cached_property
+    def split(self) -> int:
+        """The axis of the result that workers split: a plain one, the last such; else the first of all."""
+        plain = [place for place in range(len(self.axes)) if self.plain_axis(place)]
+        wide = [place for place in plain if self.axes[place].extent != 1]
+        return wide[-1] if wide else 0
+
+    @property
+    def skips(self) -> bool:
+        """Whether each worker looks at all contributions, and skips those to others' parts of the result."""
+        return bool(self.axes) and self.plain_axis(self.split) is None
 
     def loop_axes(self) -> tuple[Axis, ...]:
         return self.contributions
@@ -245,6 +269,8 @@ class Kernel:
         for stage in self.stages:
             loops = product(axis.extent for axis in stage.loop_axes())
             total = total + points * loops * cost(*stage.scalars())
+            if isinstance(stage, Accumulate):  # its start is written first
+                total = total + product(axis.extent for axis in stage.axes) * cost(stage.start)
         return total
 
     @cached_property

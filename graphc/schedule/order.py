@@ -20,6 +20,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
@@ -223,13 +224,13 @@ def failing(steps: Sequence[Step]) -> set[int]:
         made = _checks(step) if isinstance(step, Kernel) else None
         if made is not None:
             checks[place] = made
-    whole: dict[tuple[Tensor, Size], int] = {}
+    whole: dict[tuple[Any, ...], int] = {}
     for place, made in checks.items():
         for check in made:
             if check.complete:
-                whole.setdefault((check.tensor, check.extent), place)
+                whole.setdefault(check.what, place)
     for place, made in checks.items():
-        if all(whole.get((check.tensor, check.extent), place) != place for check in made):
+        if all(whole.get(check.what, place) != place for check in made):
             found.remove(place)
     return found
 
@@ -240,7 +241,13 @@ class _Check:
 
     tensor: Tensor
     extent: Size
+    static: tuple[Any, ...]
     complete: bool
+
+    @property
+    def what(self) -> tuple[Any, ...]:
+        """Which elements would fail."""
+        return self.tensor, self.extent, self.static
 
 
 def _checks(kernel: Kernel) -> list[_Check] | None:
@@ -257,13 +264,19 @@ def _checks(kernel: Kernel) -> list[_Check] | None:
             if not isinstance(index, Load) or not isinstance(extent, Position):
                 return None
             complete = id(part) in always and _covers(index, kernel.axes + stage.loop_axes())
-            found.append(_Check(index.tensor, extent.size, complete))
+            found.append(_Check(index.tensor, extent.size, part.static, complete))
     return found
 
 
 def _unconditional(stage: Stage) -> Iterator[Scalar]:
-    """The parts of a stage's expressions that are evaluated at every point of its axes."""
-    stack = [] if isinstance(stage, Accumulate) else list(stage.scalars())
+    """The parts of a stage's expressions that are evaluated at every point of its axes.
+
+    Where workers skip contributions to others' parts of a result, these are only the places of contributions.
+    """
+    stack = list(stage.scalars())
+    if isinstance(stage, Accumulate):
+        stack = [Position(size) for size in stage.destination]
+        stack += [] if stage.skips else [stage.value]
     while stack:
         part = stack.pop()
         yield part

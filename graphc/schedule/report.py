@@ -47,6 +47,7 @@ SHORT = {"minimum": "min", "maximum": "max", "logical_not": "not", "logical_xor"
 COMBINES = {
     "add": "sum", "multiply": "product", "maximum": "max", "minimum": "min", "argmax": "argmax", "argmin": "argmin",
 }  # fmt: skip
+MERGES = {"add": "add", "maximum": "max with", "minimum": "min with", "set": "put"}
 
 LONGEST = 88
 """Characters of a formula; longer ones are split."""
@@ -315,7 +316,8 @@ def _right_side(stage: Stage, axes: AxisNames, formula: _Formula) -> tuple[str, 
         return "scan", f"running {COMBINES[stage.combine]} along {axes[stage.scanned]} of {formula(stage.value, SUM)}"
     if isinstance(stage, form.Accumulate):
         where = ", ".join(map(axes.size, stage.destination))
-        return "accumulation", f"0; at [{where}] add {formula(stage.value)} for {_over(stage.contributions, axes)}"
+        doing = f"at [{where}] {MERGES[stage.combine]} {formula(stage.value)}"
+        return "accumulation", f"{formula(stage.start)}; {doing} for {_over(stage.contributions, axes)}"
     assert isinstance(stage, form.Routine)
     options = "".join(f", {name}={format_attribute(value)}" for name, value in stage.attributes.items())
     return "row routine", f"{stage.routine}({formula(stage.scalars()[0])}{options})"

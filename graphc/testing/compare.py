@@ -62,16 +62,16 @@ def is_exact_node(node: Node, rounded: Set[str] = ROUNDED) -> bool:
         return True
     if isinstance(node.op, Map):
         return not scalar_functions(node) & rounded
-    if isinstance(node.op, Reduction):
-        return node.op.combine in ("maximum", "minimum", "argmax", "argmin")
-    return not isinstance(node.op, (AxisScan, Contraction, Control, Decomposed, IndexedAccumulation))
+    if isinstance(node.op, (Reduction, IndexedAccumulation)):
+        return node.op.combine in ("maximum", "minimum", "argmax", "argmin", "set")
+    return not isinstance(node.op, (AxisScan, Contraction, Control, Decomposed))
 
 
 def keeps_zero_signs(outputs: tuple[Tensor, ...]) -> bool:
     """Whether the sign of a zero result is defined for every op of a graph."""
     for node in Graph((), outputs).nodes:
         if node.results[0].dtype.kind == "f":
-            if isinstance(node.op, Reduction):
+            if isinstance(node.op, (Reduction, IndexedAccumulation)) and node.op.combine != "set":
                 return False
             if isinstance(node.op, Map) and scalar_functions(node) & UNORDERED_ZEROS:
                 return False

@@ -285,7 +285,8 @@ def test_accumulation_into_rows_and_along_an_axis(rows: int) -> None:
     n, d, v, e = Axis(named("n")), Axis(20), Axis(9), Axis(20)
     index, update, result = tensor(("n",), "int32"), tensor(("n", 20)), tensor((9, 20))
     cast = Apply("cast", (at(index, n),), INT64)
-    stage = Accumulate((result,), (v, e), (n, d), (checked(cast, 9), of_atom(d)), at(update, n, d))
+    place, zero = (checked(cast, 9), of_atom(d)), Literal(0, np.dtype("float32"))
+    stage = Accumulate((result,), (v, e), (n, d), place, at(update, n, d), "add", zero)
     values = {index: rng.integers(-9, 9, rows).astype("int32"), update: numbers((rows, 20))}
     (got,) = run(Kernel((), (stage,), (result,)), values, n=rows)
     expected = np.zeros((9, 20), "float32")
@@ -296,10 +297,28 @@ def test_accumulation_into_rows_and_along_an_axis(rows: int) -> None:
 def test_accumulation_where_every_place_is_data() -> None:
     n, v = Axis(100), Axis(12)
     index, update, result = tensor((100,), "int64"), tensor((100,), "int64"), tensor((12,), "int64")
-    stage = Accumulate((result,), (v,), (n,), (checked(at(index, n), 12),), at(update, n))
+    place, zero = (checked(at(index, n), 12),), Literal(0, INT64)
+    stage = Accumulate((result,), (v,), (n,), place, at(update, n), "add", zero)
     values = {index: rng.integers(0, 12, 100), update: numbers(100, "int64")}
     (got,) = run(Kernel((), (stage,), (result,)), values)
     np.testing.assert_array_equal(got, np.bincount(values[index], values[update], 12).astype("int64"))
+
+
+@pytest.mark.parametrize("combine", ["maximum", "minimum", "set"])
+def test_accumulation_from_a_start(combine: str) -> None:
+    n, v, e = Axis(50), Axis(7), Axis(20)
+    index, update, first, result = tensor((50,), "int64"), tensor((50, 20)), tensor((7, 20)), tensor((7, 20))
+    d = Axis(20)
+    place = (checked(at(index, n), 7), of_atom(d))
+    stage = Accumulate((result,), (v, e), (n, d), place, at(update, n, d), combine, at(first, v, e))
+    values = {index: rng.integers(-7, 7, 50), update: numbers((50, 20)), first: numbers((7, 20))}
+    (got,) = run(Kernel((), (stage,), (result,)), values)
+    expected = values[first].copy()
+    if combine == "set":
+        expected[values[index]] = values[update]
+    else:
+        getattr(np, combine).at(expected, values[index], values[update])
+    np.testing.assert_array_equal(got, expected)
 
 
 # --- reductions -------------------------------------------------------------------------------------

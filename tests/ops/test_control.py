@@ -407,6 +407,23 @@ def test_masks_of_rows_and_of_iterations(reverse):
     )
 
 
+def test_lengths_of_the_rows_of_a_batch_as_a_mask():
+    xs, lengths = graphc.placeholder("xs", ("time", "batch", 3)), graphc.placeholder("lengths", ("batch",), "int64")
+    mask = graphc.arange(xs.shape[0])[:, None] < lengths
+    start = graphc.zeros((xs.shape[1], 3))
+    last, ys = graphc.scan(lambda h, x: (graphc.tanh(h * 0.5 + x),) * 2, start, xs, mask=mask)
+    fetched = [last, ys, graphc.gradients((last * last).sum() + ys.sum(), xs)]
+    with graphc.Session(threads=1) as session, graphc.Session(backend="reference") as plain:
+        for time, batch in ((4, 2), (1, 3), (0, 2), (5, 0)):
+            counts = GENERATOR.integers(0, time + 1, size=batch)
+            feeds = {xs: GENERATOR.normal(size=(time, batch, 3)).astype("float32"), lengths: counts}
+            got = session.run(fetched, feeds)
+            for left, right in zip(got, plain.run(fetched, feeds), strict=True):
+                np.testing.assert_allclose(left, right, rtol=2e-5, atol=1e-6)
+            padding = np.arange(time)[:, None] >= counts
+            assert not got[1][padding].any() and not got[2][padding].any()
+
+
 @pytest.mark.parametrize("size", [0, 1, 4])
 def test_lengths_down_to_zero(size):
     xs, h = graphc.placeholder("xs", ("n", 3), "float64"), graphc.placeholder("h", (3,), "float64")

@@ -188,7 +188,7 @@ def test_subscripts_that_fail(kind, key):
         (ShapeError, lambda x: ops.take_along_axis(np.zeros((2, 3)), np.zeros((3, 1), int), axis=1)),
         (DTypeError, lambda x: ops.one_hot(x, 3)),
         (GraphError, lambda x: ops.arange(0, 3, 0)),
-        (GraphError, lambda x: np.add.reduce(x)),
+        (GraphError, lambda x: np.subtract.reduce(x)),
         (GraphError, lambda x: np.add(x, x, where=False)),
         (DTypeError, lambda x: x & x),
     ],
@@ -232,9 +232,8 @@ def test_numpy_s_functions_build_graph_with_numpy_s_defaults():
     for value, function in zip(run([function(x) for function in functions], {x: array}), functions, strict=True):
         np.testing.assert_allclose(value, function(array), rtol=1e-6, err_msg=str(function))
     assert np.shape(x) == (4, 3) and np.ndim(x) == 2 and np.size(x) == 12
-    for function in (np.array_equal, np.dot, np.take):
-        with pytest.raises(GraphError, match=f"np.{function.__name__} has no counterpart"):
-            function(x, array)
+    with pytest.raises(GraphError, match=r"np.array_equal has no counterpart"):
+        np.array_equal(x, array)
 
 
 def test_random_bits_do_not_depend_on_how_they_are_computed():

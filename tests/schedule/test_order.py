@@ -131,3 +131,34 @@ def test_an_index_out_of_range_changes_nothing_under_early_updates():
                 session.run([loss, updates], wrong)
         for v, value in zip((table, w), before, strict=True):
             np.testing.assert_array_equal(session.get(v), value)
+
+
+def messages():
+    """Sums of neighbours' rows, from an edge list, with the updates of the weights before and behind."""
+    source, target = (graphc.placeholder(name, ("edges",), "int64") for name in ("source", "target"))
+    x, w, v = graphc.placeholder("x", (5, 8)), variable(8, 16), variable(16, 3)
+    gathered = graphc.take(x @ w, source, axis=0)
+    loss = (graphc.tanh(graphc.segment_sum(gathered, target, 6)) @ v).sum()
+    gradients = graphc.gradients(loss, [w, v])
+    updates = [graphc.assign(kept, kept - 0.1 * g) for kept, g in zip((w, v), gradients, strict=True)]
+    return [source, target, x], [loss, *updates], [w, v]
+
+
+def test_the_backward_pass_of_a_sum_over_edges_repeats_its_checks():
+    inputs, outputs, _ = messages()
+    steps = fuse(lowered(inputs, outputs))
+    able = [step for step in steps if step.can_fail]
+    assert len(able) == 2 and len(failing(steps)) == 1
+
+
+def test_an_edge_out_of_range_changes_nothing_under_early_updates():
+    (source, target, x), outputs, kept = messages()
+    rows = np.ones((5, 8), np.float32)
+    with graphc.Session(threads=2) as session:
+        session.run(outputs, {source: [0, 4, -1], target: [5, 0, 0], x: rows})
+        before = [session.get(v).copy() for v in kept]
+        for edge in ((5, 1), (4, 6), (4, -1)):
+            with pytest.raises(graphc.GraphcError, match="out of range"):
+                session.run(outputs, {source: [0, edge[0]], target: [0, edge[1]], x: rows})
+        for v, value in zip(kept, before, strict=True):
+            np.testing.assert_array_equal(session.get(v), value)

@@ -1,7 +1,7 @@
-"""Indexed accumulation: contributions added where an index says, in their order, for any number of workers.
+"""Indexed accumulation: contributions combined where an index says, in their order, for any number of workers.
 
-Two workers must not add to one element, and the order of additions must not depend on them. So every worker goes
-through all contributions and adds those that fall into its own part of the result. Where an axis of the result is an
+Two workers must not write one element, and the order of contributions must not depend on them. So every worker goes
+through all contributions and takes those that fall into its own part of the result. Where an axis of the result is an
 axis of the contributions as well (the features of an embedding), workers split that axis, and nobody looks at what
 belongs to others; else they split the first axis and skip what falls outside of their part.
 """
@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from graphc.codegen.cpu import formulas, operators
 from graphc.codegen.cpu.context import LINE_BYTES, Context
 from graphc.codegen.cpu.writer import Known
-from graphc.ir.symbolic import Axis, Size, atoms_of, of_atom, product
+from graphc.ir.scalar import Literal
+from graphc.ir.symbolic import Axis, Size, product
 from graphc.schedule.kernel import Accumulate
 
 
@@ -25,32 +26,15 @@ def write_accumulation(context: Context) -> None:
     writer.nodes = stage.nodes
     if not stage.axes:
         context.loops.only_worker_0()
-        _write_zeros(context, stage, None)
+        _write_start(context, stage, None)
         _write_contributions(context, stage, None, None)
         return
-    place = _split(stage)
+    place = stage.split
     axis = stage.axes[place]
     _write_part(context, stage, place)
-    _write_zeros(context, stage, axis)
-    source = _plain_axis(stage, place)
+    _write_start(context, stage, axis)
+    source = stage.plain_axis(place)
     _write_contributions(context, stage, source, None if source else stage.destination[place])
-
-
-def _plain_axis(stage: Accumulate, place: int) -> Axis | None:
-    """The axis of the contributions that a result's axis is, if it is one."""
-    for axis in stage.contributions:
-        if stage.destination[place] == of_atom(axis) and axis.extent == stage.axes[place].extent:
-            others = [size for k, size in enumerate(stage.destination) if k != place]
-            if not any(axis in atoms_of(size) for size in others):
-                return axis
-    return None
-
-
-def _split(stage: Accumulate) -> int:
-    """The axis of the result that workers split: a plain one, the last such; else the first of all."""
-    plain = [place for place in range(len(stage.axes)) if _plain_axis(stage, place)]
-    wide = [place for place in plain if stage.axes[place].extent != 1]
-    return wide[-1] if wide else 0
 
 
 def _write_part(context: Context, stage: Accumulate, place: int) -> None:
@@ -65,14 +49,14 @@ def _write_part(context: Context, stage: Accumulate, place: int) -> None:
     context.writer.line(f"last = share({extent}, {unit}, worker + 1, workers)")
 
 
-def _write_zeros(context: Context, stage: Accumulate, split: Axis | None) -> None:
-    """Clear this worker's part of the result."""
-    context.writer.comment("zeros")
+def _write_start(context: Context, stage: Accumulate, split: Axis | None) -> None:
+    """Set this worker's part of the result to what it is before any contribution."""
+    zero = isinstance(stage.start, Literal) and stage.start.value == 0
+    context.writer.comment("zeros" if zero else f"start: {formulas.formula(context, stage.start)}")
     with ExitStack() as stack:
         for axis in stage.axes:
             _loop(context, stack, axis, axis == split, "j", independent=axis is stage.axes[-1])
-        zero = operators.literal(stage.result.dtype.type(0), stage.result.dtype)
-        context.store(stage.result, context.index_of(stage), Known(zero, 0))
+        context.store(stage.result, context.index_of(stage), context.expressions.scalar(stage.start))
 
 
 def _loop(context: Context, stack: ExitStack, axis: Axis, split: bool, prefix: str, independent: bool) -> None:
@@ -86,10 +70,10 @@ def _loop(context: Context, stack: ExitStack, axis: Axis, split: bool, prefix: s
 
 
 def _write_contributions(context: Context, stage: Accumulate, source: Axis | None, owned: Size | None) -> None:
-    """Add contributions in order: those in this worker's part of axis ``source``, or with place ``owned`` in it."""
+    """Combine contributions in order: those in this worker's part of axis ``source``, or with place ``owned`` in it."""
     writer, expressions, dtype = context.writer, context.expressions, stage.result.dtype
     writer.comment(formulas.stage_formula(context, stage))
-    plain = [_plain_axis(stage, place) for place in range(len(stage.axes))]
+    plain = [stage.plain_axis(place) for place in range(len(stage.axes))]
     with ExitStack() as stack:
         for axis in stage.contributions:
             apart = axis is stage.contributions[-1] and any(axis is found for found in plain)
@@ -104,5 +88,6 @@ def _write_contributions(context: Context, stage: Accumulate, source: Axis | Non
         value = operators.cast(expressions.scalar(stage.value).text, stage.value.dtype, dtype)
         called = ("load_bool", "store_bool") if dtype.kind == "b" else ("load", "store")
         pointer = context.pointer(stage.result)
-        held = f"{called[0]}({pointer}, {place.text})"
-        writer.line(f"{called[1]}({pointer}, {place.text}, {operators.combine('add', held, value, dtype)})")
+        if stage.combine != "set":
+            value = operators.combine(stage.combine, f"{called[0]}({pointer}, {place.text})", value, dtype)
+        writer.line(f"{called[1]}({pointer}, {place.text}, {value})")

@@ -105,7 +105,8 @@ class Expressions:
     def _apply(self, part: Apply, texts: list[str]) -> str:
         if part.function == "checked_index":
             index = operators.cast(texts[0], part.arguments[0].dtype, INT64)
-            return f"checked_index(status, {self._kernel_id()}, {index}, {texts[1]})"
+            called = "checked_position" if part.static == ("from_front",) else "checked_index"
+            return f"{called}(status, {self._kernel_id()}, {index}, {texts[1]})"
         if part.function == "random_bits":
             (stream,) = part.static
             seed, step, position = texts

@@ -15,6 +15,7 @@ _SIGNS = {
     "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^", "left_shift": "<<", "right_shift": ">>",
 }  # fmt: skip
 _WORDS = {"add": "sum", "multiply": "product", "maximum": "maximum", "minimum": "minimum"}
+_MERGED = {"add": "{} added", "set": "{} put", "maximum": "maximum with {}", "minimum": "minimum with {}"}
 
 
 def stage_formula(context: Context, stage: Stage) -> str:
@@ -30,7 +31,8 @@ def stage_formula(context: Context, stage: Stage) -> str:
     elif isinstance(stage, Contract):
         text = f"contraction: sum of {formula(context, stage.left)} * {formula(context, stage.right)}"
     elif isinstance(stage, Accumulate):
-        text = f"accumulation: {formula(context, stage.value)} added where an index says"
+        value = formula(context, stage.value)
+        text = f"accumulation: {_MERGED.get(stage.combine, stage.combine).format(value)} where an index says"
     else:
         assert isinstance(stage, Routine)
         text = f"routine: {stage.routine}"

@@ -49,11 +49,22 @@ def checked_index(context: Any, status: Any, kernel: Any, index: Any, extent: An
     ``-extent <= index < extent`` is in range. The report is as that of ``intrinsics.fail``: whoever turns the
     first word from 0 owns the block.
     """
+    return _checked(from_end=True)
+
+
+@intrinsic
+def checked_position(context: Any, status: Any, kernel: Any, index: Any, extent: Any) -> Any:
+    """As :func:`checked_index`, where ``0 <= index < extent`` is in range."""
+    return _checked(from_end=False)
+
+
+def _checked(from_end: bool) -> Any:
+    """Type and instructions of a check."""
 
     def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         block, number, *rest = values
         given, size = (Scalar(builder, value, "int64") for value in rest)
-        place = select(given < 0, given + size, given)
+        place = select(given < 0, given + size, given) if from_end else given
         wrong = (place < 0) | (place >= size)
         with builder.if_then(wrong.value, likely=False):
             code = ir.Constant(INT64, INDEX_OUT_OF_RANGE)

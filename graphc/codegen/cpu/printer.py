@@ -7,7 +7,7 @@ maps only          one loop over all elements, cut between workers (:mod:`graphc
 a contraction      blocks of its result, then the other stages on each (:mod:`graphc.codegen.cpu.products`)
 maps, reductions,  a loop over the shared axes' points with loops inside (:mod:`~graphc.codegen.cpu.rows`), or
 scans              blocks of columns (:mod:`~graphc.codegen.cpu.columns`)
-an accumulation    zeros, then additions in order (:mod:`~graphc.codegen.cpu.accumulations`)
+an accumulation    a start, then contributions in order (:mod:`~graphc.codegen.cpu.accumulations`)
 a row routine      a call for each row (:mod:`~graphc.codegen.cpu.routines`)
 =================  ======================================================================================
 
@@ -42,7 +42,7 @@ from graphc.schedule.kernel import Accumulate, Contract, Kernel, Map, Routine
 _MODULES = {
     "graphc.codegen.cpu.division": ("floor_divide_float", "remainder_float"),
     "graphc.codegen.cpu.independence": ("independent", "rolled"),
-    "graphc.codegen.cpu.indexing": ("checked_index", "divide_index", "rest_index", "share"),
+    "graphc.codegen.cpu.indexing": ("checked_index", "checked_position", "divide_index", "rest_index", "share"),
     "graphc.codegen.cpu.lanes": (
         "fill", "fold_add", "fold_maximum", "fold_minimum", "fold_multiply", "lost_by_sum", "settle",
     ),
