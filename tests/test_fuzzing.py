@@ -89,6 +89,13 @@ def test_rounding_that_decides_a_comparison_is_no_failure() -> None:
     assert fuzzing.compare(graph, [np.float32(1)], [np.float64(1)]).kind == "types differ"
 
 
+def test_what_rounding_decides_is_measured_with_variables_too() -> None:
+    calls = (Call("variable", (np.ones(2),), {}, (0,)), Call("tanh", (Ref(0),), {}, (1,)))
+    graph = fuzzing.Declared.of(Recipe((), calls, (Ref(1),), ((Ref(0), Ref(1)),)))
+    changes = fuzzing.sensitivity(graph)
+    assert all(((change > 0) & (change < 1e-15)).all() for change in changes)
+
+
 def test_bodies_are_built_renumbered_and_printed() -> None:
     """A running sum that captures a value from outside."""
     xs, scale = Input((3,), np.array([1.0, 2.0, 3.0])), Input((), np.asarray(10.0))

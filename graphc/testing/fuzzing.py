@@ -215,7 +215,7 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
             known[node.result] = np.zeros(2, np.uint64)  # of a session's first step, with the seed 0
             continue
         if node.op.name == "variable":
-            known[node.result] = node["value"]
+            known[node.result] = node["initial"]
             continue
         made = node.op.compute(node, *(known[tensor] for tensor in node.inputs))
         exact = generator is None or isinstance(node.op, Source) or is_exact_node(node, ROUNDED | ARITHMETIC)
