@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import graphc
+from graphc.ir.types import FLOATS, INTEGERS
 from graphc.schedule.report import format_schedule
 
 Array = np.ndarray[Any, Any]
@@ -122,3 +123,17 @@ def test_indices_of_a_narrow_dtype_count_from_the_end_of_a_longer_axis(backend: 
 def test_long_float32_sums_and_means_are_exact_to_a_millionth() -> None:
     """``python benchmarks/long_sums.py`` shows the same of 10**8 values."""
     assert long_sums.main(["--values", "1000003"]) == 0
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_floats_that_no_integer_holds_are_cast_alike_in_any_number(dtype: str) -> None:
+    # Before: the reference left it to NumPy, which makes 0 or 2**31 of NaN as uint32, by the number of elements.
+    x = graphc.placeholder("x", ("n",), dtype)
+    outputs = [x.astype(kind) for kind in INTEGERS]
+    with graphc.Session() as session, graphc.Session(backend="reference") as reference:
+        for count in (1, 3, 4, 8, 17, 40):
+            for value in (np.nan, np.inf, -np.inf, 1e30, -1e30, 2.0**63, 2.0**31, -3.7, 3e9, 300.5):
+                feeds = {x: np.full(count, value, dtype)}
+                for got, wanted in zip(session.run(outputs, feeds), reference.run(outputs, feeds), strict=True):
+                    np.testing.assert_array_equal(got, wanted, err_msg=f"{count} times {value}")
+                    assert np.unique(got).size == 1
