@@ -115,9 +115,10 @@ def test_bodies_are_built_renumbered_and_printed() -> None:
     assert shown.getvalue().count("60.0\n[10. 20. 30.]") == 2  # by the reference, and compiled
 
 
-@pytest.mark.parametrize("number", range(12))
-def test_the_script_of_a_graph_is_the_graph(number: int) -> None:
-    recipe = fuzz.recipe_of(4, number, 25)
+@pytest.mark.parametrize("which", [*range(8), "scan", "cond", "while_loop", "custom_gradient", "meshgrid"])
+def test_the_script_of_a_graph_is_the_graph(which: int | str) -> None:
+    """Of some graph, or of the first that calls a function whose code has a form of its own."""
+    recipe = fuzz.recipe_of(4, which, 25) if isinstance(which, int) else next(graphs_with(which))
     names: dict[str, Any] = {}
     script = recipes.as_code(recipe).partition("with graphc.Session")[0]
     exec(compile(script, "script", "exec"), names)
@@ -153,6 +154,7 @@ def test_every_kind_of_step_is_reached() -> None:
         for call in fuzz.recipe_of(5, number, 60).calls:
             called.add(call.function)
     assert set(steps.elementwise_names(1)) <= called
+    assert {"cond", "while_loop", "custom_gradient"} <= called
     assert {"scan", "gradients", "variable", "jvp", "einsum", "sort", "matmul", "where", "random.normal"} <= called
 
 

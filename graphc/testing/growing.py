@@ -74,6 +74,8 @@ class Grower:
         self.calls: list[Call] = []
         self.values: dict[int, Tensor] = {}
         self.length = 1
+        self.depth = 0
+        """Of bodies around what is grown."""
 
     # -- values -----------------------------------------------------------------------------------------------------
 
@@ -98,12 +100,13 @@ class Grower:
             if self.chance(8) and values.size:  # NaN, infinities, the ends of the range
                 special = special_values(values.dtype)
                 values = np.where(generator.random(sizes) < 0.2, generator.choice(special, sizes), values)
-        number = self._next()
+        number = self.next_number()
         self.inputs[number] = Input(tuple(shape), np.ascontiguousarray(values).reshape(np.shape(values)))
         self.values[number] = REGISTRY["placeholder"](f"x{number}", tuple(shape), dtype)
         return Ref(number)
 
-    def _next(self) -> int:
+    def next_number(self) -> int:
+        """The number of the next value."""
         return max(self.values, default=-1) + 1
 
     def tensor(self, ref: Ref) -> Tensor:
@@ -151,7 +154,7 @@ class Grower:
 
     def call(self, function: str, *arguments: Any, **keywords: Any) -> list[Ref]:
         """Make a call, if graphc accepts it."""
-        number = self._next()
+        number = self.next_number()
         trial = dict(self.values)
         results = perform(Call(function, arguments, keywords, tuple(range(number, number + 64))), trial)
         places = tuple(range(number, number + len(results)))

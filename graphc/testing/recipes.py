@@ -66,7 +66,7 @@ class Call:
     Attributes
     ----------
     function : str
-        A dotted name below ``graphc``; ``getitem`` is subscription.
+        A dotted name below ``graphc``; ``getitem`` is subscription, and ``custom_gradient`` is applied at once.
     arguments : tuple
         Refs, bodies, lists and tuples of these, and literals (arrays among them).
     keywords : mapping
@@ -142,6 +142,8 @@ def function_named(name: str) -> Callable[..., Any]:
 
     if name == "getitem":
         return lambda x, key: x[key]
+    if name == "custom_gradient":
+        return lambda function, rule, *xs: graphc.custom_gradient(function, rule)(*xs)
     try:
         found: Any = functools.reduce(getattr, name.split("."), graphc)
         return found
@@ -249,7 +251,8 @@ def _call_lines(call: Call, indent: str) -> list[str]:
     if call.function == "getitem":
         return [*lines, f"{indent}{targets} = {shown[0]}[{shown[1]}]"]
     nested = call.function in ("scan", "while_loop") and len(call.results) > 1
-    made = f"graphc.{call.function}({', '.join(shown)})"
+    own = 2 if call.function == "custom_gradient" else len(shown)
+    made = f"graphc.{call.function}({', '.join(shown[:own])})" + (f"({', '.join(shown[own:])})" if shown[own:] else "")
     if nested:
         made = f"graphc.ops.tree.flatten({made})[0]"
     elif len(call.results) == 1 and call.function in ("split", "unstack", "meshgrid", "gradients"):
@@ -268,7 +271,12 @@ def _shown(part: Any, call: Call, lines: list[str], indent: str) -> str:
         return f"({inner},)" if len(part) == 1 else f"({inner})"
     if isinstance(part, Body):
         name = f"body{call.results[0]}_{len(lines)}"
-        lines.append(f"{indent}def {name}({', '.join(f'v{number}' for number in part.parameters)}):")
+        parameters = ", ".join(f"v{number}" for number in part.parameters)
+        if call.function in ("while_loop", "custom_gradient"):  # these are given tuples
+            lines.append(f"{indent}def {name}(*given):")
+            lines.append(f"{indent}    {parameters}, = graphc.ops.tree.flatten(list(given))[0]")
+        else:
+            lines.append(f"{indent}def {name}({parameters}):")
         for own in part.calls:
             lines += _call_lines(own, indent + "    ")
         results = ", ".join(f"v{ref.number}" for ref in part.results)
