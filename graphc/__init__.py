@@ -16,27 +16,40 @@ and fuses it, plans its memory, and compiles it to vector code with Numba.
 
 from typing import TYPE_CHECKING, Any
 
-from graphc import data, eager, nn, ops, optim, random
+from graphc import config, data, eager, linalg, nn, ops, optim, random
 from graphc.errors import GraphcError, GraphcWarning
-from graphc.ir import Dim, Graph, Tensor
+from graphc.ir import Dim, Graph, Tensor, name_scope
 from graphc.ops import *  # noqa: F403
 from graphc.passes.explain import explain_gradient
 from graphc.program import Program
 from graphc.session import Session, compile
 from graphc.testing.gradients import check_gradients
-from graphc.visual import draw, install, install_from_config
+from graphc.visual import install
 
 __version__ = "0.1.0"
 
 install()
-install_from_config()
+if config.current().dump is not None:
+    from graphc.visual import install_from_config
+
+    install_from_config()
 
 if TYPE_CHECKING:  # the ops enter by the star import, whose names type checkers do not know
+    from graphc.visual import draw
 
     def __getattr__(name: str) -> Any: ...
+
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name == "draw":  # who draws nothing need not wait for the modules that do
+            from graphc.visual import draw
+
+            return draw
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 __all__ = [
     "Dim", "Graph", "GraphcError", "GraphcWarning", "Program", "Session", "Tensor", "check_gradients", "compile",
-    "data", "draw", "eager", "explain_gradient", "nn", "ops", "optim", "random", *ops.__all__,
+    "data", "draw", "eager", "explain_gradient", "linalg", "name_scope", "nn", "ops", "optim", "random", *ops.__all__,
 ]  # fmt: skip

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import inspect
+import json
 import math
 import os
 import platform
@@ -70,9 +72,22 @@ def _parser() -> argparse.ArgumentParser:
     ops.set_defaults(command=show_ops)
 
     draw = commands.add_parser("draw", help="draw a graph")
-    draw.add_argument("target", metavar="MODULE:NAME", help="a tensor, or a function of no arguments that returns one")
-    draw.add_argument("-o", "--output", default="graph.svg", help="file to write: .svg, .png, .pdf or .dot (graph.svg)")
+    draw.add_argument(
+        "target", metavar="MODULE:NAME", help="a tensor, a program, or a function of no arguments that returns one"
+    )
+    draw.add_argument(
+        "-o", "--out", "--output", default="graph.svg", help="file to write: .svg, .png, .pdf or .dot (graph.svg)"
+    )
     draw.add_argument("--backward", action="store_true", help="draw the gradient too")
+    draw.add_argument("--kernels", action="store_true", help="draw what is fused into one kernel as a box")
+    draw.add_argument(
+        "--fold", metavar="FOLD", help="scopes to fold: a depth, 1 for the outermost; or names, a,b/c; 0 for none"
+    )
+    draw.add_argument(
+        "--value", action="append", metavar="NAME=VALUE", help="show numbers for this feed, as x=2 or x=[1,2]; repeat"
+    )
+    draw.add_argument("--theme", default="light", metavar="THEME", help="light, dark, print or auto (light)")
+    draw.add_argument("--direction", default="TB", metavar="TB|LR", help="downwards or to the right (TB)")
     draw.set_defaults(command=draw_target)
 
     cache = commands.add_parser("cache", help="compiled kernels on disk")
@@ -173,11 +188,53 @@ def dtypes_text(dtypes: Sequence[str]) -> str:
 
 def draw_target(arguments: argparse.Namespace) -> int:
     """Draw what ``module:name`` holds, or returns."""
+    from graphc.ir.node import Tensor
     from graphc.visual import draw
 
-    drawing = draw(load_target(arguments.target), backward=arguments.backward)
-    print(drawing.save(arguments.output))
+    found = load_target(arguments.target)
+    outputs = {arguments.target.rpartition(":")[2].rpartition(".")[2]: found} if isinstance(found, Tensor) else found
+    drawing = draw(
+        outputs,
+        backward=arguments.backward,
+        kernels=arguments.kernels,
+        fold=_fold(arguments.fold),
+        values=None if arguments.value is None else _values(found, arguments.value),
+        theme=arguments.theme,
+        direction=arguments.direction,
+    )
+    print(drawing.save(arguments.out))
     return 0
+
+
+def _fold(text: str | None) -> Any:
+    """What ``--fold`` says, as ``draw`` takes it."""
+    if text is None:
+        return None
+    return (int(text) or False) if text.lstrip("-").isdigit() else [name for name in text.split(",") if name]
+
+
+def _values(found: Any, texts: Sequence[str]) -> dict[Any, Any]:
+    """Feeds by placeholders and variables, from texts such as ``x=2``."""
+    from graphc.ir.graph import topological
+    from graphc.session import flatten
+
+    tensors = found.outputs if hasattr(found, "outputs") else flatten(found)[0]
+    leaves = {
+        node.result.name: node.result for node in topological(tensors) if node.op.name in ("placeholder", "variable")
+    }
+    values = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        if name not in leaves:
+            known = ", ".join(leaves) or "none"
+            raise GraphcError(f"draw: expected --value NAME=VALUE with a NAME among {known}, got {text!r}")
+        try:
+            values[leaves[name]] = json.loads(value)
+        except ValueError:
+            raise GraphcError(
+                f"draw: expected --value {name}= a number, true, false or a list of these, got {value!r}"
+            ) from None
+    return values
 
 
 def load_target(target: str) -> Any:
@@ -186,8 +243,12 @@ def load_target(target: str) -> Any:
     Raises
     ------
     GraphcError
-        If there is no such module or name, or importing or calling it fails.
+        If there is no such module or name, it is nothing that can be drawn, or importing or calling it fails.
     """
+    from graphc.ir.node import Tensor
+    from graphc.profile.report import Profile
+    from graphc.program import Program
+
     module_name, colon, name = target.partition(":")
     if not colon or not module_name or not name:
         raise GraphcError(f"draw: expected MODULE:NAME, got {target!r}", hint="such as train:loss")
@@ -196,13 +257,45 @@ def load_target(target: str) -> Any:
         found: Any = importlib.import_module(module_name)
         for part in name.split("."):
             found = getattr(found, part)
-        return found() if callable(found) else found
+        if callable(found) and not isinstance(found, Program):
+            _check_no_arguments(target, found)
+            found = found()
     except GraphcError:
         raise
-    except Exception as error:  # the user's code may raise anything; here it ends in one line
-        raise GraphcError(f"draw: {target}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # the user's code may raise anything; here it ends in one line
+        raise GraphcError(f"draw: {target}: {type(error).__name__}: {error}", hint=_import_hint(error)) from error
     finally:
         sys.path.remove(os.getcwd())
+    if not isinstance(found, (Tensor, list, tuple, dict, Program, Profile)):
+        raise GraphcError(
+            f"draw: {target}: expected a tensor, a list or dict of tensors, a program or a profile, got "
+            f"{type(found).__name__}: {found!r}"[:400]
+        )
+    return found
+
+
+def _check_no_arguments(target: str, function: Any) -> None:
+    """The function can be called with nothing."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some functions written in C have none
+        return
+    empty = inspect.Parameter.empty
+    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [name for name, part in signature.parameters.items() if part.kind in named and part.default is empty]
+    if needed:
+        raise GraphcError(
+            f"draw: {target}: expected a function of no arguments, got one that needs {', '.join(needed)}",
+            hint="write one that makes the placeholders and calls it",
+        )
+
+
+def _import_hint(error: BaseException) -> str | None:
+    if isinstance(error, ModuleNotFoundError):
+        return "the module is looked for in the working folder and on Python's path"
+    if isinstance(error, SystemExit):
+        return "a script that runs when imported needs: if __name__ == '__main__'"
+    return None
 
 
 # -- cache --------------------------------------------------------------------------------------------------------

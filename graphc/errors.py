@@ -102,5 +102,12 @@ class IndexOutOfRangeError(ExecutionError, IndexError):
     """An index read at run time that lies outside its axis."""
 
 
+class LinAlgError(ExecutionError, ValueError):
+    """A matrix for which there is no result: singular, not positive definite, or an iteration that does not converge.
+
+    NumPy's error of this name is a ValueError, too.
+    """
+
+
 class GraphcWarning(UserWarning):
     """Base of graphc's warnings; each reason is said once."""

@@ -153,3 +153,17 @@ def test_the_page_is_made_of_the_files(folder, tmp_path):
         assert f"`benchmarks/{name}.py`" in text
         assert (tmp_path / "pictures" / f"benchmarks_{name}.svg").exists()
     assert str(Path.home()) not in text and str(folder) not in text
+
+
+def test_ulp(folder):
+    short = ["--functions", "exp,atan2,lgamma", "--sample", "400001", "--count", "3000", "--json", folder / "ulp.json"]
+    printed = run("ulp.py", *short)
+    rows = json.loads((folder / "ulp.json").read_text())
+    assert {(row["function"], row["dtype"]) for row in rows} == {
+        (name, dtype) for name in ("exp", "atan2", "lgamma") for dtype in ("float32", "float64")
+    }
+    assert all(row["complete"] and 0 < row["error"] <= row["limit"] and row["arguments"] > 0 for row in rows)
+    assert "every 400001th" in printed
+    assert run("ulp.py", *short) == printed  # nothing is measured again
+    page = run("ulp.py", "--table", folder / "ulp.json")
+    assert page.startswith("# Accuracy") and printed.strip() in page

@@ -27,7 +27,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "    return x @ x\n"
         "def failing():\n"
         "    return 1 / 0\n"
+        "def needing(size, *, depth, width=3):\n"
+        "    return loss\n"
+        "def folded():\n"
+        "    return graphc.nn.Dense(2)(x)\n"
+        "def program():\n"
+        "    return graphc.compile([x], loss)\n"
+        "program_itself = graphc.compile([x], loss)\n"
     )
+    (tmp_path / "small_script.py").write_text("import sys\nsys.exit('no arguments given')\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -73,10 +81,10 @@ def test_ops_check_fails_for_a_wrong_derivative(
 
 
 def test_unknown_op(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["ops", "--check", "--op", "tahn"]) == 1
+    assert cli.main(["ops", "--check", "--op", "sigmod"]) == 1
     shown = capsys.readouterr().err
-    assert "there is no op named 'tahn'" in shown
-    assert "did you mean 'tanh'?" in shown
+    assert "there is no op named 'sigmod'" in shown
+    assert "did you mean 'sigmoid'?" in shown
 
 
 @pytest.mark.parametrize("name", ["loss", "model"])
@@ -95,7 +103,18 @@ def test_draw(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> No
         ("small_model:absent", "has no attribute 'absent'"),
         ("small_model:broken", "matmul: inner dimensions differ"),
         ("small_model:failing", "ZeroDivisionError"),
-        ("small_model:number", "draw"),
+        (
+            "small_model:number",
+            "draw: small_model:number: expected a tensor, a list or dict of tensors, a program or a profile, "
+            "got int: 3",
+        ),
+        (
+            "small_model:needing",
+            "draw: small_model:needing: expected a function of no arguments, got one that needs size, depth\n"
+            "  hint: write one that makes the placeholders and calls it",
+        ),
+        ("small_script:x", "SystemExit: no arguments given\n  hint: a script that runs when imported needs"),
+        ("no_such_module:x", "hint: the module is looked for in the working folder"),
     ],
 )
 def test_draw_refuses(folder: Path, capsys: pytest.CaptureFixture[str], target: str, message: str) -> None:
@@ -103,6 +122,48 @@ def test_draw_refuses(folder: Path, capsys: pytest.CaptureFixture[str], target: 
     shown = capsys.readouterr().err
     assert message in shown
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["small_model:loss"], ['label="loss"', "tanh"]),
+        (["small_model:folded", "--fold", "1"], ["2 variables: 8 elements, 32 B"]),
+        (["small_model:folded", "--fold=dense"], ["2 variables: 8 elements, 32 B"]),
+        (["small_model:folded", "--fold", "0", "--theme", "print"], ["matmul", "#d8d8d8"]),
+        (["small_model:program", "--kernels"], ["kernel 0"]),
+        (["small_model:program_itself"], ["tanh"]),
+        (["small_model:loss", "--backward", "--value", "x=[[1, 2, 3]]", "--value", "w=[[0],[0],[1]]"], ["0.995"]),
+        (["small_model:loss", "--direction", "LR"], ['rankdir="LR"']),
+    ],
+)
+def test_options_of_draw(folder: Path, options: list[str], words: list[str]) -> None:
+    assert cli.main(["draw", *options, "--out", "picture.dot"]) == 0
+    text = (folder / "picture.dot").read_text()
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fold", "nothing"], "draw: there is no scope 'nothing' to fold; the graph has no scopes"),
+        (["--fold=-1"], "draw: expected fold= as a depth of at least 1, got -1"),
+        (["--theme", "plaid"], "draw: expected a theme among light, dark, print, auto, got 'plaid'"),
+        (["--direction", "up"], "draw: expected direction 'TB' or 'LR', got 'up'"),
+        (["--value", "z=1"], "draw: expected --value NAME=VALUE with a NAME among x, w, got 'z=1'"),
+        (["--value", "x"], "draw: expected --value NAME=VALUE with a NAME among x, w, got 'x'"),
+        (["--value", "x=__import__('os')"], "draw: expected --value x= a number, true, false or a list of these, got"),
+        (["--value", "x=[1]"], "feed 'x'"),
+    ],
+)
+def test_options_of_draw_that_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert cli.main(["draw", "small_model:loss", *options, "-o", "picture.dot"]) == 1
+    shown = capsys.readouterr().err
+    assert message in shown and "Traceback" not in shown
+    assert not (folder / "picture.dot").exists()
 
 
 def test_cache(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -284,7 +284,9 @@ def test_a_saved_profile_is_a_trace(tmp_path: Path) -> None:
     x = rows()
     profile = profile_of(graphc.sort(x @ x.T), {x: floats(ROWS, WIDTH)})
     saved = json.loads(profile.save(tmp_path / "profile.json").read_text())
-    assert [event["name"] for event in saved["traceEvents"]] == [kernel.name for kernel in profile.kernels]
+    whole = [event["name"] for event in saved["traceEvents"] if event["tid"] == 0]
+    assert whole == [kernel.name for kernel in profile.kernels]
+    assert {event["tid"] for event in saved["traceEvents"]} <= set(range(1 + profile.workers))
     assert all(event["ph"] == "X" and event["ts"] >= 0 and event["dur"] >= 0 for event in saved["traceEvents"])
     assert saved["otherData"] == json.loads(json.dumps(profile.to_json()))
     with pytest.raises(GraphcError, match="can't be written"):
@@ -335,6 +337,16 @@ def test_stamps_count_every_call_of_every_worker(count: int) -> None:
             assert [event.number for event in timer.events()] == [0] * 5 + [1]
             begins = [event.begin for event in timer.events()]
             assert begins == sorted(begins) and all(event.end >= event.begin for event in timer.events())
+            own = timer.worker_events()
+            for worker in range(count):
+                of_worker = [event for event in own if event.worker == worker]
+                assert [event.number for event in of_worker] == [0] * 5 + [1] * (worker == 0)
+                spent = [event.end - event.begin for event in of_worker[:5]]
+                assert min(spent) >= 0 and sum(spent) >= looped.worker_ns[worker]
+            assert [event.begin for event in own] == sorted(event.begin for event in own)
+            whole = timer.events()[4]
+            last_calls = [event for event in own if event.number == 0][-count:]
+            assert all(whole.begin <= event.begin <= event.end <= whole.end for event in last_calls)
     assert np.array_equal(target, source)
     assert timing.stamp_ns() >= 0
 

@@ -20,6 +20,11 @@ INDEX_OUT_OF_RANGE = 1
 """Failure code of an index that is data; the status block then holds (code, kernel, size of the axis, the index)."""
 
 
+NO_RESULT = 2
+"""Failure code of a routine that refuses a matrix; the block then holds (code, kernel, number of the matrix in the
+batch, what the routine says)."""
+
+
 @dataclass(frozen=True)
 class Status:
     """Argument: the address of the status block, int64[4]."""
@@ -52,11 +57,24 @@ class MicroKernel:
 
 
 @dataclass(frozen=True)
+class LibraryFunction:
+    """Argument: the address of a function of LAPACK or BLAS, which the kernel calls.
+
+    Attributes
+    ----------
+    name : str
+        As :func:`graphc.codegen.cpu.library.address` takes it: ``"dgetrf"``.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
 class KernelId:
     """Size: the number by which the program knows this kernel, for failure reports."""
 
 
-Argument = Tensor | Status | Scratch | MicroKernel
+Argument = Tensor | Status | Scratch | MicroKernel | LibraryFunction
 RuntimeSize = Size | KernelId
 
 
@@ -68,7 +86,7 @@ class KernelSource:
     ----------
     text : str
         A Python module that defines ``kernel(buffers, dims, worker, workers)``.
-    arguments : tuple of Tensor, Status, Scratch or MicroKernel
+    arguments : tuple of Tensor, Status, Scratch, MicroKernel or LibraryFunction
         Whose address each word of ``buffers`` is.
     sizes : tuple of int, Dim or KernelId
         What each word of ``dims`` holds.

@@ -364,9 +364,18 @@ def _known(key: tuple[Any, ...], apart: _Apart | None) -> Node | None:
 
 
 def _add_origin(node: Node, origin: Origin) -> None:
-    """One more reason for a node to exist; what the user declared stands before what was derived."""
+    """One more reason for a node to exist; what the user declared stands before what was derived.
+
+    A node that several scopes declare belongs to the one around them all.
+    """
     if origin in node.origins:
         return
+    first = node.origin
+    if origin.scope != first.scope and origin.derived == first.derived:
+        node.origins = (first.within(origin.scope), *node.origins[1:])
+        origin = origin.within(first.scope)
+        if origin in node.origins:
+            return
     if node.origin.derived and not origin.derived:
         node.origins = (origin, *node.origins)[:_MOST_ORIGINS]
     elif len(node.origins) < _MOST_ORIGINS:

@@ -25,6 +25,7 @@ What an op is to the scheduler is said by its base class, one for each way of be
 :class:`AxisScan`   running combination along one axis: cumulative_sum
 :class:`IndexedAccumulation`  contributions combined where an index says: scatter-add
 :class:`RowRoutine` a library routine on rows of the last axis: sort
+:class:`MatrixRoutine`  a library routine on matrices of the last two axes: solve, cholesky
 :class:`Decomposed` rewritten into other ops before scheduling: gradient, custom_gradient
 :class:`Control`    runs bodies: scan, cond, while_loop
 :class:`Effect`     writes a variable: assign
@@ -38,7 +39,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from graphc.errors import GraphcError, GraphError
+from graphc.errors import GraphcError, GraphError, LinAlgError
 from graphc.ir import scalar
 from graphc.ir.node import Node, Tensor, applied
 from graphc.ir.scalar import Literal, Load, Scalar
@@ -279,9 +280,53 @@ class IndexedAccumulation(Op):
 
 
 class RowRoutine(Op):
-    """A library routine (``routine``) on each row of the last axis; never fused."""
+    """A library routine (``routine``) on each row of the last axis; never fused.
+
+    Attributes
+    ----------
+    core : int
+        Number of trailing axes of the first result that one call of the routine makes; the axes before are a batch.
+    input_cores : tuple of int
+        Number of trailing axes of each input that one call reads. The axes before them broadcast to the batch.
+    """
 
     routine: ClassVar[str] = ""
+    core: ClassVar[int] = 1
+    input_cores: ClassVar[tuple[int, ...]] = (1,)
+
+    def repeats(self, node: Node) -> tuple[Size, ...]:
+        """How often a call goes over what its first result holds: factors of its work."""
+        return ()
+
+
+class MatrixRoutine(RowRoutine):
+    """A library routine on the matrices of the last two axes.
+
+    Attributes
+    ----------
+    complaint : str
+        What is wrong with a matrix on which the routine fails, with ``{}`` for the number that it says; empty if it
+        never fails.
+    """
+
+    core = 2
+    input_cores: ClassVar[tuple[int, ...]] = (2,)
+    complaint: ClassVar[str] = ""
+
+    def refusal(self, node: Node, place: tuple[int, ...], said: int) -> LinAlgError:
+        """The error for the matrix at an index of the batch; ``said`` is what the routine says about it, -1 if it is
+        too large.
+
+        The attribute ``caller`` of a node, if it has one, names the function that the user called.
+        """
+        name = node.attributes.get("caller", self.name)
+        which = f"the matrix at index {place if len(place) > 1 else place[0]}" if place else "the matrix"
+        complaint = "is too large for LAPACK, whose sizes are 32-bit numbers" if said < 0 else self.complaint
+        return LinAlgError(f"{name}: {which} {complaint.format(said)}; no variable was changed", origin=node.origin)
+
+    def trial(self, *inputs: Tensor, **attributes: Any) -> Any:
+        """What the registry-driven tests apply to drawn values: the op on matrices made of these, which suit it."""
+        return self(*inputs, **attributes)
 
 
 class Decomposed(Op):
@@ -352,6 +397,6 @@ def load_scalar(node: Node, read: Read | None = None) -> Callable[[Sequence[Size
 
 __all__ = [
     "KINDS", "REGISTRY", "AxisScan", "ChunkedReduction", "Contraction", "Control", "Decomposed", "Effect",
-    "IndexedAccumulation", "Map", "Op", "Read", "Reduction", "RowRoutine", "Sample", "Source", "View",
+    "IndexedAccumulation", "Map", "MatrixRoutine", "Op", "Read", "Reduction", "RowRoutine", "Sample", "Source", "View",
     "load_scalar", "op", "scalar",
 ]  # fmt: skip

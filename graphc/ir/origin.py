@@ -1,4 +1,7 @@
-"""Where a node comes from: the user's file and line, and what the compiler derived it for."""
+"""Where a node comes from: the user's file and line, the named scopes around it, and what it was derived for.
+
+Origins say nothing about what a node computes: they take part in no comparison of nodes, no program and no cache key.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,15 @@ import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from graphc import errors
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+Scope = tuple[tuple[str, int], ...]
+"""Named scopes from the outermost in. The number tells apart scopes that happen to have one name, such as those of two
+layers that nobody named; it is 0 for the user's own names, which mean one scope however often they are opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +35,28 @@ class Origin:
     derived : str
         Empty for nodes that the user declared; else what the compiler made the node for, such as
         ``"gradient of tanh"``.
+    scope : Scope
+        The named scopes that were open, :class:`name_scope`; derived nodes have those of what they derive from.
     """
 
     filename: str
     line: int
     derived: str = ""
+    scope: Scope = ()
+
+    @property
+    def place(self) -> Origin:
+        """The user's line alone."""
+        return Origin(self.filename, self.line)
+
+    def within(self, scope: Scope) -> Origin:
+        """The same in the scopes that are open here and there."""
+        shared = 0
+        for own, other in zip(self.scope, scope, strict=False):
+            if own != other:
+                break
+            shared += 1
+        return Origin(self.filename, self.line, self.derived, self.scope[:shared])
 
     @property
     def text(self) -> str:
@@ -50,6 +75,7 @@ class Origin:
 NOWHERE = Origin("", 0)
 
 _override: ContextVar[Origin | None] = ContextVar("graphc_origin", default=None)
+_scope: ContextVar[Scope] = ContextVar("graphc_scope", default=())
 
 
 @cache  # of one entry a file; asked for every node and every frame below the user's
@@ -67,7 +93,7 @@ def here() -> Origin:
         frame = frame.f_back  # type: ignore[assignment]
     if frame is None:
         return NOWHERE
-    return Origin(frame.f_code.co_filename, frame.f_lineno)
+    return Origin(frame.f_code.co_filename, frame.f_lineno, "", _scope.get())
 
 
 errors.locate_with(here)
@@ -87,7 +113,7 @@ class derived_from:  # not a generator: passes enter it for every node
     __slots__ = ("_origin", "_token")
 
     def __init__(self, origin: Origin, what: str = ""):
-        self._origin = Origin(origin.filename, origin.line, what) if what else origin
+        self._origin = Origin(origin.filename, origin.line, what, origin.scope) if what else origin
 
     def __enter__(self) -> derived_from:
         self._token = _override.set(self._origin)
@@ -99,3 +125,65 @@ class derived_from:  # not a generator: passes enter it for every node
 
     def __exit__(self, *exception: object) -> None:
         _override.reset(self._token)
+
+
+class name_scope:  # not a generator, so that one object can be entered again, also within itself
+    """Nodes made inside belong to a scope of that name: drawings show it as a box, and can fold it.
+
+    ::
+
+        with graphc.name_scope("encoder"):
+            h = graphc.tanh(x @ w)
+
+    Scopes nest, and ``"encoder/block1"`` opens two at once. Opening a name again adds to the same scope. Names of
+    variables, programs and results do not depend on scopes. Layers open scopes by themselves, named by their paths.
+
+    Parameters
+    ----------
+    name : str
+        Names of one or more scopes, separated by ``/``; none of them empty.
+
+    Raises
+    ------
+    GraphError
+        If it is no such string.
+    """
+
+    __slots__ = ("_opened", "_tokens")
+
+    def __init__(self, name: str):
+        pieces = name.split("/") if isinstance(name, str) else []
+        if not pieces or not all(piece.strip() for piece in pieces):
+            raise errors.GraphError(
+                f"name_scope: expected a name such as 'encoder' or 'encoder/block1', got {name!r}",
+                hint="each part of the name needs at least one character" if isinstance(name, str) else None,
+            )
+        self._opened: Scope = tuple((piece, 0) for piece in pieces)
+        self._tokens: list[Any] = []
+
+    @classmethod
+    def of_layer(cls, path: str, number: int) -> name_scope:
+        """The scope of a layer by its path, which may begin with the path of the layer that it is called in.
+
+        Parameters
+        ----------
+        path : str
+        number : int
+            Tells layers of the same path apart; 0 if the path is the user's.
+        """
+        made = cls.__new__(cls)
+        pieces = [piece for piece in path.split("/") if piece]
+        around = [name for name, _ in _scope.get()]
+        known = max((k for k in range(len(pieces) + 1) if around[len(around) - k :] == pieces[:k]), default=0)
+        made._opened = tuple((piece, 0) for piece in pieces[known:-1])
+        if known < len(pieces):
+            made._opened += ((pieces[-1], number),)
+        made._tokens = []
+        return made
+
+    def __enter__(self) -> name_scope:
+        self._tokens.append(_scope.set((*_scope.get(), *self._opened)))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _scope.reset(self._tokens.pop())

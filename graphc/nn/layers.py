@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,15 +20,18 @@ from graphc import ops
 from graphc import random as graphc_random
 from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Tensor
+from graphc.ir.origin import name_scope
 from graphc.ir.symbolic import Dim
 from graphc.ir.types import format_shape, is_float
 from graphc.nn import initializers
 from graphc.nn.initializers import Initializer
 from graphc.ops.base import as_tensor
 
+_numbers = itertools.count(1)
+
 
 class Layer:
-    """Base of layers.
+    """Base of layers. What a call builds stands in a scope named by the layer's path, see :class:`graphc.name_scope`.
 
     Parameters
     ----------
@@ -44,6 +48,7 @@ class Layer:
     def __init__(self, name: str | None = None):
         self.path = name or type(self).__name__.lower()
         self.named = name is not None
+        self._number = next(_numbers)
         self._own: list[Tensor] = []
         self._built = False
 
@@ -75,10 +80,11 @@ class Layer:
                 known = ", ".join(f"{name}=" for name in taken)
                 raise GraphError(f"{type(self).__name__}: takes no {option}=", hint=f"a call takes {known}")
         x = as_tensor(x)
-        if not self._built:
-            self.build(x)
-            self._built = True
-        return self.forward(x, training, **options)
+        with name_scope.of_layer(self.path, 0 if self.named else self._number):
+            if not self._built:
+                self.build(x)
+                self._built = True
+            return self.forward(x, training, **options)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r}: {len(self.variables)} variables>"

@@ -23,7 +23,7 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     elementwise,
     gradient,
     indexing,
-    matrix_names,
+    linalg,
     methods,
     moving,
     norms,
@@ -38,6 +38,7 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     shaping,
     sizes,
     sources,
+    special,
     standard,
     views,
     while_loops,
@@ -48,7 +49,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: entry for name, entry in REGIS
 
 for _module in (
     reductions, contractions, rows, views, sizes, indexing, shaping, moving, diagonals, products, composite, norms,
-    quantiles, control, conditional, while_loops, scatter, segments, searching, derivatives, standard,
+    quantiles, control, conditional, while_loops, scatter, segments, searching, derivatives, special,
+    standard,
 ):  # fmt: skip
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):
@@ -59,7 +61,6 @@ for _alias, _name in {"pow": "power"}.items():
     FUNCTIONS[_alias] = FUNCTIONS[_name]
 
 globals().update(FUNCTIONS, **standard.NAMES)
-globals().setdefault("linalg", matrix_names)  # unless a module of that name has more
 methods.install()
 __array_api_version__ = standard.API_VERSION
 __array_namespace_info__ = standard.NamespaceInfo

@@ -37,6 +37,8 @@ FORWARDED = (
 UFUNC_NAMES = {
     "absolute": "abs", "rint": "round", "invert": "bitwise_invert", "left_shift": "bitwise_left_shift",
     "right_shift": "bitwise_right_shift",
+    "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh", "arctan": "atan", "arctan2": "atan2",
+    "arctanh": "atanh",
 }  # fmt: skip
 """NumPy's names of ufuncs where they differ from graphc's."""
 

@@ -14,6 +14,7 @@ from graphc.ops.base import as_tensor, promote, require, shown
 from graphc.ops.composite import count_nonzero
 from graphc.ops.elementwise import abs_, cast, equal, power, sqrt, square, where
 from graphc.ops.reductions import max_, min_, sum_
+from graphc.ops.shaping import expand_dims, moveaxis
 
 __all__ = ["matrix_norm", "norm", "vector_norm"]
 
@@ -72,9 +73,10 @@ def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     x : Tensor or array_like
         Integers become float32.
     keepdims : bool
-    ord : {"fro", 1, -1, inf, -inf}
-        ``"fro"``: the root of the sum of squares; 1 and -1: the largest and the smallest sum of magnitudes of a column;
-        inf and -inf: those of a row.
+    ord : {"fro", "nuc", 1, -1, 2, -2, inf, -inf}
+        ``"fro"``: the root of the sum of squares; ``"nuc"``: the sum of the singular values; 2 and -2: the largest and
+        the smallest of these; 1 and -1: the largest and the smallest sum of magnitudes of a column; inf and -inf: those
+        of a row.
 
     Returns
     -------
@@ -83,7 +85,7 @@ def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     Raises
     ------
     GraphError
-        For another ``ord``: those that need singular values are not among them.
+        For another ``ord``.
     ShapeError
         If there are fewer than two axes.
     """
@@ -91,8 +93,14 @@ def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     require(x.ndim >= 2, ShapeError, f"matrix_norm: expected at least two axes, got the shape {shown(x)}", x)
     if ord == "fro":
         return vector_norm(x, (-2, -1), keepdims)
+    if ord == "nuc" or (not isinstance(ord, (bool, str)) and ord in (2, -2)):
+        from graphc.ops.linalg.functions import svdvals  # which has norms of its own to offer
+
+        combined: Tensor = (sum_ if ord == "nuc" else max_ if ord > 0 else min_)(svdvals(x), -1)
+        return expand_dims(combined, (-2, -1)) if keepdims else combined
     if isinstance(ord, (bool, str)) or ord not in (1, -1, math.inf, -math.inf):
-        raise GraphError(f"matrix_norm: expected ord to be 'fro', 1, -1, inf or -inf, got {ord!r}", operands=(x,))
+        expected = "'fro', 'nuc', 1, -1, 2, -2, inf or -inf"
+        raise GraphError(f"matrix_norm: expected ord to be {expected}, got {ord!r}", operands=(x,))
     sums = sum_(abs_(x), -2 if abs(ord) == 1 else -1, keepdims=True)
     return (max_ if ord > 0 else min_)(sums, (-2, -1), keepdims)
 
@@ -105,18 +113,18 @@ def norm(x: Any, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Tens
     x : Tensor or array_like
     axis : int or sequence of int, optional
     keepdims : bool
-    ord : float or "fro"
-        As in :func:`vector_norm`; ``"fro"`` is 2 along two axes.
+    ord : float, "fro" or "nuc"
+        As in :func:`vector_norm`; a word is that of :func:`matrix_norm` along two axes. A number is
+        of all elements along both, where NumPy's ``np.linalg.norm`` takes the matrix norm.
 
     Returns
     -------
     Tensor
     """
-    if isinstance(ord, str):
-        x = as_tensor(x)
-        axes = normalize_axes(axis, x.ndim, "norm")
-        if ord != "fro":
-            raise GraphError(f"norm: expected ord to be a number or 'fro', got {ord!r}", operands=(x,))
-        require(len(axes) == 2, ShapeError, f"norm: expected two axes for ord='fro', got {len(axes)} of {shown(x)}", x)
-        ord = 2
-    return vector_norm(x, axis, keepdims, ord)
+    if not isinstance(ord, str):
+        return vector_norm(x, axis, keepdims, ord)
+    x = as_tensor(x)
+    axes = normalize_axes(axis, x.ndim, "norm")
+    require(len(axes) == 2, ShapeError, f"norm: expected two axes for ord={ord!r}, got {len(axes)} of {shown(x)}", x)
+    result = matrix_norm(moveaxis(x, axes, (-2, -1)), keepdims, ord)
+    return moveaxis(result, (-2, -1), axes) if keepdims else result

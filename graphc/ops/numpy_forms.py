@@ -11,11 +11,9 @@ from typing import Any
 
 from graphc.errors import GraphError
 from graphc.ir.node import Tensor
-from graphc.ops import composite, products, reductions, rows
+from graphc.ops import composite, linalg, products, reductions, rows
 from graphc.ops.base import as_tensor
 from graphc.ops.contractions import outer as outer_of_vectors
-from graphc.ops.matrix_names import diagonal as diagonal_of_matrices
-from graphc.ops.matrix_names import trace as trace_of_matrices
 from graphc.ops.norms import matrix_norm, vector_norm
 from graphc.ops.running import cumulative_prod
 from graphc.ops.shaping import moveaxis
@@ -97,7 +95,11 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
 
 FORMS: dict[str, Callable[..., Any]] = {
     "einsum": einsum, "outer": outer, "cross": cross, "var": var, "std": std, "cumsum": cumsum, "cumprod": cumprod,
-    "sort": sort, "argsort": argsort, "linalg.norm": norm, "linalg.diagonal": diagonal_of_matrices,
-    "linalg.trace": trace_of_matrices, "linalg.cross": products.cross, "linalg.outer": outer_of_vectors,
+    "sort": sort, "argsort": argsort, "linalg.norm": norm, "linalg.outer": outer_of_vectors,
+} | {
+    f"linalg.{name}": getattr(linalg, name) for name in (
+        "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matrix_power", "matrix_rank",
+        "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "trace",
+    )
 }  # fmt: skip
 """NumPy's name of a function -> the function."""

@@ -17,6 +17,7 @@ from graphc import ops
 from graphc.errors import GradientError, GraphError
 from graphc.ir.graph import topological
 from graphc.ir.node import Tensor
+from graphc.ir.origin import name_scope
 from graphc.ops.derivatives import gradients
 from graphc.ops.sources import Updates
 
@@ -82,11 +83,13 @@ class Optimizer:
         Updates
         """
         kind = type(self).__name__.lower()
-        step = ops.variable(np.int64(0), name=f"{kind}/step", trainable=False, _auto=True)
-        count = step + 1
-        updates = [ops.assign(step, count)]
-        for gradient, variable in pairs:
-            updates += self.update(variable, gradient, count)
+        with name_scope(kind):
+            step = ops.variable(np.int64(0), name=f"{kind}/step", trainable=False, _auto=True)
+            count = step + 1
+            updates = [ops.assign(step, count)]
+            for gradient, variable in pairs:
+                with name_scope.of_layer(variable.node["name"] or "variable", variable.node.serial):
+                    updates += self.update(variable, gradient, count)
         return Updates(updates)
 
     def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:

@@ -5,7 +5,8 @@ Operations
     counted in additions, by the costs in :data:`graphc.ir.scalar.FUNCTIONS`: 1 for an addition, 4 for a division, 12
     for an exponential. A part of a formula counts once for each position of the axes it depends on, so that a factor
     which is the same for a whole row counts once a row. Reductions and running combinations add one an element that
-    is combined; a sort of n elements, n log2 n comparisons.
+    is combined; a sort of n elements, n log2 n comparisons. Routines of linear algebra are counted as the loops that
+    their op declares, which is right in order of magnitude.
 
 Bytes
     Each element that is read from memory and each that is stored counts once, however often the kernel reads it
@@ -87,6 +88,8 @@ def stage_cost(kernel: Kernel, stage: Stage, sizes: Mapping[str, int]) -> Cost:
     points = _count(loops, sizes)
     if isinstance(stage, Contract):
         made.multiply_adds[_lanes_of(stage.result.dtype)] = points
+    elif isinstance(stage, Routine) and stage.repeated:
+        made.multiply_adds[_lanes_of(stage.results[0].dtype)] = points
     elif isinstance(stage, Routine):
         row = evaluate(stage.axes[-1].extent, sizes)
         _add(made, stage.results[0].dtype, points * max(0, row - 1).bit_length())

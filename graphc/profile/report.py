@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median as middle
 from typing import Any
 
 from graphc.errors import GraphcError
@@ -30,6 +29,7 @@ from graphc.runtime.timing import Event, Interval, Timer, stamp_ns
 from graphc.schedule.fuse import ControlStep, Step
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.report import format_kernel, tensor_names, user_lines
+from graphc.schedule.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,10 @@ class Profile:
         What the machine can do with one worker, and with all.
     events : tuple of Event
         The calls one by one; of very long steps the first.
+    worker_events : tuple of Event
+        What each worker did, call by call; of very long steps the first.
+    schedule : Schedule or None
+        What ran.
     """
 
     kernels: tuple[KernelProfile, ...]
@@ -142,6 +146,8 @@ class Profile:
     timer_ns: int
     limits: tuple[Limits, ...]
     events: tuple[Event, ...] = ()
+    worker_events: tuple[Event, ...] = ()
+    schedule: Schedule | None = None
 
     @property
     def kernels_us(self) -> float:
@@ -209,6 +215,19 @@ class Profile:
             "by_line": self.by_line(),
         }
 
+    def _traced(self, event: Event) -> dict[str, Any]:
+        """An event as traces hold it: thread 0 shows calls as a whole, the threads from 1 what each worker did."""
+        kernel = self.kernels[event.number]
+        return {
+            "name": kernel.name,
+            "ph": "X",
+            "ts": (event.begin - self.events[0].begin) / 1e3,
+            "dur": (event.end - event.begin) / 1e3,
+            "pid": 0,
+            "tid": 0 if event.worker is None else 1 + event.worker,
+            "args": {"lines": kernel.lines, "stored": kernel.stored},
+        }
+
     def save(self, path: str | Path) -> Path:
         """Write a trace for Perfetto or ``chrome://tracing``, with :meth:`to_json` in its ``otherData``.
 
@@ -222,19 +241,7 @@ class Profile:
         GraphcError
             If it can't be written.
         """
-        begin = self.events[0].begin if self.events else 0
-        trace = [
-            {
-                "name": self.kernels[event.number].name,
-                "ph": "X",
-                "ts": (event.begin - begin) / 1e3,
-                "dur": (event.end - event.begin) / 1e3,
-                "pid": 0,
-                "tid": 0,
-                "args": {"lines": self.kernels[event.number].lines, "stored": self.kernels[event.number].stored},
-            }
-            for event in self.events
-        ]
+        trace = [self._traced(event) for event in (*self.events, *self.worker_events)]
         path = Path(path)
         try:
             path.write_text(json.dumps({"traceEvents": trace, "otherData": self.to_json()}), encoding="utf-8")
@@ -256,6 +263,8 @@ def median(profiles: Sequence[Profile]) -> Profile:
     GraphcError
         If there are none, one is no profile, or they are of different programs or sizes.
     """
+    from statistics import median as middle  # loads much that no import of graphc should wait for
+
     if not isinstance(profiles, Sequence) or not all(isinstance(profile, Profile) for profile in profiles):
         raise GraphcError(f"profile: expected a list of profiles to take the median of, got {profiles!r}")
     if not profiles:
@@ -299,6 +308,8 @@ def profile_of(executable: Executable, step_ns: int) -> Profile:
         timer_ns=stamp_ns(),
         limits=tuple(known.values()),
         events=tuple(timer.events()),
+        worker_events=tuple(timer.worker_events()),
+        schedule=executable.schedule,
     )
 
 
@@ -370,7 +381,7 @@ class _Describer:
             "formulas": (),
             "stored": stored,
             "lines": lines,
-            "line_shares": dict.fromkeys([str(replace(node.origin, derived=""))] if lines else [], 1.0),
+            "line_shares": dict.fromkeys([str(node.origin.place)] if lines else [], 1.0),
         }
 
     @staticmethod
@@ -384,7 +395,7 @@ class _Describer:
     def _line_shares(self, kernel: Kernel) -> dict[str, float]:
         weights: dict[str, float] = {}
         for stage in kernel.stages:
-            lines = {str(replace(n.origin, derived="")) for n in stage.nodes if n.origin.filename}
+            lines = {str(n.origin.place) for n in stage.nodes if n.origin.filename}
             weight = max(1, stage_cost(kernel, stage, self.sizes).operations)
             for line in sorted(lines):
                 weights[line] = weights.get(line, 0.0) + weight / len(lines)

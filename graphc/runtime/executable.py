@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphc.codegen.cpu import contraction, jit
+from graphc.codegen.cpu import contraction, jit, library
 from graphc.codegen.emit import Source
-from graphc.codegen.source import KernelId, MicroKernel, Scratch, Status
+from graphc.codegen.source import KernelId, LibraryFunction, MicroKernel, Scratch, Status
 from graphc.errors import GraphcError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
@@ -29,7 +29,7 @@ from graphc.ir.symbolic import evaluate, names_of
 from graphc.passes.collector import collector_paused
 from graphc.runtime.control import Moving, control_entries
 from graphc.runtime.entry import Enter, Feed, gate
-from graphc.runtime.failures import index_error
+from graphc.runtime.failures import failure
 from graphc.runtime.layout import FINISHED, MISFIT
 from graphc.runtime.memory import Arena, aligned_words, require_step
 from graphc.runtime.table import Call, Cell, Commit, Copy, Entry, Patch, Table
@@ -129,7 +129,7 @@ class Executable:
         for node in self.schedule.graph.nodes:
             self._add_leaf(node.results[0], random_state)
         self._body_leaves(random_state)
-        self._addresses, self._micro_kernels = self._load(on_event)
+        self._addresses, self._functions = self._load(on_event)
         self._bound: dict[tuple[int, ...], Bound] = {}
         self._timed: tuple[tuple[int, ...], Bound] | None = None
         self.timing_ns = 0  # what laying out the timed table took in the last timed run
@@ -152,17 +152,11 @@ class Executable:
                 for inner in body.all_nodes():
                     self._add_leaf(inner.results[0], random_state)
 
-    def _load(self, on_event: OnEvent | None) -> tuple[dict[str, int], dict[MicroKernel, int]]:
-        """Addresses of the kernels, by text, and of the micro-kernels that they call."""
+    def _load(self, on_event: OnEvent | None) -> tuple[dict[str, int], dict[MicroKernel | LibraryFunction, int]]:
+        """Addresses of the kernels, by text, and of the functions that they call."""
         texts = self.source.texts
-        micros = list(
-            dict.fromkeys(
-                argument
-                for kernel in self.source.kernels.values()
-                for argument in kernel.arguments
-                if isinstance(argument, MicroKernel)
-            )
-        )
+        arguments = dict.fromkeys(a for kernel in self.source.kernels.values() for a in kernel.arguments)
+        micros = [argument for argument in arguments if isinstance(argument, MicroKernel)]
         kernels = [*map(jit.Wanted, texts), *(contraction.wanted(micro.name) for micro in micros)]
         events: list[jit.KernelEvent] = []
         jit.prepare([*kernels, *common()], events.append)
@@ -170,7 +164,9 @@ class Executable:
             for event in events[: len(kernels)]:
                 on_event(event)
         addresses = dict(zip(texts, jit.load(texts), strict=True))
-        return addresses, {micro: contraction.address(micro.name) for micro in micros}
+        functions: dict[MicroKernel | LibraryFunction, int] = {m: contraction.address(m.name) for m in micros}
+        functions |= {each: library.address(each.name) for each in arguments if isinstance(each, LibraryFunction)}
+        return addresses, functions
 
     def run(
         self, arrays: Sequence[NDArray[np.generic]], sizes: Mapping[str, int], timed: bool = False
@@ -236,8 +232,8 @@ class Executable:
             return outputs
         if said == MISFIT:
             return None
-        _, number, extent, index = (int(word) for word in bound.table.status)
-        raise index_error(self.kernels[number], bound.sizes, extent, index)
+        code, number, *words = (int(word) for word in bound.table.status)
+        raise failure(code, self.kernels[number], bound.sizes, *words)
 
     @property
     def memory(self) -> MemoryPlan | None:
@@ -468,7 +464,7 @@ class Binder:
             elif isinstance(argument, Scratch):
                 self.words[word] = self.arena.address + self.memory.scratch[kernel][0]
             else:
-                self.words[word] = self.executable._micro_kernels[argument]
+                self.words[word] = self.executable._functions[argument]
         dims = self.take(max(1, len(source.sizes)))
         for word, size in enumerate(source.sizes, dims):
             number = self.executable._numbers[kernel]

@@ -1,8 +1,9 @@
 """What a failed kernel's status block says, in the user's terms.
 
-A kernel reports the size of the axis and the index that does not fit it, and the number of the kernel. Which of the
-kernel's nodes that was is found by asking each what it checks. Where several check an index against that size, the
-error names them all.
+For an index out of range a kernel reports the size of the axis, the index that does not fit it, and the number of the
+kernel. Which of the kernel's nodes that was is found by asking each what it checks. Where several check an index
+against that size, the error names them all. For a matrix that a routine refuses, a kernel reports the number of the
+matrix in the batch.
 """
 
 from __future__ import annotations
@@ -11,15 +12,41 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from graphc.errors import IndexOutOfRangeError
+from graphc.codegen.source import NO_RESULT
+from graphc.errors import ExecutionError, IndexOutOfRangeError, LinAlgError
 from graphc.ir.node import Node
-from graphc.ir.op import IndexedAccumulation, Map
+from graphc.ir.op import IndexedAccumulation, Map, MatrixRoutine
 from graphc.ir.scalar import Apply, Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, evaluate, of_atom
 from graphc.schedule.kernel import Kernel, walk
 
 LARGEST = np.iinfo(np.int64).max
 """An index of uint64 beyond it is checked as this one."""
+
+
+def failure(code: int, kernel: Kernel, sizes: Mapping[str, int], *words: int) -> ExecutionError:
+    """The error that a status block stands for.
+
+    Parameters
+    ----------
+    code : int
+        Of :mod:`graphc.codegen.source`.
+    kernel : Kernel
+        The one that failed.
+    sizes : mapping of str to int
+        Values of the named dims.
+    *words : int
+        The last two words of the block.
+    """
+    return (matrix_error if code == NO_RESULT else index_error)(kernel, sizes, *words)
+
+
+def matrix_error(kernel: Kernel, sizes: Mapping[str, int], number: int, said: int) -> LinAlgError:
+    """The error for a matrix that a routine refuses: the one at place ``number`` of the batch, and what it says."""
+    node = kernel.nodes[0]
+    assert isinstance(node.op, MatrixRoutine)
+    batch = tuple(evaluate(axis.extent, sizes) for axis in kernel.axes)
+    return node.op.refusal(node, tuple(int(k) for k in np.unravel_index(number, batch)), said)
 
 
 def index_error(kernel: Kernel, sizes: Mapping[str, int], extent: int, index: int) -> IndexOutOfRangeError:

@@ -56,11 +56,11 @@ FINISHED, PAUSED, FAILED, MISFIT = 0, 1, 2, 3
 SLICE_NS = 100_000_000
 """Nanoseconds after which a walk that has not committed returns to Python, so that Ctrl-C is served."""
 
-# --- what a stamp writes (only where a step is profiled): a record for all workers, then one for each; a log of events
+# --- what a stamp writes (only where a step is profiled): a record for all workers, then one for each; logs of events
 RECORD_WORDS = 8  # a cache line, so that no worker waits for another's
 RECORD_START, RECORD_TOTAL, RECORD_COUNT, RECORD_LEAST = 0, 1, 2, 3  # nanoseconds, and how many intervals
 LOG_USED, LOG_CAPACITY, LOG_EVENTS, EVENT_WORDS = 0, 1, 2, 3  # an event: number, begin, end
-STAMP_ENDS, STAMP_BY_WORKER, STAMP_NUMBER = 0, 1, 2  # words of a stamp's dims
+STAMP_ENDS, STAMP_BY_WORKER, STAMP_NUMBER, STAMP_LOG_WORDS = 0, 1, 2, 3  # words of a stamp's dims
 PROBE_CHAINS = 12  # independent multiply-adds: latency times rate on known cores, in the registers of every target
 
 # --- the plan of a gate: what it hands to whom, then a record for each fed array -----------------------------------

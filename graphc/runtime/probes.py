@@ -44,7 +44,7 @@ def clock(typingctx):
 
 
 def stamp(buffers, dims, worker, workers):
-    """Begin or end an interval: buffers are a record (one line for all, one for each worker) and the log."""
+    """Begin or end an interval: buffers are a record and a log, one for all workers or one for each."""
     if dims[at.STAMP_ENDS] == 0:
         record = offset(pointer_int64(buffers, 0), dims[at.STAMP_BY_WORKER] * (1 + worker) * at.RECORD_WORDS)
         store(record, at.RECORD_START, clock())
@@ -56,15 +56,14 @@ def stamp(buffers, dims, worker, workers):
         store(record, at.RECORD_COUNT, load(record, at.RECORD_COUNT) + 1)
         if now - began < load(record, at.RECORD_LEAST):
             store(record, at.RECORD_LEAST, now - began)
-        if dims[at.STAMP_BY_WORKER] == 0:
-            log = pointer_int64(buffers, 1)
-            used = load(log, at.LOG_USED)
-            if used < load(log, at.LOG_CAPACITY):
-                event = offset(log, at.LOG_EVENTS + used * at.EVENT_WORDS)
-                store(event, 0, dims[at.STAMP_NUMBER])
-                store(event, 1, began)
-                store(event, 2, now)
-                store(log, at.LOG_USED, used + 1)
+        log = offset(pointer_int64(buffers, 1), dims[at.STAMP_BY_WORKER] * worker * dims[at.STAMP_LOG_WORDS])
+        used = load(log, at.LOG_USED)
+        if used < load(log, at.LOG_CAPACITY):
+            event = offset(log, at.LOG_EVENTS + used * at.EVENT_WORDS)
+            store(event, 0, dims[at.STAMP_NUMBER])
+            store(event, 1, began)
+            store(event, 2, now)
+            store(log, at.LOG_USED, used + 1)
 
 
 def _chains(element, dtype, bits):

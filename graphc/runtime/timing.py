@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,10 @@ from graphc.runtime.workers import Workers
 MOST_EVENTS = 65_536
 """Intervals that are logged one by one; totals count all."""
 
+MOST_OF_A_WORKER = 8_192
+"""Intervals of each worker that are logged; there may be many workers."""
+
+_OWN_LOG_WORDS = at.LOG_EVENTS + MOST_OF_A_WORKER * at.EVENT_WORDS
 _ROUNDS = 1_000
 _FOREVER = 1 << 62
 
@@ -77,11 +81,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Event:
-    """One call: which entry, by its place among the intervals, and when it began and ended (monotonic, ns)."""
+    """One call: which entry, by its place among the intervals, and when it began and ended (monotonic, ns).
+
+    ``worker`` is None where all workers that took part are meant: from the first's begin to the last's end.
+    """
 
     number: int
     begin: int
     end: int
+    worker: int | None = None
 
 
 class Timer:
@@ -108,6 +116,8 @@ class Timer:
         self._records = aligned_words((len(self._timed) + 1) * self._lines * at.RECORD_WORDS)  # the last: the meeting
         self._log = aligned_words(at.LOG_EVENTS + MOST_EVENTS * at.EVENT_WORDS)
         self._log[at.LOG_CAPACITY] = MOST_EVENTS
+        self._own_logs = aligned_words(workers * _OWN_LOG_WORDS).reshape(workers, _OWN_LOG_WORDS)
+        self._own_logs[:, at.LOG_CAPACITY] = MOST_OF_A_WORKER
         self.entries = tuple(self._with_stamps(entries))
         self.clear()
 
@@ -117,6 +127,7 @@ class Timer:
         rows[:] = 0
         rows[:, at.RECORD_LEAST] = _FOREVER
         self._log[at.LOG_USED] = 0
+        self._own_logs[:, at.LOG_USED] = 0
 
     def _with_stamps(self, entries: Sequence[Entry]) -> list[Entry]:
         numbers = {entry: number for number, entry in enumerate(self._timed)}
@@ -138,8 +149,9 @@ class Timer:
     def _stamp(self, number: int, ends: bool, by_worker: bool = False) -> Call:
         """A stamp.  Those of each worker make one region with their kernel: only the first waits for the others."""
         record = self._records[number * self._lines * at.RECORD_WORDS :]
-        buffers = words_of(record.ctypes.data, self._log.ctypes.data)
-        dims = words_of(ends, by_worker, number)  # STAMP_ENDS, STAMP_BY_WORKER, STAMP_NUMBER
+        buffers = words_of(record.ctypes.data, (self._own_logs if by_worker else self._log).ctypes.data)
+        # STAMP_ENDS, STAMP_BY_WORKER, STAMP_NUMBER, STAMP_LOG_WORDS
+        dims = words_of(ends, by_worker, number, _OWN_LOG_WORDS)
         return Call(probe("stamp"), buffers, dims, everyone=by_worker, barrier=not (by_worker and ends))
 
     def intervals(self) -> list[Interval]:
@@ -157,14 +169,25 @@ class Timer:
 
     def events(self) -> list[Event]:
         """The calls one by one, in order; the first :data:`MOST_EVENTS` of a long step."""
-        used = int(self._log[at.LOG_USED]) * at.EVENT_WORDS
-        rows = self._log[at.LOG_EVENTS :][:used].reshape(-1, at.EVENT_WORDS)
-        return [Event(*map(int, row)) for row in rows]
+        return _events(self._log)
+
+    def worker_events(self) -> list[Event]:
+        """What each worker did, by its begin; calls that are not shared are the first worker's."""
+        shared = {number for number, entry in enumerate(self._timed) if isinstance(entry, Call) and entry.everyone}
+        alone = [replace(event, worker=0) for event in self.events() if event.number not in shared]
+        own = [replace(event, worker=worker) for worker, log in enumerate(self._own_logs) for event in _events(log)]
+        return sorted([*alone, *own], key=lambda event: (event.begin, event.worker))
 
     def least(self) -> list[int]:
         """Shortest call of each entry, nanoseconds, stamps included."""
         lines = self._records.reshape(-1, self._lines, at.RECORD_WORDS)
         return [int(record[0, at.RECORD_LEAST]) for record in lines[: len(self._timed)]]
+
+
+def _events(log: Words) -> list[Event]:
+    used = int(log[at.LOG_USED]) * at.EVENT_WORDS
+    rows = log[at.LOG_EVENTS :][:used].reshape(-1, at.EVENT_WORDS)
+    return [Event(*map(int, row)) for row in rows]
 
 
 @cache

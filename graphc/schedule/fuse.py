@@ -43,6 +43,7 @@ from graphc.ir.op import (
     Effect,
     IndexedAccumulation,
     Map,
+    MatrixRoutine,
     Reduction,
     RowRoutine,
     Source,
@@ -247,7 +248,7 @@ class _Fuser:
         group = Group(shape)
         if isinstance(node.op, (IndexedAccumulation, RowRoutine)):
             group.closed = True
-            group.extents = () if isinstance(node.op, IndexedAccumulation) else shape[:-1]
+            group.extents = shape[: len(shape) - node.op.core] if isinstance(node.op, RowRoutine) else ()
         elif isinstance(node.op, AxisScan):
             group.extents = shape[: node["axis"]]
         elif isinstance(node.op, ChunkedReduction):
@@ -450,8 +451,7 @@ def build_stage(lowering: Lowering, node: Node, pool: Pool, made: Collection[Ten
         start = op.start(node, index, read)
         return form.Accumulate(node.results, axes, where, tuple(destination), value, op.combine, start, nodes=nodes)
     if isinstance(op, RowRoutine):
-        source = Load(node.inputs[0], index)
-        return form.Routine(node.results, axes, op.routine, source, dict(node.attributes), nodes=nodes)
+        return _routine(node, pool, nodes)
     raise CompileError(f"op {op.name!r} of kind {op.kind!r} reached the scheduler", origin=node.origin)
 
 
@@ -479,6 +479,26 @@ def _contraction(lowering: Lowering, node: Node, axes: tuple[Axis, ...], nodes: 
             load = Load(tensor, index)
         operands.append(load)
     return form.Contract(node.results, axes, reduced, operands[0], operands[1], nodes=nodes)
+
+
+def _routine(node: Node, pool: Pool, nodes: tuple[Node, ...]) -> Stage:
+    op, shape = node.op, node.results[0].shape
+    assert isinstance(op, RowRoutine)
+    batch = pool.index(shape)[: len(shape) - op.core]
+    values = []
+    for place, (tensor, core) in enumerate(zip(node.inputs, op.input_cores, strict=True)):
+        if place in op.awaited:
+            continue
+        own = pool.index(tensor.shape)
+        outer = batch[len(batch) - (tensor.ndim - core) :] if tensor.ndim > core else ()
+        outer = tuple(0 if size == 1 else at for at, size in zip(outer, tensor.shape, strict=False))
+        values.append(Load(tensor, (*outer, *own[tensor.ndim - core :])))
+    repeated = tuple(Axis(extent) for extent in op.repeats(node))
+    checked = isinstance(op, MatrixRoutine) and bool(op.complaint)
+    attributes = {name: value for name, value in node.attributes.items() if name != "caller"}
+    return form.Routine(
+        node.results, pool.axes(shape), op.routine, tuple(values), attributes, repeated, checked, nodes=nodes
+    )
 
 
 def _inlined_nodes(lowering: Lowering, node: Node, made: Collection[Tensor]) -> tuple[Node, ...]:

@@ -191,22 +191,29 @@ class Accumulate(Stage):
 
 @dataclass(frozen=True, eq=False)
 class Routine(Stage):
-    """A library routine on each row of a stored, contiguous tensor, whose last axis is the row.
+    """A library routine on each row or matrix of stored, contiguous tensors: their last axes, at each shared point.
 
-    ``value`` is its element; the routine reads all of a row before any result is final.
+    ``values`` are their elements; the routine reads all of a row or matrix before any result is final. Results need
+    not have one shape beyond the shared axes; ``axes`` are those of the first. ``repeated`` are further loops of the
+    routine's work, and ``checked`` says that it can fail.
     """
 
     routine: str
-    value: Load
+    values: tuple[Load, ...]
     attributes: dict[str, Any]
+    repeated: tuple[Axis, ...] = ()
+    checked: bool = False
 
     @property
-    def source(self) -> Tensor:
-        """The tensor that is read."""
-        return self.value.tensor
+    def sources(self) -> tuple[Tensor, ...]:
+        """The tensors that are read."""
+        return tuple(value.tensor for value in self.values)
 
     def scalars(self) -> tuple[Scalar, ...]:
-        return (self.value,)
+        return self.values
+
+    def loop_axes(self) -> tuple[Axis, ...]:
+        return self.axes + self.repeated
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,12 +261,12 @@ class Kernel:
 
     @cached_property
     def can_fail(self) -> bool:
-        """Whether a run can fail: the kernel checks indices that are data."""
+        """Whether a run can fail: the kernel checks indices that are data, or a routine refuses a matrix."""
         return any(
             isinstance(part, Apply) and part.function == "checked_index"
             for stage in self.stages
             for part in walk(*stage.scalars())
-        )
+        ) or any(isinstance(stage, Routine) and stage.checked for stage in self.stages)
 
     @cached_property
     def work(self) -> Size:

@@ -119,7 +119,11 @@ class Lowering:
         if tensor in self._needed or tensor in self._viewed or self._length[tensor] > LONGEST:
             return True
         for reader in readers:
-            if isinstance(reader.op, (Control, RowRoutine)):
+            if isinstance(reader.op, Control):
+                return True
+            if isinstance(reader.op, RowRoutine) and any(
+                source is tensor and place not in reader.op.awaited for place, source in enumerate(reader.inputs)
+            ):
                 return True
             if isinstance(reader.op, Contraction) and not self._lies_in_memory(tensor):
                 return True

@@ -251,9 +251,11 @@ class _Check:
 
 
 def _checks(kernel: Kernel) -> list[_Check] | None:
-    """The checks that a kernel makes; None if one is of an index that is computed."""
+    """The checks that a kernel makes; None if one is of an index that is computed, or of a matrix."""
     found = []
     for stage in kernel.stages:
+        if isinstance(stage, Routine) and stage.checked:
+            return None
         always = {id(part) for part in _unconditional(stage)}
         for part in walk(*stage.scalars()):
             if not isinstance(part, Apply) or part.function != "checked_index":

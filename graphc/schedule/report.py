@@ -14,7 +14,6 @@ is used twice, or would make a line too long, gets a line and a name of its own,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import chain
 
 from graphc.ir.graph import Graph
@@ -164,7 +163,7 @@ def user_lines(origins: Iterable[Origin]) -> list[str]:
     found: dict[Origin, set[bool]] = {}
     for origin in origins:
         if origin.filename:
-            found.setdefault(replace(origin, derived=""), set()).add(bool(origin.derived))
+            found.setdefault(origin.place, set()).add(bool(origin.derived))
     remarks = {(False,): "", (True,): " (gradient)", (False, True): " (and its gradient)"}
     texts = [f"{place}{remarks[tuple(sorted(kinds))]}" for place, kinds in found.items()]
     if len(texts) > MOST_LINES:
@@ -320,7 +319,7 @@ def _right_side(stage: Stage, axes: AxisNames, formula: _Formula) -> tuple[str, 
         return "accumulation", f"{formula(stage.start)}; {doing} for {_over(stage.contributions, axes)}"
     assert isinstance(stage, form.Routine)
     options = "".join(f", {name}={format_attribute(value)}" for name, value in stage.attributes.items())
-    return "row routine", f"{stage.routine}({formula(stage.scalars()[0])}{options})"
+    return "row routine", f"{stage.routine}({', '.join(map(formula, stage.scalars()))}{options})"
 
 
 def _where(kernel: Kernel, stage: Stage, schedule: Schedule | None) -> str:

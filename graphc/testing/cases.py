@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
-from graphc.ir.op import REGISTRY, Op, Sample
+from graphc.ir.op import REGISTRY, MatrixRoutine, Op, Sample
 from graphc.ir.types import Shape
 from graphc.ops.base import Elementwise
 
@@ -56,7 +56,8 @@ class Case:
             placeholder = REGISTRY["placeholder"]
             pairs = enumerate(zip(self.arrays, self.shapes, strict=True))
             inputs = [placeholder(f"x{place}", shape, array.dtype) for place, (array, shape) in pairs]
-            made = self.op(*inputs, **self.attributes)
+            apply = self.op.trial if isinstance(self.op, MatrixRoutine) else self.op
+            made = apply(*inputs, **self.attributes)
             self._declared["inputs"] = inputs
             self._declared["outputs"] = made if isinstance(made, tuple) else (made,)
         return self._declared["inputs"], self._declared["outputs"]

@@ -17,14 +17,28 @@ from numpy.typing import NDArray
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import AxisScan, Contraction, Control, Decomposed, IndexedAccumulation, Map, Reduction, load_scalar
+from graphc.ir.op import (
+    AxisScan,
+    Contraction,
+    Control,
+    Decomposed,
+    IndexedAccumulation,
+    Map,
+    MatrixRoutine,
+    Reduction,
+    load_scalar,
+)
 from graphc.ir.scalar import Apply, Scalar
 from graphc.ir.symbolic import Axis, of_atom
 from graphc.ir.types import format_shape
 
 Array = NDArray[Any]
 
-ROUNDED = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "power", "rsqrt", "fma"})
+ROUNDED = frozenset({
+    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "digamma", "erf", "erfc", "exp",
+    "exp2", "expm1", "fma", "hypot", "lgamma", "log", "log10", "log1p", "log2", "power", "rsqrt", "sigmoid", "sin",
+    "sinh", "tan", "tanh",
+})  # fmt: skip
 """Scalar functions whose results may differ from NumPy's in the last places."""
 
 UNITS = 16
@@ -64,7 +78,7 @@ def is_exact_node(node: Node, rounded: Set[str] = ROUNDED) -> bool:
         return not scalar_functions(node) & rounded
     if isinstance(node.op, (Reduction, IndexedAccumulation)):
         return node.op.combine in ("maximum", "minimum", "argmax", "argmin", "set")
-    return not isinstance(node.op, (AxisScan, Contraction, Control, Decomposed))
+    return not isinstance(node.op, (AxisScan, Contraction, Control, Decomposed, MatrixRoutine))
 
 
 def keeps_zero_signs(outputs: tuple[Tensor, ...]) -> bool:

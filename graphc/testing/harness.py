@@ -9,6 +9,9 @@ compares with the op's NumPy meaning:
 3. a size large enough to be shared by workers, with one worker and with two: bitwise equal;
 4. NaN, infinities, signed zeros, subnormals and extremes, elementwise;
 5. derivatives of first and second order against central differences of the reference interpreter.
+
+Routines of linear algebra are applied to matrices that their op's ``trial`` makes of what is drawn, since few matrices
+drawn at random are far from singular.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from numpy.typing import NDArray
 
 from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
-from graphc.ir.op import REGISTRY, Op, Reduction, Sample
+from graphc.ir.op import REGISTRY, MatrixRoutine, Op, Reduction, Sample
 from graphc.ir.symbolic import evaluate
 from graphc.ir.types import DTYPES, is_float
 from graphc.ops.base import Elementwise
@@ -171,7 +174,7 @@ class Checker:
         self._check_refusals(first)
         if isinstance(self.op, Elementwise):
             self._check_special(first)
-        if self.op.public or isinstance(self.op, Elementwise):
+        if self.op.public or isinstance(self.op, (Elementwise, MatrixRoutine)):
             case = static_case(self.op, first, self._dtypes(first, THOROUGH)[0])
             for named in named_cases(case):
                 self._check_lengths(named)
@@ -231,7 +234,7 @@ class Checker:
         if isinstance(actual, Exception):
             raise CheckFailed(f"{trial.labels[0]}: the compiled program failed: {type(actual).__name__}: {actual}")
         magnitudes: Any = None
-        if not all(trial.exact) and not isinstance(self.op, Elementwise):
+        if not all(trial.exact) and not isinstance(self.op, (Elementwise, MatrixRoutine)):
             magnitudes = attempt(oracle, [_absolute(array) for array in arrays])
         for place, (label, tensor) in enumerate(zip(trial.labels, trial.outputs, strict=True)):
             got, want = actual[place], expected[place]
@@ -242,10 +245,13 @@ class Checker:
             if got.dtype != tensor.dtype:
                 raise CheckFailed(f"{label}: declared {tensor.dtype}, the program returned {got.dtype}")
             magnitude = magnitudes[place] if isinstance(magnitudes, list) else None
+            units = UNITS
+            if isinstance(self.op, MatrixRoutine):
+                magnitude, units = _largest(want), _units_of_matrices(arrays)
             zero_signs = trial.exact[place] and trial.zero_signs[place]
             error = difference(
                 label, got, want, exact=trial.exact[place], zero_signs=zero_signs, magnitude=magnitude,
-                epsilon=self._epsilon(arrays, want),
+                epsilon=self._epsilon(arrays, want), units=units,
             )  # fmt: skip
             self.error = max(self.error, error)
         return actual
@@ -265,7 +271,10 @@ class Checker:
             if got.dtype == np.float32 and want.dtype == np.float64:
                 with np.errstate(all="ignore"):
                     rounded = want.astype(np.float32)
-                difference(f"{case} against float64", got, rounded, magnitude=magnitude, units=2 * UNITS)
+                units = UNITS
+                if isinstance(self.op, MatrixRoutine):
+                    magnitude, units = _largest(want), _units_of_matrices(case.arrays)
+                difference(f"{case} against float64", got, rounded, magnitude=magnitude, units=2 * units)
 
     def _check_special(self, sample: Sample) -> None:
         """All combinations of special values in the main dtypes."""
@@ -371,6 +380,18 @@ def attempt(program: Program, arrays: Sequence[Array]) -> list[Any] | Exception:
 
 def _absolute(array: Array) -> Array:
     return np.abs(array) if array.dtype.kind == "f" else array
+
+
+def _largest(array: Array) -> Array:
+    """For each element the largest magnitude in its matrix, or row: what errors of linear algebra are relative to."""
+    axes = tuple(range(max(0, array.ndim - 2), array.ndim))
+    with np.errstate(all="ignore"):
+        return np.broadcast_to(np.max(np.abs(array), axis=axes, keepdims=True, initial=0), array.shape)
+
+
+def _units_of_matrices(arrays: Sequence[Array]) -> int:
+    """Units in the last place of a matrix's largest element that linear algebra may be off by: a few for each row."""
+    return UNITS * max((1, *(size for array in arrays for size in array.shape)))
 
 
 def _length_for_workers(trial: Trial) -> int:

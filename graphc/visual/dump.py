@@ -43,7 +43,7 @@ from graphc.visual.render import Drawing, NoRenderer, warn_once
 from graphc.visual.schedules import draw_schedule
 
 MOST_DRAWN = 250
-"""Graphs of more nodes get a note instead of a picture."""
+"""Graphs of more nodes are drawn with their scopes folded."""
 
 CODE_WIDTH, COMMENT_WIDTH = 96, 240
 """Characters of a kernel's source before the user's lines beside it, and of these."""

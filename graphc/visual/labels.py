@@ -1,14 +1,21 @@
-"""What a node is called in a picture: its kind, a name, and a formula or the attributes that matter."""
+"""What a node is called in a picture: its kind, a name, and a formula or the attributes that matter; and what a folded
+scope is called: its name, how much is in it, and what goes in and out."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Contraction, Effect, Map, Reduction, Source, View
-from graphc.ir.symbolic import Dim
+from graphc.ir.printer import format_bytes
+from graphc.ir.symbolic import Dim, evaluate
+from graphc.passes.parts import BACKWARD, UPDATE
+from graphc.visual.scopes import Group
 
 INFIX = {
     "add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "floor_divide": "//", "remainder": "mod", "power": "^",
@@ -33,6 +40,11 @@ HIDDEN = {
 
 LONGEST_ATTRIBUTE = 24
 
+MOST_OPERANDS_IN_LABEL = 4
+
+LONGEST_KINDS, MOST_TYPES = 32, 2
+"""Characters of the kinds of op, and types of tensors, that the label of a folded scope names."""
+
 
 def kind_of(node: Node) -> str:
     """The kind of a node, as :mod:`graphc.visual.theme` styles them."""
@@ -53,6 +65,12 @@ def kind_of(node: Node) -> str:
         if isinstance(op, base):
             return kind
     return "other"
+
+
+def called(tensor: Tensor) -> str:
+    """The user's name for a tensor, else its op's: no number, so that drawings are the same in every process."""
+    given = tensor.node.attributes.get("name")
+    return given if isinstance(given, str) and given else tensor.node.op.name
 
 
 def scalar_text(tensor: Tensor) -> str | None:
@@ -83,11 +101,11 @@ def label_of(node: Node, constants: dict[int, str]) -> tuple[str, ...]:
     """
     op = node.op
     if isinstance(op, Effect):
-        return (f"{node.inputs[0].name} ← new",)
+        return (f"{called(node.inputs[0])} ← new",)
     if op.name == "random_state":
         return ("random state",)
     if isinstance(op, Source) and op.name != "constant":
-        return (node.results[0].name, str(node.results[0].type))
+        return (called(node.results[0]), str(node.results[0].type))
     if op.name == "constant":
         return ("constant", scalar_text(node.result) or str(node.result.type))
     if op.name == "path_sum":
@@ -180,3 +198,95 @@ def _operand(operand: tuple[str, str, str], batch: str, summed: str, before: boo
     if labels == batch + (own + summed if before else summed + own):
         return letter
     return letter + "ᵀ" if labels == batch + (summed + own if before else own + summed) else ""
+
+
+def takes_numbers(node: Node) -> bool:
+    """Whether a node's label has a place for operands that are numbers."""
+    if node.op.derivative:
+        return True
+    fits = isinstance(node.op, Map) and not isinstance(node.op, View) and len(node.inputs) <= MOST_OPERANDS_IN_LABEL
+    return fits and node.op.name != "path_sum"
+
+
+def folded_nodes(graph: Graph) -> set[Node]:
+    """Nodes that are not drawn: numbers that stand in labels, and broadcasts of scalars."""
+    kept = {tensor.node for tensor in graph.outputs} | {tensor.node for tensor in graph.inputs}
+    folded: set[Node] = set()
+    consumers = graph.consumers()
+    for node in reversed(graph.nodes):
+        if node in kept or len(node.results) != 1:
+            continue
+        readers = consumers[node.result]
+        is_number = scalar_text(node.result) is not None and all(r in folded or takes_numbers(r) for r in readers)
+        if is_number or (node.op.name == "broadcast_to" and node.inputs[0].shape == ()):
+            folded.add(node)
+    return folded
+
+
+def path_text(path: str) -> str:
+    """A path of the multi-path chain rule for people: ``"multiply.0"`` is the use as operand a of a multiply."""
+    op, _, place = path.rpartition(".")
+    if not op or not place.isdigit():
+        return f"path: {path}"
+    letter = LETTERS[int(place)] if int(place) < len(LETTERS) else place
+    return f"path through {op}" if op in COMMUTATIVE else f"path through {op}, operand {letter}"
+
+
+def node_tip(node: Node) -> str:
+    """A node's op, types and line."""
+    types = ", ".join(str(tensor.type) for tensor in node.results)
+    origin = f"\ndeclared at {node.origin}" if str(node.origin) else ""
+    return f"{node.op.name}: {types}{origin}"
+
+
+def group_lines(
+    group: Group, members: Sequence[Node], entering: Sequence[Tensor], leaving: Sequence[Tensor]
+) -> list[str]:
+    """The lines of a folded scope's label.
+
+    Parameters
+    ----------
+    group : Group
+    members : sequence of Node
+        The nodes in it that would be drawn.
+    entering, leaving : sequence of Tensor
+        What the scope reads of others, and what others read of it.
+    """
+    title = {BACKWARD: f"∂ {group.title}", UPDATE: f"{group.title}: update"}.get(group.part, group.title)
+    ops = [node for node in members if not isinstance(node.op, Source)]
+    inner = sum(len(body.nodes) for node in ops for body in node.bodies)
+    lines = [title]
+    if ops:
+        head = f"{len(ops):,} op{'s' * (len(ops) != 1)}" + (f" and {inner:,} in bodies" if inner else "")
+        lines.append(f"{head}: {_kinds(ops)}" if len(ops) > 1 or inner else label_of(ops[0], {})[0])
+    variables = [node.result for node in members if node.op.name == "variable"]
+    if variables:
+        elements = sum(evaluate(tensor.size, {}) for tensor in variables)  # variables have static shapes
+        nbytes = sum(evaluate(tensor.type.bytes, {}) for tensor in variables)
+        plural = "s" * (len(variables) != 1)
+        lines.append(f"{len(variables)} variable{plural}: {elements:,} elements, {format_bytes(nbytes)}")
+    lines += [f"{word} {text}" for word, text in (("in", _types(entering)), ("out", _types(leaving))) if text]
+    return lines
+
+
+def _kinds(ops: Sequence[Node]) -> str:
+    """What ops there are, those that compute first, the most frequent first; as many as fit on a line."""
+    views = {label_of(node, {})[0] for node in ops if isinstance(node.op, View)}
+    counts = Counter(label_of(node, {})[0] for node in ops).most_common()
+    counts.sort(key=lambda entry: entry[0] in views)
+    text = ""
+    for place, (name, count) in enumerate(counts):
+        kind = f"{count:,} {name}" if count > 1 else name
+        rest = len(counts) - place
+        if place and rest > 1 and len(text) + len(kind) > LONGEST_KINDS:
+            return f"{text}, {rest} more kinds"
+        text = f"{text}, {kind}" if text else kind
+    return text
+
+
+def _types(tensors: Sequence[Tensor]) -> str:
+    """Types with how often they occur, the first few."""
+    counts = list(Counter(str(tensor.type) for tensor in tensors).items())
+    most = len(counts) if len(counts) == MOST_TYPES + 1 else MOST_TYPES
+    shown = [f"{count:,} × {kind}" if count > 1 else kind for kind, count in counts[:most]]
+    return ", ".join([*shown, *([f"{len(counts) - most} more types"] if len(counts) > most else [])])

@@ -4,58 +4,31 @@ and from its first byte to its last (upwards). Two rectangles never overlap; the
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
-from pathlib import Path
 
 from graphc.errors import GraphcError
 from graphc.ir.node import Tensor
 from graphc.ir.printer import format_bytes
+from graphc.passes.parts import is_derived
 from graphc.schedule.footprint import MemoryReport
 from graphc.schedule.memory import Block, MemoryPlan
 from graphc.schedule.report import tensor_names
 from graphc.schedule.schedule import Schedule
-from graphc.visual.dot import printable
-from graphc.visual.theme import FONT, Theme, theme_of
+from graphc.visual.svg import SvgDrawing, fitted, line, page, rect, text
+from graphc.visual.theme import Theme, theme_of
 
 MOST_BLOCKS = 5000
 
 WIDTH, HEIGHT = 860, 420
-LEFT, TOP, BOTTOM = 90, 56, 46
-LETTER = 6.2
-"""Pixels that a letter of a label takes, about."""
+LEFT, TOP, RIGHT, BOTTOM = 96, 88, 128, 50
 
-
-class SvgDrawing:
-    """A picture written as SVG from the start."""
-
-    def __init__(self, svg: str):
-        self._svg = svg
-
-    def svg(self) -> str:
-        """The picture as SVG text."""
-        return self._svg
-
-    def save(self, path: str | Path) -> Path:
-        """Write the picture to a file that ends in ``.svg``.
-
-        Raises
-        ------
-        GraphcError
-            If it has another ending, or can't be written.
-        """
-        path = Path(path)
-        if path.suffix.lower() != ".svg":
-            raise GraphcError(f"save: memory plans are drawn as SVG: expected a file ending in .svg, got {str(path)!r}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self._svg, encoding="utf-8")
-        except OSError as error:
-            raise GraphcError(f"save: {str(path)!r} can't be written: {error.strerror or error}") from None
-        return path
-
-    def _repr_svg_(self) -> str:
-        return self._svg
+KINDS = {
+    "contraction": "forward values",
+    "gradient": "gradients",
+    "variable": "scratch of one kernel",
+    "other": "memory of a loop",
+}
+"""What the colours mean: kinds of node of the theme, and words."""
 
 
 def draw_memory(
@@ -79,10 +52,15 @@ def draw_memory(
     Raises
     ------
     GraphcError
-        If the plan has more than 5,000 buffers.
+        If it is no plan, or one of more than 5,000 buffers.
     """
     if isinstance(plan, MemoryReport):
         schedule, plan = plan.schedule, plan.plan
+    if not isinstance(plan, MemoryPlan):
+        raise GraphcError(
+            f"draw_memory: expected a memory plan or report, got {plan!r}",
+            hint="program.memory is one once the program has run",
+        )
     if len(plan.blocks) > MOST_BLOCKS:
         raise GraphcError(f"draw_memory: the plan has {len(plan.blocks)} buffers; pictures show at most {MOST_BLOCKS}")
     style = theme_of(theme)
@@ -90,26 +68,44 @@ def draw_memory(
     steps = max((block.last for block in plan.blocks), default=0) + 1
     across, upwards = WIDTH / steps, HEIGHT / max(plan.peak, plan.lower_bound, 1)
     floor = TOP + HEIGHT
-    parts = [_line(LEFT, floor, LEFT + WIDTH, floor, style.line, 1), _line(LEFT, TOP, LEFT, floor, style.line, 1)]
+    parts = [line(LEFT, floor, LEFT + WIDTH, floor, style.line, 1), line(LEFT, TOP, LEFT, floor, style.line, 1)]
     for block in plan.blocks:
-        parts.append(_block(block, block_name(block, names), across, upwards, style))
-    for step in range(0, steps, max(1, steps // 20)):
-        parts.append(_text(LEFT + (step + 0.5) * across, floor + 16, str(step), style.quiet, 10, "middle"))
-    parts.append(_text(LEFT + WIDTH / 2, floor + 34, "step", style.quiet, 11, "middle"))
+        parts += _block(block, names, across, upwards, style)
+    for step in range(0, steps, max(1, -(-steps // 20))):
+        parts.append(text(LEFT + (step + 0.5) * across, floor + 18, str(step), style.quiet, 11, "middle"))
+    parts.append(text(LEFT + WIDTH / 2, floor + 38, "step of the program: kernels in order", style.quiet, 12, "middle"))
+    for quarter in range(5):
+        height = floor - quarter * HEIGHT / 4
+        parts.append(line(LEFT - 4, height, LEFT, height, style.line, 1))
+        count = round(quarter * HEIGHT / 4 / upwards)
+        parts.append(text(LEFT - 8, height + 4, format_bytes(count), style.quiet, 11, "end"))
+    parts += _bounds(plan, floor, upwards, style) + _head(plan, style)
+    return page(parts, LEFT + WIDTH + RIGHT, floor + BOTTOM, style, adapts=theme == "auto")
+
+
+def _head(plan: MemoryPlan, style: Theme) -> list[str]:
+    """The title, and below it what the colours mean."""
+    peak, bound = format_bytes(plan.peak), format_bytes(plan.lower_bound)
+    parts = [text(LEFT, 28, f"memory over time: peak {peak}, lower bound {bound}", style.text, 16)]
+    there = [kind for kind in KINDS if any(_kind(block) == kind for block in plan.blocks)]
+    x = float(LEFT)
+    for kind in there:
+        parts.append(rect(x, 46, 16, 12, style.fills[kind], style.line))
+        parts.append(text(x + 22, 56, KINDS[kind], style.text, 12))
+        x += 50 + 7 * len(KINDS[kind])
+    return parts
+
+
+def _bounds(plan: MemoryPlan, floor: float, upwards: float, style: Theme) -> list[str]:
+    """The lines of the peak and the lower bound, with their words at the right, one below the other."""
     peak, bound = floor - plan.peak * upwards, floor - plan.lower_bound * upwards
-    parts.append(_line(LEFT, peak, LEFT + WIDTH, peak, style.kernel, 2))
-    parts.append(_line(LEFT, bound, LEFT + WIDTH, bound, style.saved, 1.5, "6 4"))
-    title = (
-        f"memory plan: peak {format_bytes(plan.peak)} (heavy line), "
-        f"lower bound {format_bytes(plan.lower_bound)} (dashed)"
-    )
-    parts.append(_text(LEFT, 28, title, style.text, 14))
-    for label, height, color in ((format_bytes(plan.peak), peak, style.kernel), ("0 B", floor, style.quiet)):
-        parts.append(_text(LEFT - 8, height + 4, label, color, 10, "end"))
-    width, height = LEFT + WIDTH + 24, floor + BOTTOM
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
-    page = f'<rect width="{width}" height="{height}" fill="{style.background}"/>'
-    return SvgDrawing("\n".join([head, page, *parts, "</svg>", ""]))
+    right = LEFT + WIDTH
+    return [
+        line(LEFT, peak, right, peak, style.kernel, 2.5),
+        line(LEFT, bound, right, bound, style.saved, 2, "7 5"),
+        text(right + 8, peak + 1, "peak", style.kernel, 12, bold=True),
+        text(right + 8, max(bound, peak + 14) + 3, "lower bound", style.saved, 12),
+    ]
 
 
 def block_name(block: Block, names: Mapping[Tensor, str]) -> str:
@@ -121,35 +117,25 @@ def block_name(block: Block, names: Mapping[Tensor, str]) -> str:
     return ", then ".join(names.get(tensor, tensor.name) for tensor in block.tensors)
 
 
-def _block(block: Block, name: str, across: float, upwards: float, style: Theme) -> str:
+def _kind(block: Block) -> str:
+    if block.body is not None:
+        return "other"
+    if block.kernel is not None:
+        return "variable"
+    return "gradient" if block.tensors and is_derived(block.tensors[0].node) else "contraction"
+
+
+def _block(block: Block, names: Mapping[Tensor, str], across: float, upwards: float, style: Theme) -> list[str]:
+    name = block_name(block, names)
     x, width = LEFT + block.first * across, (block.last - block.first + 1) * across
     height = block.bytes * upwards
     y = TOP + HEIGHT - block.offset * upwards - height
-    kind = "other" if block.body is not None else "view" if block.kernel is not None else "contraction"
-    tip = f"{name}: {format_bytes(block.bytes)} at {block.offset}, steps {block.first} to {block.last}"
-    rectangle = (
-        f'<rect x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}" fill="{style.fills[kind]}" '
-        f'stroke="{style.line}" stroke-width="0.8"><title>{_clean(tip)}</title></rect>'
-    )
-    label = ""
-    for text in (f"{name} ({format_bytes(block.bytes)})", name):
-        if height >= 11 and len(text) * LETTER < width:
-            label = _text(x + width / 2, y + height / 2 + 3.5, text, style.text, 10, "middle")
-            break
-    return rectangle + label
-
-
-def _clean(text: str) -> str:
-    return html.escape(printable(text))
-
-
-def _text(x: float, y: float, text: str, color: str, size: int, anchor: str = "start") -> str:
-    return (
-        f'<text x="{x:.2f}" y="{y:.2f}" font-family="{FONT}" font-size="{size}" fill="{color}" '
-        f'text-anchor="{anchor}">{_clean(text)}</text>'
-    )
-
-
-def _line(x: float, y: float, to_x: float, to_y: float, color: str, width: float, dashes: str = "") -> str:
-    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return f'<line x1="{x}" y1="{y:.2f}" x2="{to_x}" y2="{to_y:.2f}" stroke="{color}" stroke-width="{width}"{dashed}/>'
+    held = [f"{tensor.node.op.name}: {tensor.type}, from {tensor.node.origin}" for tensor in block.tensors]
+    size = format_bytes(block.bytes)
+    tip = [f"{name}: {size} at {block.offset}, steps {block.first} to {block.last}", *held]
+    parts = [rect(x, y, width, height, style.fills[_kind(block)], style.line, "\n".join(tip))]
+    if height >= 12:
+        full = ", then ".join(f"{names.get(tensor, '')} {tensor.node.op.name}".strip() for tensor in block.tensors)
+        choices = [f"{full or name} ({size})", f"{name} ({size})", name]
+        parts.append(fitted(x + width / 2, y + height / 2 + 4, width, choices, style.text, 11))
+    return [part for part in parts if part]

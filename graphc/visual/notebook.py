@@ -1,20 +1,28 @@
-"""Tensors show themselves as their graph in notebooks."""
+"""What notebooks show: tensors, graphs and programs as their graphs, profiles as timelines."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from graphc.errors import GraphcError
+from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
+from graphc.profile.report import Profile
+from graphc.program import Program
 
 
-def _tensor_svg(tensor: Tensor) -> str | None:
-    from graphc.visual.graphs import draw
+def _svg(thing: Any) -> str | None:
+    from graphc.visual.graphs import draw, draw_graph
+    from graphc.visual.timeline import draw_timeline
 
+    kinds: dict[type, Any] = {Graph: draw_graph, Profile: draw_timeline}
     try:
-        return draw(tensor).svg()
-    except GraphcError:  # too large, or no renderer: the notebook then shows the tensor's repr
+        return str(kinds.get(type(thing), draw)(thing).svg())
+    except GraphcError:  # no renderer, or nothing to draw: the notebook then shows the repr
         return None
 
 
 def install() -> None:
-    """Give tensors ``_repr_svg_``."""
-    Tensor._repr_svg_ = _tensor_svg  # type: ignore[attr-defined]
+    """Give tensors, graphs, programs and profiles ``_repr_svg_``."""
+    for kind in (Tensor, Graph, Program, Profile):
+        setattr(kind, "_repr_svg_", _svg)  # noqa: B010 - no class declares it

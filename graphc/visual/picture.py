@@ -2,7 +2,8 @@
 
 What is not drawn as a node: numbers (they stand in the label of the op that uses them) and broadcasts of scalars (the
 edge starts at the scalar). The forward part flows down; the backward part, drawn beside it, flows up, because its
-edges are given to Graphviz in reverse: the gradient of an op then stands near the op.
+edges are given to Graphviz in reverse: the gradient of an op then stands near the op. Scopes are boxes within the
+parts; a folded scope is one node, and its counterpart in the backward part another (see :mod:`graphc.visual.scopes`).
 """
 
 from __future__ import annotations
@@ -12,19 +13,41 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+from graphc.errors import GraphcError
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import Effect, Map, Source, View
+from graphc.ir.op import Effect, Source
 from graphc.ir.types import is_float
 from graphc.passes.parts import BACKWARD, FORWARD, PARTS, UPDATE, parts_of
-from graphc.schedule.schedule import Schedule
-from graphc.visual.dot import Dot
-from graphc.visual.labels import COMMUTATIVE, LETTERS, kind_of, label_of, operand_letter, scalar_text, title_of
+from graphc.visual.dot import Dot, Line, Span
+from graphc.visual.kernels import Kernels
+from graphc.visual.labels import (
+    called,
+    folded_nodes,
+    group_lines,
+    kind_of,
+    label_of,
+    node_tip,
+    operand_letter,
+    path_text,
+    scalar_text,
+    takes_numbers,
+    title_of,
+)  # fmt: skip
+from graphc.visual.numbers import Numbers, legend_of_edges
+from graphc.visual.scopes import Fold, Group, Names, Scopes, groups_of, ways_to_fold
 from graphc.visual.theme import FONT, MEANINGS, Attributes, Theme
+from graphc.visual.values import Use, Values
 
 Path = tuple[str, ...]
+Drawn = Node | Group
+"""What one node of the picture stands for."""
 
-MOST_OPERANDS_IN_LABEL = 4
+MOST_FOLDED = 120
+"""Nodes of a picture that folds by itself, at most: boxes with counts take more room than ops."""
+
+MOST_TYPES = 8
+"""Tensors that the tooltip of an edge between folded scopes names."""
 
 TITLES = {
     FORWARD: "forward: what was declared",
@@ -43,11 +66,15 @@ class Picture:
         Names of tensors that have none of their own.
     show : tuple of str
         The parts to draw.
-    schedule : Schedule or None
-        Its kernels become boxes.
     direction : str
         ``"TB"`` or ``"LR"``.
     theme : Theme
+    kernels : Kernels
+        What computes the nodes, for tooltips.
+    boxes : bool
+        Whether kernels are boxes.
+    values : Values, optional
+        Numbers for the edges.
     """
 
     def __init__(
@@ -55,31 +82,87 @@ class Picture:
         graph: Graph,
         names: dict[Tensor, str],
         show: tuple[str, ...],
-        schedule: Schedule | None,
         direction: str,
         theme: Theme,
+        kernels: Kernels,
+        *,
+        boxes: bool = False,
+        values: Values | None = None,
     ):
         self.graph, self.names, self.show, self.direction, self.theme = graph, names, show, direction, theme
+        self.kernels, self.boxes = kernels, boxes
+        self.numbers = None if values is None else Numbers(values, theme)
         self.outputs = set(graph.outputs)  # a tuple would compare with ==, which builds graph
         self.parts = parts_of(graph)
-        self.kernels = _kernels_of(schedule)
+        self.scopes = Scopes(graph.nodes)
         self.folded = folded_nodes(graph)
+        self.nodes = [node for node in graph.nodes if self.parts[node] in show and node not in self.folded]
+        self.groups: dict[Node, Group] = {}
+        self.with_bodies = True
+        self.note = ""
         self.kinds: dict[str, None] = {}
         self.ids: dict[tuple[str, Any], str] = {}
         self._made_boxes: set[Path] = set()
         self._part_of: dict[str, str] = {}  # of the nodes of the picture, bodies aside
         self._has_upper: set[str] = set()
+        self._passages: set[str] = set()  # how values get along the edges that look special
+        self._bundles: dict[tuple[str, str], list[tuple[Tensor, Node]]] = {}
 
     @property
     def size(self) -> int:
         """Number of nodes drawn, those of bodies included."""
-        total = sum(self.parts[node] in self.show and node not in self.folded for node in self.graph.nodes)
-        waiting = [body for node in self.graph.nodes for body in node.bodies if self.parts[node] in self.show]
+        drawn = {self._drawn(node) for node in self.nodes}
+        waiting = [body for node in drawn if isinstance(node, Node) and self.with_bodies for body in node.bodies]
+        total = len(drawn)
         while waiting:
             body = waiting.pop()
             total += len(body.nodes)
             waiting += [inner for node in body.nodes for inner in node.bodies]
         return total
+
+    def fold(self, fold: Fold, limit: int) -> None:
+        """Fold scopes: those asked for or, if ``fold`` is None, as many as bring the picture to the limit.
+
+        Raises
+        ------
+        GraphcError
+            If there is no such scope, or what is asked for leaves more nodes than the limit.
+        """
+        chosen = self.scopes.chosen(fold)
+        if chosen is not None:
+            self._group(groups_of(self.parts, chosen))
+        size = self.size
+        if size <= limit:
+            return
+        if chosen is None:
+            self.with_bodies = False
+            ways = [("bodies left out", self.groups)] if self.size < size else []
+            for words, groups in (*ways, *ways_to_fold(self.graph, self.scopes, self.parts, self._boxed)):
+                self._group(groups)
+                if self.size <= min(limit, MOST_FOLDED):
+                    self.note = f"{size:,} nodes, drawn as {self.size}: {words}"
+                    return
+        less = "" if fold is None else "leave out fold=, or fold more; "
+        raise GraphcError(
+            f"draw: {self.size:,} nodes are left to draw, more than the {limit} that make a readable picture",
+            hint=f"{less}draw a part (show='forward'), or raise limit=",
+        )
+
+    def _group(self, groups: dict[Node, Group]) -> None:
+        """Use a folding; of what is no scope of the user's, a group of one node is that node."""
+        counts: dict[Group, int] = {}
+        for node in self.nodes:
+            if node in groups:
+                counts[groups[node]] = counts.get(groups[node], 0) + 1
+        self.groups = {node: group for node, group in groups.items() if group.folded or counts.get(group, 0) > 1}
+
+    def _drawn(self, node: Node) -> Drawn:
+        return self.groups.get(node, node)
+
+    @property
+    def _boxed(self) -> dict[Node, int]:
+        """Kernels of the nodes, where kernels are boxes."""
+        return self.kernels.of if self.boxes else {}
 
     @cached_property
     def canvas(self) -> Dot:
@@ -102,57 +185,71 @@ class Picture:
 
     def dot(self, title: str = "") -> str:
         """The picture in Graphviz's language."""
-        nodes = [node for node in self.graph.nodes if self.parts[node] in self.show and node not in self.folded]
-        parts = [part for part in PARTS if any(self.parts[node] == part for node in nodes)]
-        self.beside = FORWARD in parts and len(parts) > 1 and not self.kernels
-        if not self.kernels and (len(parts) > 1 or len(self.show) < len(PARTS)):
+        parts = [part for part in PARTS if any(self.parts[node] == part for node in self.nodes)]
+        self.beside = FORWARD in parts and len(parts) > 1 and not self.boxes
+        if not self.boxes and (len(parts) > 1 or len(self.show) < len(PARTS)):
             for part in parts:
                 self._box((part,), "" if self.beside else TITLES[part], part)
-        self._kernel_boxes(nodes)
-        for node in nodes:
-            self._node(node, self._path(node))
-        for node in nodes:
+        self._kernel_boxes()
+        for node in self.nodes:
+            if node not in self.groups:
+                self._node(node, self._path(node))
+            elif ("", self.groups[node]) not in self.ids:
+                self._group_node(self.groups[node])
+        for node in self.nodes:
             self._edges(node)
-            self._bodies(node)
+            if self.with_bodies and node not in self.groups:
+                self._bodies(node)
+        self._bundled_edges()
         self._outputs()
         self._top(parts)
-        self._anchor(nodes)
-        if title:
-            self.canvas.title(title)
+        self._anchor()
+        if title or self.note:
+            self.canvas.title(*filter(None, (title, self.note)))
         return self.canvas.text()
 
     # --- boxes
 
-    def _box(self, path: Path, label: str, part: str) -> None:
+    def _box(self, path: Path, label: str, part: str, tooltip: str = "") -> None:
         fill, border = self.theme.parts[part]
         self._made_boxes.add(path)
-        self.canvas.box(
-            path,
-            label,
-            {"style": "filled,rounded", "fillcolor": fill, "color": border, "fontcolor": border, "margin": "12"},
-        )
+        colors = {"fillcolor": fill, "color": border, "fontcolor": border}
+        self.canvas.box(path, label, {"style": "filled,rounded", **colors, "margin": "12", "labeljust": "l"}, tooltip)
 
-    def _kernel_boxes(self, nodes: Iterable[Node]) -> None:
+    def _kernel_boxes(self) -> None:
         """A box for each kernel, with the parts of the step that it belongs to."""
         members: dict[int, list[Node]] = {}
-        for node in nodes:
-            if node in self.kernels:
-                members.setdefault(self.kernels[node], []).append(node)
+        for node in self.nodes:
+            if node in self._boxed and node not in self.groups:
+                members.setdefault(self._boxed[node], []).append(node)
         self._kernel_path: dict[Node, Path] = {}
         for number, inside in sorted(members.items()):
             parts = [part for part in PARTS if any(self.parts[node] == part for node in inside)]
             path = (f"kernel{number}",)
-            attributes = {"style": "rounded,bold", "color": self.theme.kernel, "fontcolor": self.theme.kernel}
+            color = self.theme.kernel
+            attributes = {"style": "rounded,bold", "color": color, "fontcolor": color, "labeljust": "l"}
             if len(parts) == 1:
                 attributes |= {"style": "filled,rounded,bold", "fillcolor": self.theme.parts[parts[0]][0]}
-            self.canvas.box(path, f"kernel {number}: {' and '.join(parts)}", attributes)
+            title = self.kernels.title(number)
+            self.canvas.box(path, f"{title}{';' if ':' in title else ':'} {' and '.join(parts)}", attributes)
             self._kernel_path.update(dict.fromkeys(inside, path))
 
     def _path(self, node: Node) -> Path:
-        if node in self._kernel_path:
-            return self._kernel_path[node]
-        path = (self.parts[node],)
-        return path if path in self._made_boxes else ()
+        if self.boxes:
+            return self._kernel_path.get(node, ())
+        return self._scope_box(self.parts[node], self.scopes.of[node])
+
+    def _scope_box(self, part: str, scope: Names) -> Path:
+        """The box of a scope within a part, and those around it, made where they are not there yet."""
+        path: Path = (part,) if (part,) in self._made_boxes else ()
+        if self.boxes:
+            return path
+        for depth in range(1, len(scope) + 1):
+            name = self.ids.setdefault(("scope", scope[:depth]), f"s{len(self.ids)}")
+            path = (*path, name if path else f"{name}_{part}")
+            if path not in self._made_boxes:
+                self._box(path, scope[depth - 1], part, f"scope {'/'.join(scope[:depth])}, {part}")
+        return path
 
     # --- nodes
 
@@ -167,11 +264,72 @@ class Picture:
             if not takes_numbers(node)
             else {place: text for place, tensor in enumerate(node.inputs) if (text := scalar_text(tensor)) is not None}
         )
-        lines = label_of(node, constants)
+        lines: list[Line] = [*label_of(node, constants)]
+        if not self.with_bodies:
+            lines += [f"body of {len(body.nodes):,} nodes" for body in node.bodies]
         given = self.names.get(node.results[0])
         if given and not scope and not isinstance(node.op, (Source, Effect)) and node.results[0] not in self.outputs:
-            lines = (f"{given} = {lines[0]}", *lines[1:])
-        self.canvas.node(name, lines, self.theme.node(kind), _tooltip(node), path)
+            lines[0] = f"{given} = {lines[0]}"
+        if not scope:
+            lines[0] = self._without_scope(node, str(lines[0]))
+            lines += self.numbers.sums(node, self._terms) if self.numbers else []
+        self.canvas.node(name, lines, self.theme.node(kind), self._tip(node), path)
+
+    def _without_scope(self, node: Node, text: str) -> str:
+        """A variable's path without that of the scopes whose boxes it stands in."""
+        around = self.scopes.raw[self.scopes.of[node]]
+        return text.removeprefix(f"{around}/") if isinstance(node.op, Source) and around and not self.boxes else text
+
+    def _tip(self, node: Node) -> str:
+        scope = "/".join(self.scopes.of.get(node, ()))
+        lines = [node_tip(node), f"in scope {scope}" if scope else ""]
+        if node in self.kernels.of:
+            lines.append(f"in {self.kernels.title(self.kernels.of[node])}")
+        return "\n".join(filter(None, lines))
+
+    @cached_property
+    def _terms(self) -> dict[Tensor, list[Use]]:
+        """For each tensor the edges that start from it."""
+        found: dict[Tensor, list[Use]] = {}
+        for node in self.nodes:
+            for place, tensor in enumerate(node.inputs):
+                found.setdefault(self._source(tensor), []).append((node, place))
+        return found
+
+    def _group_node(self, group: Group) -> None:
+        """The node of a folded scope: how much is in it, and what goes in and out."""
+        members, entering, leaving = self._traffic[group]
+        self.kinds["scope"] = None
+        name = self.ids["", group] = f"n{len(self.ids)}"
+        self._part_of[name] = group.part
+        title, *lines = group_lines(group, members, list(entering), list(leaving))
+        if group.key[0] == "kernel":
+            title = self.kernels.title(int(str(group.key[1])))
+        path = self._scope_box(group.part, group.scope)
+        full = "/".join((*group.scope, group.title))
+        shown: list[Line] = [[Span(title, bold=True)], *lines]
+        self.canvas.node(name, shown, self.theme.node("scope"), "\n".join([full, *lines]), path)
+
+    @cached_property
+    def _traffic(self) -> dict[Group, tuple[list[Node], dict[Tensor, None], dict[Tensor, None]]]:
+        """For each folded scope its nodes, what they read of others, and what others read of them."""
+        found: dict[Group, tuple[list[Node], dict[Tensor, None], dict[Tensor, None]]] = {}
+        for node in self.nodes:
+            if node in self.groups:
+                found.setdefault(self.groups[node], ([], {}, {}))[0].append(node)
+        for reader in self.graph.nodes:
+            to = self.groups.get(reader)
+            for tensor in map(self._source, reader.inputs if reader not in self.folded else ()):
+                of = self.groups.get(tensor.node)
+                if of is not to and of != to and tensor.node not in self.folded:
+                    if to in found:
+                        found[to][1][tensor] = None
+                    if of in found:
+                        found[of][2][tensor] = None
+        for tensor in map(self._source, self.graph.outputs):
+            if self.groups.get(tensor.node) in found and not isinstance(tensor.node.op, Effect):
+                found[self.groups[tensor.node]][2][tensor] = None
+        return found
 
     def _border(self, tensor: Tensor) -> str:
         """A node for a tensor of a part that is not drawn."""
@@ -185,10 +343,13 @@ class Picture:
             lines = label_of(node, {})
             if given := self.names.get(tensor):
                 lines = lines if isinstance(node.op, Source) else (given, *lines[:1])
-            self.canvas.node(self.ids[key], lines, self.theme.node(kind), _tooltip(node))
+            self.canvas.node(self.ids[key], lines, self.theme.node(kind), self._tip(node))
         return self.ids[key]
 
     # --- edges
+
+    def _called(self, tensor: Tensor) -> str:
+        return self.names.get(tensor) or called(tensor)
 
     def _source(self, tensor: Tensor) -> Tensor:
         """Where an edge for a tensor starts: behind the broadcasts that are not drawn."""
@@ -203,47 +364,89 @@ class Picture:
         drawn = [(place, self._source(tensor)) for place, tensor in inputs]
         drawn = [(place, tensor) for place, tensor in drawn if tensor.node not in self.folded]
         for place, tensor in drawn:
+            if node in self.groups or tensor.node in self.groups:
+                shown = self.parts[tensor.node] in self.show
+                tail = self.ids["", self._drawn(tensor.node)] if shown else self._border(tensor)
+                ends = tail, self.ids["", self._drawn(node)]
+                if ends[0] != ends[1]:
+                    self._bundles.setdefault(ends, []).append((tensor, node))
+                continue
             letter = operand_letter(node, place, len(drawn))
-            lines = [f"{letter}: {tensor.type}" if letter else str(tensor.type)]
+            lines: list[Line] = [f"{letter}: {tensor.type}" if letter else str(tensor.type)]
+            if self.numbers is not None and tensor in self.numbers.values.forward:
+                lines = self.numbers.edge(tensor, (node, place), letter)
             if node.op.name == "path_sum":
                 lines.append(path_text(node["paths"][place]))
-            self._edge(tensor, node, tuple(lines))
+            self._edge(tensor, node, lines)
 
-    def _edge(self, tensor: Tensor, node: Node, lines: tuple[str, ...]) -> None:
+    def _bundled_edges(self) -> None:
+        """One edge for all tensors that go from one box to another."""
+        for (tail, head), uses in self._bundles.items():
+            tensors = list(dict.fromkeys(tensor for tensor, _ in uses))
+            label = str(tensors[0].type) if len(tensors) == 1 else f"{len(tensors):,} tensors"
+            tips = [f"{self._called(tensor)}: {tensor.type}" for tensor in tensors[:MOST_TYPES]]
+            tips += [f"and {len(tensors) - MOST_TYPES} more"] if len(tensors) > MOST_TYPES else []
+            self._directed(tail, head, self._part_of[tail], self._part_of[head], [label], "\n".join(tips), {})
+
+    def _edge(self, tensor: Tensor, node: Node, lines: list[Line]) -> None:
         start, end = self.parts[tensor.node], self.parts[node]
-        head = self.ids["", node]
-        shown = start in self.show
-        tail = self.ids["", tensor.node] if shown else self._border(tensor)
-        attributes = {}
-        if start == FORWARD and end != FORWARD:
-            attributes = {"style": "dashed", "color": self.theme.saved}
+        tail = self.ids["", tensor.node] if start in self.show else self._border(tensor)
+        tip = f"{self._called(tensor)}: {tensor.type}, read by {node.op.name}"
+        attributes: Attributes = {}
+        if self.boxes:
+            how, words = self.kernels.passage(tensor, node)
+            self._passages.add(how)
+            lines = [*lines, words] if words else lines
+            attributes = dict(self.theme.passages[how])
+            tip = f"{tip}\nthrough {how}" if how != "recomputed" else f"{tip}\n{how}"
+        elif end != FORWARD and tensor in self._typed:
+            letter, colon, _ = str(lines[0]).partition(":")  # long dashed edges run through each other's labels
+            lines = [*([letter] if colon else []), *lines[1:]]
+        self._directed(tail, self.ids["", node], start, end, lines, tip, attributes)
+
+    @cached_property
+    def _typed(self) -> set[Tensor]:
+        """Forward tensors whose types stand on other edges, or in their nodes."""
+        forward = [node for node in self.nodes if self.parts[node] == FORWARD and node not in self.groups]
+        leaves = [node.results[0] for node in forward if isinstance(node.op, Source)]
+        read = [self._source(tensor) for node in forward for tensor in node.inputs]
+        return {*leaves, *(tensor for tensor in read if tensor.node not in self.groups)}
+
+    def _directed(
+        self, tail: str, head: str, start: str, end: str, lines: list[Line], tip: str, attributes: Attributes
+    ) -> None:
+        """An edge, given in reverse within the parts that flow upwards."""
+        if start == FORWARD and end != FORWARD and not self.boxes:
+            self._passages.add("saved")
+            attributes = {**attributes, "style": "dashed", "color": self.theme.saved}
             if self.beside:
                 attributes["minlen"] = "0"
-        tip = f"{tensor.name}: {tensor.type}, read by {node.op.name}"
         if self.beside and FORWARD not in (start, end):
             self._connect(head, tail, lines, {**attributes, "dir": "back"}, tip)
         else:
             self._connect(tail, head, lines, attributes, tip)
 
-    def _connect(self, upper: str, lower: str, lines: tuple[str, ...], attributes: Attributes, tip: str = "") -> None:
+    def _connect(self, upper: str, lower: str, lines: Iterable[Line], attributes: Attributes, tip: str = "") -> None:
         self._has_upper.add(lower)
-        self.canvas.edge(upper, lower, lines, attributes, tip)
+        ground = self.theme.background if attributes.get("style") == "dashed" else ""
+        self.canvas.edge(upper, lower, list(lines), attributes, tip, ground)
 
-    def _anchor(self, nodes: list[Node]) -> None:
+    def _anchor(self) -> None:
         """The backward part begins where the forward part ends: its longest chain starts beside the first result."""
-        ends = [node for node in nodes if self.parts[node] == FORWARD and node.results[0] in self.outputs]
+        ends = [node for node in self.nodes if self.parts[node] == FORWARD and node.results[0] in self.outputs]
         if not self.beside or not ends:
             return
         height: dict[Node, int] = {}
-        for node in reversed(nodes):
+        for node in reversed(self.nodes):
             if self.parts[node] == BACKWARD:
                 for tensor in node.inputs:
                     source = self._source(tensor).node
                     height[source] = max(height.get(source, 0), height.get(node, 0) + 1)
-        chain = [node for node in nodes if self.parts[node] == BACKWARD and is_float(node.results[0].dtype)]
+        chain = [node for node in self.nodes if self.parts[node] == BACKWARD and is_float(node.results[0].dtype)]
         if chain:
             start = max(chain, key=lambda node: height.get(node, 0))
-            self.canvas.raw(f"{self.ids['', ends[0]]} -> {self.ids['', start]} [style=invis minlen=0 weight=0];")
+            last, first = self.ids["", self._drawn(ends[0])], self.ids["", self._drawn(start)]
+            self.canvas.raw(f"{last} -> {first} [style=invis minlen=0 weight=0];")
 
     # --- results, bodies, legend
 
@@ -254,16 +457,18 @@ class Picture:
                 continue
             self.kinds["output"] = None
             name = self.ids["output", place] = f"n{len(self.ids)}"
-            self._part_of[name] = self.parts[source.node]
+            part = self._part_of[name] = self.parts[source.node]
             label = self.names.get(tensor) or (f"result {place}" if len(self.graph.outputs) > 1 else "result")
-            box: Path = (self.parts[source.node],)
-            path = box if box in self._made_boxes else ()
+            path = (part,) if (part,) in self._made_boxes else ()
             self.canvas.node(name, (label,), self.theme.node("output"), f"{label}: {tensor.type}", path)
-            ends = self.ids["", source.node], name
-            if self.beside and self.parts[source.node] != FORWARD:
-                self._connect(ends[1], ends[0], (str(tensor.type),), {"dir": "back"})
+            lines: list[Line] = [str(tensor.type)]
+            if self.numbers is not None and tensor in self.numbers.values.forward:
+                lines = self.numbers.result(tensor)
+            ends = self.ids["", self._drawn(source.node)], name
+            if self.beside and part != FORWARD:
+                self._connect(ends[1], ends[0], lines, {"dir": "back"})
             else:
-                self._connect(*ends, (str(tensor.type),), {})
+                self._connect(*ends, lines, {})
 
     def _bodies(self, node: Node) -> None:
         waiting = [(node, "", self._path(node))]
@@ -339,52 +544,9 @@ class Picture:
         for kind in row:
             small = {**self.theme.node(kind), "fontsize": "9", "height": "0.25", "margin": "0.05,0.03"}
             self.canvas.node(f"legend_{kind}", (MEANINGS[kind],), small, MEANINGS[kind], path)
-        self._row([f"legend_{kind}" for kind in row])
-        return f"legend_{row[0]}"
-
-
-def _kernels_of(schedule: Schedule | None) -> dict[Node, int]:
-    """The first kernel that computes each node."""
-    found: dict[Node, int] = {}
-    for number, kernel in enumerate(schedule.kernels() if schedule is not None else ()):
-        for node in kernel.nodes:
-            found.setdefault(node, number)
-    return found
-
-
-def takes_numbers(node: Node) -> bool:
-    """Whether a node's label has a place for operands that are numbers."""
-    if node.op.derivative:
-        return True
-    fits = isinstance(node.op, Map) and not isinstance(node.op, View) and len(node.inputs) <= MOST_OPERANDS_IN_LABEL
-    return fits and node.op.name != "path_sum"
-
-
-def folded_nodes(graph: Graph) -> set[Node]:
-    """Nodes that are not drawn: numbers that stand in labels, and broadcasts of scalars."""
-    kept = {tensor.node for tensor in graph.outputs} | {tensor.node for tensor in graph.inputs}
-    folded: set[Node] = set()
-    consumers = graph.consumers()
-    for node in reversed(graph.nodes):
-        if node in kept or len(node.results) != 1:
-            continue
-        readers = consumers[node.result]
-        is_number = scalar_text(node.result) is not None and all(r in folded or takes_numbers(r) for r in readers)
-        if is_number or (node.op.name == "broadcast_to" and node.inputs[0].shape == ()):
-            folded.add(node)
-    return folded
-
-
-def path_text(path: str) -> str:
-    """A path of the multi-path chain rule for people: ``"multiply.0"`` is the use as operand a of a multiply."""
-    op, _, place = path.rpartition(".")
-    if not op or not place.isdigit():
-        return f"path: {path}"
-    letter = LETTERS[int(place)] if int(place) < len(LETTERS) else place
-    return f"path through {op}" if op in COMMUTATIVE else f"path through {op}, operand {letter}"
-
-
-def _tooltip(node: Node) -> str:
-    types = ", ".join(str(tensor.type) for tensor in node.results)
-    origin = f", declared at {node.origin}" if str(node.origin) else ""
-    return f"{node.op.name}: {types}{origin}"
+        names = [f"legend_{kind}" for kind in row]
+        if edges := legend_of_edges(self.theme, self.numbers, self._passages):
+            names.append("legend_edges")
+            self.canvas.node(names[-1], edges, {"shape": "plain", "fontsize": "10"}, "what stands on edges", path)
+        self._row(names)
+        return names[0]

@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 from graphc.errors import GraphcError, GraphcWarning
+from graphc.visual.theme import adaptive
 
 FORMATS = ("svg", "png", "pdf", "dot")
 
@@ -106,10 +107,17 @@ class Drawing:
     ----------
     dot : str
         Source in Graphviz's language.
+
+    Parameters
+    ----------
+    dot : str
+    adapts : bool
+        SVG turns dark where its reader's system is.
     """
 
-    def __init__(self, dot: str):
+    def __init__(self, dot: str, *, adapts: bool = False):
         self.dot = dot
+        self._adapts = adapts
         self._svg: str | None = None
 
     def svg(self) -> str:
@@ -121,7 +129,8 @@ class Drawing:
             If there is no renderer, or it fails.
         """
         if self._svg is None:
-            self._svg = render(self.dot, "svg").decode("utf-8")
+            svg = render(self.dot, "svg").decode("utf-8")
+            self._svg = adaptive(svg) if self._adapts else svg
         return self._svg
 
     def save(self, path: str | Path) -> Path:

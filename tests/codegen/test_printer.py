@@ -487,7 +487,7 @@ def test_scans(combine: str, axis: int) -> None:
 def test_sort(descending: bool, dtype: str, size: int) -> None:
     i, j = Axis(4), Axis(named("n"))
     x, values, order = tensor((4, "n"), dtype), tensor((4, "n"), dtype), tensor((4, "n"), "int64")
-    stage = Routine((values, order), (j,), "sort", at(x, i, j), {"descending": descending})
+    stage = Routine((values, order), (j,), "sort", (at(x, i, j),), {"descending": descending})
     value = numbers((4, size), dtype)
     if dtype in FLOATS:
         value = np.round(value)

@@ -13,7 +13,7 @@ from graphc.codegen.cpu import operators
 from graphc.codegen.cpu.expressions import Expressions
 from graphc.codegen.cpu.loops import Loops
 from graphc.codegen.cpu.writer import Known, Writer
-from graphc.codegen.source import Argument, KernelId, MicroKernel, RuntimeSize, Scratch, Status
+from graphc.codegen.source import Argument, KernelId, LibraryFunction, MicroKernel, RuntimeSize, Scratch, Status
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, Value, atoms_of, floordiv, of_atom, product
@@ -105,6 +105,16 @@ class Context:
             place = self._argument(MicroKernel(name))
             self._pointer_lines.append(f"{variable} = address(pointer_uint8(buffers, {place}))")
         return self._micro_kernels[name]
+
+    def library_function(self, name: str) -> str:
+        """The variable that holds the address of a function of LAPACK or BLAS; called as the function is."""
+        place = self._argument(LibraryFunction(name))
+        self._pointer_lines.append(f"{name} = address(pointer_uint8(buffers, {place}))")
+        return name
+
+    def kernel_number(self) -> str:
+        """The variable that holds the kernel's number, for failure reports."""
+        return self._size_name(KernelId())
 
     def prologue(self) -> list[str]:
         """The lines that unpack the arguments; to be asked for last."""

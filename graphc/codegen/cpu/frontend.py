@@ -186,6 +186,8 @@ class _Lower(lowering.Lower):
             for variable, kind in zip((expr.lhs, expr.rhs), signature.args, strict=True)
         ]
         function = self.context.typing_context.resolve_value_type(op)
+        if expr.op == "inplace_binop":  # typed as ``+=``, lowered as ``+``, which nobody may have asked for these types
+            self.context.typing_context.resolve_function_type(function, signature.args, {})
         result = self.context.get_function(function, signature)(self.builder, operands)
         return self.context.cast(self.builder, result, signature.return_type, resty)
 

@@ -87,6 +87,12 @@ def remainder(a: Scalar, b: Scalar) -> Scalar:
     return select(zero, 0, rest)
 
 
+def fmod(a: Scalar, b: Scalar) -> Scalar:
+    """What division towards zero leaves, with the sign of a; 0 where b is 0."""
+    divisor, zero = _safe_divisor(a, b)
+    return select(zero, 0, a.rest(divisor))
+
+
 def bitwise_and(a: Scalar, b: Scalar) -> Scalar:
     """Bits that both have."""
     return a & b

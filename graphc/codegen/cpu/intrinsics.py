@@ -15,10 +15,10 @@ Offsets and lengths are int64, in elements.
 pointers             ``pointer_<dtype>(buffers, k)``, ``offset``, ``address``, ``stack_<dtype>(n)``
 memory               ``load``, ``store``, ``load_bool``, ``store_bool``, ``prefetch``, ``stream``, ``drain``
 floats               ``fma minimum maximum rint floor ceil trunc sqrt fabs copysign``
-bits and choice      ``select``, ``bits``, ``from_bits``
+bits and choice      ``select``, ``bits``, ``from_bits``, ``signbit``
 casts                ``as_float32`` ... ``as_uint64``, ``as_bool``
 integers             ``add_int sub_int mul_int neg_int abs_int sign_int minimum_int maximum_int``
-                     ``floordiv_int remainder_int power_int``
+                     ``floordiv_int remainder_int fmod_int power_int``
                      ``and_int or_int xor_int invert_int left_shift_int right_shift_int``
 between workers      ``compare_and_swap``, ``fail``
 random bits          ``philox``
@@ -144,6 +144,7 @@ sqrt = expose(scalar.sqrt, "sqrt", families="f")
 fabs = expose(scalar.fabs, "fabs", families="f")
 copysign = expose(scalar.copysign, "copysign", families="f")
 bits = expose(scalar.bits, "bits", families="f", result=_same_width("int"))
+signbit = expose(lambda x: scalar.bits(x) < 0, "signbit", families="f", result=lambda _: "bool")
 from_bits = expose(scalar.from_bits, "from_bits", families="iu", result=_same_width("float"))
 
 
@@ -171,6 +172,7 @@ minimum_int = expose(integers.lesser, "minimum_int", families="iu")
 maximum_int = expose(integers.greater, "maximum_int", families="iu")
 floordiv_int = expose(integers.floor_divide, "floordiv_int", families="iu")
 remainder_int = expose(integers.remainder, "remainder_int", families="iu")
+fmod_int = expose(integers.fmod, "fmod_int", families="iu")
 power_int = expose(integers.power, "power_int", families="iu")
 and_int = expose(integers.bitwise_and, "and_int", families="iu")
 or_int = expose(integers.bitwise_or, "or_int", families="iu")

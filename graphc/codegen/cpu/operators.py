@@ -24,15 +24,20 @@ _FLOAT_INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 _FLOAT_INTRINSICS = {
     "minimum": "minimum", "maximum": "maximum", "floor": "floor", "ceil": "ceil", "rint": "rint", "trunc": "trunc",
     "sqrt": "sqrt", "abs": "fabs", "fma": "fma", "floor_divide": "floor_divide_float", "remainder": "remainder_float",
+    "fmod": "fmod_float", "copysign": "copysign", "signbit": "signbit",
 }  # fmt: skip
-_MATHLIB = (
-    "cos", "erf", "exp", "expm1", "log", "log1p", "power", "rsqrt", "sigmoid", "sign", "sin", "tanh",
+MATHLIB = (
+    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "digamma", "erf", "erfc",
+    "exp", "exp2", "expm1", "hypot", "lgamma", "log", "log10", "log1p", "log2", "nextafter", "power", "rsqrt",
+    "sigmoid", "sign", "sin", "sinh", "tan", "tanh",
 )  # fmt: skip
+"""Functions that are called ``{name}_{dtype}`` and live in :mod:`graphc.codegen.cpu.mathlib`."""
+
 _INT_INTRINSICS = {
     "add": "add_int", "subtract": "sub_int", "multiply": "mul_int", "negative": "neg_int", "abs": "abs_int",
     "sign": "sign_int", "minimum": "minimum_int", "maximum": "maximum_int", "floor_divide": "floordiv_int",
-    "remainder": "remainder_int", "power": "power_int", "bitwise_and": "and_int", "bitwise_or": "or_int",
-    "bitwise_xor": "xor_int", "bitwise_invert": "invert_int", "left_shift": "left_shift_int",
+    "remainder": "remainder_int", "fmod": "fmod_int", "power": "power_int", "bitwise_and": "and_int",
+    "bitwise_or": "or_int", "bitwise_xor": "xor_int", "bitwise_invert": "invert_int", "left_shift": "left_shift_int",
     "right_shift": "right_shift_int",
 }  # fmt: skip
 _BOOL_INFIX = {"add": "|", "maximum": "|", "multiply": "&", "minimum": "&"}
@@ -102,7 +107,7 @@ def _float_function(name: str, texts: Sequence[str], dtype: DType) -> str | None
         return f" {_FLOAT_INFIX[name]} ".join(texts)
     if name == "negative":
         return f"-{texts[0]}"
-    if name in _MATHLIB:
+    if name in MATHLIB:
         return f"{name}_{dtype.name}({', '.join(texts)})"
     called = _FLOAT_INTRINSICS.get(name)
     return f"{called}({', '.join(texts)})" if called else None

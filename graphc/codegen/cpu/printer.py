@@ -16,9 +16,9 @@ accumulators, ``n`` run-time sizes, ``e`` extents, ``i`` points that workers sha
 positions, ``l`` lanes and places in a block, ``c`` lengths of blocks, ``o`` offsets, ``p`` positions, ``w`` rows of
 results, ``b`` choices, ``v`` values.
 
-The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``independence``, ``lanes``, ``division``, ``sorting``
-and ``tiles``. It imports them by name; nothing imports them here, because they need Numba, and a program whose kernels
-are in the cache prints their sources to find them there.
+The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``independence``, ``lanes``, ``division``, ``lapack``,
+``sorting`` and ``tiles``. It imports them by name; nothing imports them here, because they need Numba, and a program
+whose kernels are in the cache prints their sources to find them there.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from textwrap import shorten, wrap
 from graphc.codegen.cpu.accumulations import write_accumulation
 from graphc.codegen.cpu.context import Context
 from graphc.codegen.cpu.maps import write_maps
+from graphc.codegen.cpu.operators import MATHLIB
 from graphc.codegen.cpu.products import with_compiled_products, write_products
 from graphc.codegen.cpu.routines import write_routine
 from graphc.codegen.cpu.rows import write_rows
@@ -40,11 +41,14 @@ from graphc.ir.types import DTYPES
 from graphc.schedule.kernel import Accumulate, Contract, Kernel, Map, Routine
 
 _MODULES = {
-    "graphc.codegen.cpu.division": ("floor_divide_float", "remainder_float"),
+    "graphc.codegen.cpu.division": ("floor_divide_float", "fmod_float", "remainder_float"),
     "graphc.codegen.cpu.independence": ("independent", "rolled"),
     "graphc.codegen.cpu.indexing": ("checked_index", "checked_position", "divide_index", "rest_index", "share"),
     "graphc.codegen.cpu.lanes": (
         "fill", "fold_add", "fold_maximum", "fold_minimum", "fold_multiply", "lost_by_sum", "settle",
+    ),
+    "graphc.codegen.cpu.lapack": (
+        "cholesky", "determinant", "eigh", "lu_factor", "qr", "solve", "solve_triangular", "svd",
     ),
     "graphc.codegen.cpu.sorting": ("sort_row",),
     "graphc.codegen.cpu.tiles": ("contract",),
@@ -52,7 +56,7 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 LONGEST_LINE = 120
 _BUILTIN = {"range", "kernel"}
-_MATHLIB = re.compile(r"(cos|erf|exp|expm1|log|log1p|power|rsqrt|sigmoid|sign|sin|tanh)_float(32|64)")
+_MATHLIB = re.compile(rf"({'|'.join(MATHLIB)})_float(32|64)")
 _CALLED = re.compile(r"\b([a-z_][a-z_0-9]*)\(")
 
 

@@ -1,4 +1,4 @@
-"""exp, expm1, sigmoid, tanh; log, log1p, log2.
+"""exp, exp2, expm1, sigmoid, tanh; log, log1p, log2, log10.
 
 **Exponentials.** With n the whole number nearest x / ln 2 and r = x - n ln 2, e**x = 2**n * e**r and
 |r| <= ln(2)/2. A polynomial gives q(r) = (e**r - 1 - r) / r**2, so ``e**r - 1 = r + r**2 q(r)`` keeps its
@@ -79,6 +79,15 @@ def exp(x: Scalar) -> Scalar:
     return scale(polynomial(r, (1.0, 1.0, *form.exp)), n)
 
 
+def exp2(x: Scalar) -> Scalar:
+    """2**x; exact for whole x."""
+    form = FORMATS[x.kind]
+    bounded = clamp(x, form.exp2_low, form.exp2_high)
+    shifted = bounded + form.shifter
+    r = bounded - (shifted - form.shifter)
+    return scale(polynomial(r, (1.0, *form.exp2)), bits(shifted) - form.shifter_bits)
+
+
 def expm1(x: Scalar) -> Scalar:
     """e**x - 1, relatively accurate near 0: 2**n (e**r - 1) + (2**n - 1).
 
@@ -108,11 +117,19 @@ def sigmoid(x: Scalar) -> Scalar:
 
 
 def tanh(x: Scalar) -> Scalar:
-    """(1 - e**-2|x|) / (1 + e**-2|x|) with the sign of x; both from one e**r - 1."""
+    """(1 - e**-2|x|) / (1 + e**-2|x|) with the sign of x; both from one e**r - 1.
+
+    The quotient is corrected as that of the sigmoid; one over the divisor is (1 + tanh|x|) / 2.
+    """
     form = FORMATS[x.kind]
     n, less_one = reduce_exponent(clamp(fabs(x) * -2.0, -2.0 * form.tanh_high, 0.0))
     power = two_to(n)
-    return copysign(fma(power, less_one, power - 1.0) / fma(power, less_one, power + 1.0), x)
+    more = power + 1.0
+    dividend, divisor = fma(power, less_one, power - 1.0), fma(power, less_one, more)
+    lost = fma(power, less_one, more - divisor)
+    quotient = dividend / divisor
+    left = fma(-quotient, divisor, dividend) - quotient * lost
+    return copysign(fma(left, fma(quotient, -0.5, 0.5), quotient), x)
 
 
 def split_octave(x: Scalar) -> tuple[Scalar, Scalar]:
@@ -138,6 +155,19 @@ def log_mantissa(m: Scalar, add: Scalar, coefficients: Sequence[float] = ()) -> 
     return f - (half_square - fma(s, rest, add))
 
 
+def quick_two_sum(a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
+    """(a + b rounded, what the rounding lost), exactly, where |a| >= |b| or a is 0 (Dekker)."""
+    total = a + b
+    return total, b - (total - a)
+
+
+def two_sum(a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
+    """The same whichever is larger (Knuth)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
 def _edges(x: Scalar, result: Scalar, zero: float) -> Scalar:
     """Values of a logarithm that is -inf at ``zero``, NaN below, and infinite (or NaN) where x is."""
     result = select(x < math.inf, result, x)
@@ -157,8 +187,31 @@ def log2(x: Scalar) -> Scalar:
     return _edges(x, fma(log_mantissa(m, m.like(0.0)), 1.0 / math.log(2.0), k), 0.0)
 
 
-def log1p(x: Scalar) -> Scalar:
-    """log(1 + x), relatively accurate near 0.
+def log10(x: Scalar) -> Scalar:
+    """Logarithm to base 10.
+
+    f - f**2/2, the large part of log(m), is taken times log10(e) as a sum of two floats, and so is k log10(2); what is
+    rounded off is kept until the last addition. The result is so close that powers of 10 come out whole.
+    """
+    form = FORMATS[x.kind]
+    k, m = split_octave(x)
+    f = m - 1.0
+    s = f / (f + 2.0)
+    z = s * s
+    half_square = f * f * 0.5
+    high = f - half_square
+    low = fma(s, fma(z, polynomial(z, form.log), half_square), (f - high) - half_square)
+    (e_high, e_low), (two_high, two_low) = form.log10_e, form.log10_2
+    product = high * e_high
+    octaves = k * two_high
+    small = fma(low, e_high, fma(high, e_low, fma(high, e_high, -product)))
+    small = small + fma(k, two_low, fma(k, two_high, -octaves))
+    total, lost = quick_two_sum(octaves, product)
+    return _edges(x, total + (lost + small), 0.0)
+
+
+def log_one_more(x: Scalar, low: Scalar | None = None, octaves: Scalar | None = None) -> Scalar:
+    """log(1 + x + low) + octaves ln 2, for finite x > -1 and ``low`` far below x.
 
     u = 1 + x is rounded; what it lost, found exactly, is added back as lost / u, the first term of
     log(u + lost) - log(u).
@@ -167,7 +220,17 @@ def log1p(x: Scalar) -> Scalar:
     u = x + 1.0
     rounded = u - 1.0
     lost = (1.0 - (u - rounded)) + (x - rounded)
+    if low is not None:
+        lost = lost + low
     k, m = split_octave(u)
-    result = fma(k, form.log2_high, log_mantissa(m, fma(k, form.log2_low, lost / u)))
+    if octaves is not None:
+        k = k + octaves
+    return fma(k, form.log2_high, log_mantissa(m, fma(k, form.log2_low, lost / u)))
+
+
+def log1p(x: Scalar) -> Scalar:
+    """log(1 + x), relatively accurate near 0."""
+    form = FORMATS[x.kind]
+    result = log_one_more(x)
     tiny = fabs(x) < 2.0 ** (-form.mantissa - 2)  # keeps -0 and subnormals as they are
     return select(tiny, x, _edges(x, result, -1.0))

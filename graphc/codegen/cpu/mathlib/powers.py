@@ -11,7 +11,15 @@ from __future__ import annotations
 
 import math
 
-from graphc.codegen.cpu.mathlib.exponential import clamp, log_mantissa, reduce_exponent, scale, split_octave
+from graphc.codegen.cpu.mathlib.exponential import (
+    clamp,
+    log_mantissa,
+    quick_two_sum,
+    reduce_exponent,
+    scale,
+    split_octave,
+    two_sum,
+)
 from graphc.codegen.cpu.mathlib.formats import FLOAT64, FORMATS, POWER32_EXP, POWER32_LOG, POWER64_LOG
 from graphc.codegen.cpu.scalar import Scalar, convert, copysign, fabs, floor, fma, polynomial, select
 from graphc.codegen.cpu.scalar import sqrt as square_root
@@ -41,20 +49,7 @@ def sign(x: Scalar) -> Scalar:
     return select(x > 0.0, 1.0, select(x < 0.0, -1.0, select(x.equals(0.0), 0.0, x)))
 
 
-def two_sum(a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
-    """(a + b rounded, what the rounding lost), exactly, whichever is larger (Knuth)."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
-
-
-def quick_two_sum(a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
-    """The same where |a| >= |b| (Dekker)."""
-    total = a + b
-    return total, b - (total - a)
-
-
-def _log_pair(x: Scalar) -> tuple[Scalar, Scalar]:
+def log_pair(x: Scalar) -> tuple[Scalar, Scalar]:
     """log(x) as a sum of two float64, for finite x > 0, to about 2**-64 of its value."""
     k, m = split_octave(x)
     f = m - 1.0
@@ -92,7 +87,7 @@ def _ordered(m: Scalar) -> tuple[Scalar, Scalar]:
 def _magnitude64(x: Scalar, y: Scalar) -> Scalar:
     """|x|**y in float64 but for the cases that :func:`power` settles."""
     base = fabs(x)
-    log_high, log_low = _log_pair(base)
+    log_high, log_low = log_pair(base)
     unusual = base.equals(0.0) | ~(base < math.inf)
     log_high = select(unusual, select(base.equals(0.0), -math.inf, base), log_high)
     exponent = y * log_high

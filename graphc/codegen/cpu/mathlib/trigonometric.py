@@ -1,4 +1,4 @@
-"""sin and cos, accurate for every finite argument.
+"""sin, cos and tan, accurate for every finite argument.
 
 x is reduced to t = x - n pi/2 with |t| <= pi/4, and sin(t) or cos(t), by the parity of n, is a polynomial.
 The reduction is Payne and Hanek's idea in floating point, without a branch and without integers wider than a
@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from graphc.codegen.cpu.mathlib.exponential import two_to
+from graphc.codegen.cpu.mathlib.exponential import quick_two_sum, two_sum, two_to
 from graphc.codegen.cpu.mathlib.formats import FORMATS
-from graphc.codegen.cpu.mathlib.powers import quick_two_sum, two_sum
 from graphc.codegen.cpu.scalar import (
     KINDS,
     Scalar,
@@ -100,13 +99,13 @@ def _quarter(n: Scalar) -> Scalar:
 
 
 def _reduce32(x: Scalar) -> tuple[Scalar, Scalar]:
-    """(n modulo 4 in the low bits of an int32, t as float32) for x >= 0, computed in float64."""
+    """(n modulo 4 in the low bits of an int32, t as float64) for x >= 0, computed in float64."""
     wide, pieces = _pieces(x, reduction_table(ROWS32, PIECES32, BITS32, GROUP32), GROUP32)
     first, second, third = (wide * piece for piece in pieces)
     first = _modulo_four(first)
     n = rint(first + second)
     fraction = ((first - n) + second) + third  # the first two sums are exact
-    return convert(_quarter(n), "int32"), convert(fraction * HALF_PI_HIGH, "float32")
+    return convert(_quarter(n), "int32"), fraction * HALF_PI_HIGH
 
 
 def _reduce64(x: Scalar) -> tuple[Scalar, Scalar, Scalar]:
@@ -139,7 +138,8 @@ def _circular(x: Scalar, quarters_ahead: int) -> Scalar:
     form = FORMATS[x.kind]
     size = fabs(x)
     if form.kind == "float32":
-        n, t = _reduce32(size)
+        n, angle = _reduce32(size)
+        t = convert(angle, "float32")
         low = constant(x.builder, 0.0, x.kind)
     else:
         n, t, low = _reduce64(size)
@@ -153,9 +153,15 @@ def _circular(x: Scalar, quarters_ahead: int) -> Scalar:
     value = select((turn & 1).differs(0), cosine, sine)
     sign_bit = 1 << (KINDS[x.kind].bits - 1)
     flip = select((turn & 2).differs(0), turn.like(sign_bit), 0)
-    if quarters_ahead == 0:  # sin is odd: the sign of x, -0 included
-        flip = flip ^ (bits(x) & sign_bit)
-    return from_bits(bits(value) ^ flip)
+    if quarters_ahead:
+        return from_bits(bits(value) ^ flip)
+    flip = flip ^ (bits(x) & sign_bit)  # sin is odd: the sign of x, -0 included
+    return select(_tiny(size), x, from_bits(bits(value) ^ flip))
+
+
+def _tiny(size: Scalar) -> Scalar:
+    """Whether the sine and the tangent of |x| round to it: what reduces larger ones would round subnormal products."""
+    return size < 2.0 ** -(FORMATS[size.kind].mantissa // 2 + 2)
 
 
 def sin(x: Scalar) -> Scalar:
@@ -166,3 +172,41 @@ def sin(x: Scalar) -> Scalar:
 def cos(x: Scalar) -> Scalar:
     """Cosine of x radians; NaN at infinity."""
     return _circular(x, 1)
+
+
+def tan(x: Scalar) -> Scalar:
+    """Tangent of x radians; NaN at infinity.
+
+    Sine and cosine are carried as sums of two floats, so that only the quotient is rounded.
+    """
+    form = FORMATS[x.kind]
+    size = fabs(x)
+    if form.kind == "float32":
+        n, angle = _reduce32(size)
+        t = convert(angle, "float32")
+        low = convert(angle - convert(t, "float64"), "float32")
+    else:
+        n, t, low = _reduce64(size)
+    (sine, sine_low), (cosine, cosine_low) = sine_cosine(t, low)
+    odd = (n & 1).differs(0)  # tan(t + pi/2) = -cos(t) / sin(t)
+    divided, divided_low = select(odd, cosine, sine), select(odd, cosine_low, sine_low)
+    divisor, divisor_low = select(odd, sine, cosine), select(odd, sine_low, cosine_low)
+    inverse = 1.0 / divisor
+    quotient = divided * inverse
+    left = fma(-quotient, divisor, divided) + fma(-quotient, divisor_low, divided_low)
+    value = fma(left, inverse, quotient)
+    sign_bit = 1 << (KINDS[x.kind].bits - 1)
+    flip = select(odd, n.like(sign_bit), 0) ^ (bits(x) & sign_bit)
+    return select(_tiny(size), x, from_bits(bits(value) ^ flip))
+
+
+def sine_cosine(t: Scalar, low: Scalar) -> tuple[tuple[Scalar, Scalar], tuple[Scalar, Scalar]]:
+    """sin(t + low) and cos(t + low) for |t| <= pi/4, each as a sum of two floats."""
+    form = FORMATS[t.kind]
+    z = t * t
+    z_low = fma(t, t, -z)
+    sine = quick_two_sum(t, fma(t * z, polynomial(z, form.sine), low * fma(z, -0.5, 1.0)))
+    half = z * 0.5
+    top = 1.0 - half
+    rest = fma(z * z, polynomial(z, form.cosine), -fma(t, low, z_low * 0.5))
+    return sine, quick_two_sum(top, ((1.0 - top) - half) + rest)

@@ -1,0 +1,404 @@
+"""Systems of linear equations, and what else comes of the factors L and U: the inverse, determinants.
+
+``lu_factor`` is a node of its own, so that all that is asked of one matrix, derivatives included, shares its factors.
+Ops that read the factors have the matrix itself among their inputs, too: nothing of it is read, but it is what they are
+functions of, and what they are differentiated by. The factors have no derivative.
+
+Derivatives are those of Giles, *Collected matrix derivative results for forward and reverse mode algorithmic
+differentiation* (2008).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphc.errors import ShapeError
+from graphc.ir.node import Node, Tensor
+from graphc.ir.op import MatrixRoutine, Sample, op
+from graphc.ir.symbolic import Size
+from graphc.ir.types import TensorType, broadcast_shapes
+from graphc.ops.base import promote, require, shown
+from graphc.ops.linalg.matrices import (
+    Array,
+    as_matrices,
+    batched,
+    dominated,
+    each,
+    identity,
+    is_zero,
+    lower_triangle,
+    product_over_batch,
+    require_square,
+    rows_of,
+    upper_triangle,
+)
+from graphc.ops.samples import normal
+from graphc.ops.shaping import expand_dims, squeeze
+
+Cotangents = tuple[Tensor | None, ...]
+
+
+class SlogdetResult(NamedTuple):
+    """Sign of a determinant, and the natural logarithm of its magnitude."""
+
+    sign: Tensor
+    logabsdet: Tensor
+
+
+@op
+class lu_factor(MatrixRoutine):
+    """Factors L (unit lower) and U (upper) of a matrix with its rows interchanged: ``A = P L U``.
+
+    The first result holds both *column by column*, as LAPACK has them: its transpose is ``L - I + U``. The second says
+    with which row, from 1, each row in turn was interchanged.
+    """
+
+    public = False
+    differentiable = False
+    routine = "lu_factor"
+    samples = (Sample(normal(2, 5, 5)), Sample(normal(3, 3)))
+
+    def __call__(self, x: Any) -> tuple[Tensor, Tensor]:
+        (x,) = as_matrices("lu_factor", x)
+        return self.make(x)
+
+    def infer(self, *inputs: Tensor) -> tuple[TensorType, TensorType]:
+        (x,) = inputs
+        require_square("lu_factor", x)
+        return x.type, TensorType(x.shape[:-1], np.dtype("int32"))
+
+    def repeats(self, node: Node) -> tuple[Size, ...]:
+        return node.inputs[0].shape[-1:]
+
+    def trial(self, *inputs: Tensor, **attributes: Any) -> Any:
+        return self(dominated(inputs[0]))
+
+    def compute(self, node: Node, *inputs: Array) -> tuple[Array, Array]:
+        (x,) = inputs
+        factors = np.array(np.swapaxes(x, -1, -2))
+        pivots = np.zeros(x.shape[:-1], np.int32)
+        with np.errstate(all="ignore"):
+            for _, columns, swaps in each((factors, 2), (pivots, 1), batch=x.shape[:-2]):
+                _factor(columns.T, swaps)
+        return factors, pivots
+
+    def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
+        return (None,)
+
+
+def _factor(a: Array, swaps: Array) -> None:
+    """Gauss's elimination with partial pivoting, in place."""
+    for step in range(len(a)):
+        other = step + int(np.argmax(np.abs(a[step:, step])))
+        swaps[step] = other + 1
+        a[[step, other]] = a[[other, step]]
+        if a[step, step] != 0:
+            a[step + 1 :, step] /= a[step, step]
+        a[step + 1 :, step + 1 :] -= np.outer(a[step + 1 :, step], a[step, step + 1 :])
+
+
+@op
+class solve(MatrixRoutine):
+    """The solution X of ``A X = B``, for every matrix of a batch.
+
+    Parameters
+    ----------
+    x1 : Tensor
+        A, square: ``(..., n, n)``.
+    x2 : Tensor
+        B: ``(..., n, k)``, or a vector ``(n,)``. Batches broadcast; integers become float32.
+
+    Returns
+    -------
+    Tensor
+        ``(..., n, k)``, or ``(..., n)`` for a vector.
+
+    Raises
+    ------
+    ShapeError
+        If A is not square, B has not as many rows, or the batches do not broadcast.
+    LinAlgError
+        When the program runs, if a matrix is singular.
+    """
+
+    public = False
+    routine = "solve"
+    input_cores = (2, 2, 1, 2)
+    awaited = (0,)
+    complaint = "is singular"
+    samples = (
+        Sample(normal(2, 4, 4), normal(2, 4, 3)),
+        Sample(normal(3, 3), normal(3, 2)),
+        Sample(normal(3, 3), normal(3)),
+        Sample(normal(2, 1, 3, 3), normal(4, 3, 2)),
+    )
+
+    def __call__(self, x1: Any, x2: Any) -> Tensor:
+        a, b = promote("solve", (x1, x2), minimum="float")
+        (a,) = as_matrices("solve", a)
+        require_square("solve", a)
+        vector = b.ndim == 1
+        if vector:
+            b = expand_dims(b, -1)
+        a, b = matched("solve", a, b)
+        x = self.make(a, *lu_factor(a), b, transposed=False, caller="solve")
+        return squeeze(x, -1) if vector else x
+
+    def infer(self, *inputs: Tensor, transposed: bool, caller: str) -> TensorType:
+        return inputs[3].type
+
+    def repeats(self, node: Node) -> tuple[Size, ...]:
+        return node.inputs[0].shape[-1:]
+
+    def trial(self, *inputs: Tensor, **attributes: Any) -> Any:
+        return self(dominated(inputs[0]), inputs[1])
+
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        a, _, _, b = inputs
+        x = np.empty_like(b)
+        if node["transposed"]:
+            a = np.swapaxes(a, -1, -2)
+        for place, matrix, right, result in each((a, 2), (b, 2), (x, 2), batch=b.shape[:-2]):
+            try:
+                result[...] = np.linalg.solve(matrix, right)
+            except np.linalg.LinAlgError:
+                raise self.refusal(node, place, 0) from None
+        return x
+
+    def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
+        """For ``X = inv(A) B``: that of B is ``inv(A)' G``, and that of A is minus this times ``X'``."""
+        (a, factors, pivots, _), (g,), x = node.inputs, cotangents, node.result
+        transposed = node["transposed"]
+        by_b = self.make(a, factors, pivots, g, transposed=not transposed, caller=node["caller"])
+        left, right = (x, by_b) if transposed else (by_b, x)
+        by_a = product_over_batch(left, right, a.shape)
+        return -by_a, None, None, by_b
+
+
+def matched(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """A square matrix and a right-hand side whose batch has all axes of both.
+
+    Raises
+    ------
+    ShapeError
+        If they do not fit.
+    """
+    both = f"A {shown(a)} and B {shown(b)}"
+    fits = b.ndim >= 2 and b.shape[-2] == a.shape[-1]
+    require(fits, ShapeError, f"{name}: expected as many rows in B as columns in A, got {both}", a, b)
+    try:
+        batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ShapeError as error:
+        raise ShapeError(f"{name}: batch {error.message}: {both}", operands=(a, b)) from None
+    return a, batched(b, batch)
+
+
+def inv(x: Any) -> Tensor:
+    """The inverse of every square matrix of a batch.
+
+    Parameters
+    ----------
+    x : Tensor
+        ``(..., n, n)``; integers become float32.
+
+    Returns
+    -------
+    Tensor
+        Of the shape of ``x``.
+
+    Raises
+    ------
+    ShapeError
+        If the matrices are not square.
+    LinAlgError
+        When the program runs, if one is singular.
+    """
+    (a,) = as_matrices("inv", x)
+    require_square("inv", a)
+    return _inverse(a, "inv")
+
+
+def _inverse(a: Tensor, caller: str, transposed: bool = False) -> Tensor:
+    ones = batched(identity(a.shape[-1], a.dtype), a.shape[:-2])
+    return solve.make(a, *lu_factor(a), ones, transposed=transposed, caller=caller)
+
+
+@op
+class determinant(MatrixRoutine):
+    """Determinants of matrices, their signs, and the logarithms of their magnitudes, from factors."""
+
+    public = False
+    routine = "determinant"
+    core = 0
+    input_cores = (2, 2, 1)
+    awaited = (0,)
+    samples = (Sample(normal(2, 4, 4)), Sample(normal(3, 3)))
+
+    def __call__(self, x: Any, caller: str = "det") -> tuple[Tensor, Tensor, Tensor]:
+        (a,) = as_matrices(caller, x)
+        require_square(caller, a)
+        return self.make(a, *lu_factor(a), caller=caller)
+
+    def infer(self, *inputs: Tensor, caller: str) -> tuple[TensorType, ...]:
+        a = inputs[0]
+        return (TensorType(a.shape[:-2], a.dtype),) * 3
+
+    def repeats(self, node: Node) -> tuple[Size, ...]:
+        return node.inputs[0].shape[-1:]
+
+    def trial(self, *inputs: Tensor, **attributes: Any) -> Any:
+        return self(dominated(inputs[0]))
+
+    def compute(self, node: Node, *inputs: Array) -> tuple[Array, ...]:
+        with np.errstate(all="ignore"):
+            return (np.linalg.det(inputs[0]), *np.linalg.slogdet(inputs[0]))
+
+    def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
+        """The derivative of ``log |det A|`` is the transposed inverse, and that of ``det A`` is ``det A`` times it."""
+        a, (value, _, _), (g, _, by_log) = node.inputs[0], node.results, cotangents
+        scale = by_log if is_zero(g) else g * value + by_log  # det may be infinite where its logarithm is not
+        return expand_dims(scale, (-2, -1)) * _inverse(a, node["caller"], transposed=True), None, None
+
+
+def det(x: Any) -> Tensor:
+    """The determinant of every square matrix of a batch; 1 of an empty matrix.
+
+    Its derivative is made of the inverse, so it is asked for at regular matrices only.
+
+    Parameters
+    ----------
+    x : Tensor
+        ``(..., n, n)``; integers become float32.
+
+    Returns
+    -------
+    Tensor
+        ``(...)``.
+
+    Raises
+    ------
+    ShapeError
+        If the matrices are not square.
+    LinAlgError
+        When the program runs, if the derivative is asked for and a matrix is singular.
+    """
+    return determinant(x, caller="det")[0]
+
+
+def slogdet(x: Any) -> SlogdetResult:
+    """Sign and logarithm of the magnitude of :func:`det`, which may be out of the range of its dtype.
+
+    Parameters
+    ----------
+    x : Tensor
+        ``(..., n, n)``; integers become float32.
+
+    Returns
+    -------
+    sign : Tensor
+        ``(...)``: -1, 0 or 1; it has no derivative.
+    logabsdet : Tensor
+        ``(...)``; minus infinity for a singular matrix.
+
+    Raises
+    ------
+    ShapeError, LinAlgError
+        As :func:`det`.
+    """
+    return SlogdetResult(*determinant(x, caller="slogdet")[1:])
+
+
+@op
+class solve_triangular(MatrixRoutine):
+    """The solution X of ``A X = B`` for triangular matrices A.
+
+    Parameters
+    ----------
+    x1 : Tensor
+        A, square: ``(..., n, n)``. The other triangle is not read.
+    x2 : Tensor
+        B: ``(..., n, k)``, or a vector ``(n,)``. Batches broadcast; integers become float32.
+    lower : bool
+        Which triangle A is; the upper one by default.
+    transposed : bool
+        Solve ``A' X = B`` instead; ``lower`` still speaks of A.
+    unit_diagonal : bool
+        Take the diagonal to be ones, without reading it.
+
+    Returns
+    -------
+    Tensor
+        ``(..., n, k)``, or ``(..., n)`` for a vector.
+
+    Raises
+    ------
+    ShapeError
+        If A is not square, B has not as many rows, or the batches do not broadcast.
+    LinAlgError
+        When the program runs, if there is a 0 on a diagonal.
+    """
+
+    public = False
+    routine = "solve_triangular"
+    input_cores = (2, 2)
+    complaint = "is singular"
+    samples = (
+        Sample(normal(2, 4, 4), normal(2, 4, 3), lower=True),
+        Sample(normal(3, 3), normal(3, 2)),
+        Sample(normal(2, 4, 4), normal(2, 4, 3), transposed=True),
+        Sample(normal(3, 3), normal(2, 3, 2), lower=True, transposed=True),
+        Sample(normal(3, 3), normal(3), lower=True, unit_diagonal=True),
+        Sample(normal(3, 3), normal(3), unit_diagonal=True, transposed=True),
+        Sample(normal(3, 3), normal(3), lower=True, transposed=True),
+    )
+
+    def __call__(
+        self, x1: Any, x2: Any, *, lower: bool = False, transposed: bool = False, unit_diagonal: bool = False
+    ) -> Tensor:
+        a, b = promote("solve_triangular", (x1, x2), minimum="float")
+        (a,) = as_matrices("solve_triangular", a)
+        require_square("solve_triangular", a)
+        vector = b.ndim == 1
+        if vector:
+            b = expand_dims(b, -1)
+        a, b = matched("solve_triangular", a, b)
+        flags = {"lower": bool(lower), "transposed": bool(transposed), "unit_diagonal": bool(unit_diagonal)}
+        x = self.make(a, b, **flags, caller="solve_triangular")
+        return squeeze(x, -1) if vector else x
+
+    def infer(self, *inputs: Tensor, lower: bool, transposed: bool, unit_diagonal: bool, caller: str) -> TensorType:
+        return inputs[1].type
+
+    def repeats(self, node: Node) -> tuple[Size, ...]:
+        return node.inputs[0].shape[-1:]
+
+    def trial(self, *inputs: Tensor, **attributes: Any) -> Any:
+        if attributes.get("unit_diagonal"):  # solutions that do not grow with every row
+            return self(inputs[0] * 0.1 / (1 + rows_of(inputs[0])), inputs[1], **attributes)
+        return self(dominated(inputs[0], shifted=False), inputs[1], **attributes)
+
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        a, b = inputs
+        x = np.empty_like(b)
+        a = np.tril(a) if node["lower"] else np.triu(a)
+        if node["unit_diagonal"]:
+            a = np.where(np.eye(a.shape[-1], dtype=bool), 1, a).astype(a.dtype)
+        if node["transposed"]:
+            a = np.swapaxes(a, -1, -2)
+        for place, matrix, right, result in each((a, 2), (b, 2), (x, 2), batch=b.shape[:-2]):
+            try:
+                result[...] = np.linalg.solve(matrix, right)
+            except np.linalg.LinAlgError:
+                raise self.refusal(node, place, 0) from None
+        return x
+
+    def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
+        (a, _), (g,), x = node.inputs, cotangents, node.result
+        attributes = {**node.attributes, "transposed": not node["transposed"]}
+        by_b = self.make(a, g, **attributes)
+        left, right = (x, by_b) if node["transposed"] else (by_b, x)
+        by_a = product_over_batch(left, right, a.shape)
+        triangle = lower_triangle if node["lower"] else upper_triangle
+        return -triangle(by_a, strict=node["unit_diagonal"]), by_b
