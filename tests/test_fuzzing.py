@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import graphc
-from graphc.errors import ShapeError
+from graphc.errors import GraphcError
 from graphc.ir.op import REGISTRY
 from graphc.testing import fuzzing, growing, recipes, steps
 from graphc.testing.recipes import Body, Call, Input, Recipe, Ref
@@ -27,6 +27,13 @@ def graphs_with(*functions: str) -> Iterator[Recipe]:
         recipe = fuzz.recipe_of(3, number, 30)
         if set(functions) <= {call.function for call in recipe.calls}:
             yield recipe
+
+
+def interpreted(recipe: Recipe) -> tuple[Recipe, list[np.ndarray[Any, Any]]] | None:
+    """A graph and its results by the reference; None if that refuses it."""
+    with np.errstate(all="ignore"), contextlib.suppress(GraphcError):
+        return recipe, fuzzing.Declared.of(recipe).run(backend="reference")
+    return None
 
 
 def small() -> Recipe:
@@ -118,18 +125,17 @@ def test_bodies_are_built_renumbered_and_printed() -> None:
 @pytest.mark.parametrize("which", [*range(8), "scan", "cond", "while_loop", "custom_gradient", "meshgrid"])
 def test_the_script_of_a_graph_is_the_graph(which: int | str) -> None:
     """Of some graph, or of the first that calls a function whose code has a form of its own."""
-    recipe = fuzz.recipe_of(4, which, 25) if isinstance(which, int) else next(graphs_with(which))
+    candidates = [fuzz.recipe_of(4, which, 25)] if isinstance(which, int) else graphs_with(which)
+    recipe, expected = next((found for found in map(interpreted, candidates) if found), (None, None))
+    if recipe is None or expected is None:
+        pytest.skip("the reference refuses this one")
     names: dict[str, Any] = {}
     script = recipes.as_code(recipe).partition("with graphc.Session")[0]
     exec(compile(script, "script", "exec"), names)
-    own = fuzzing.Declared.of(recipe)
+    count = len(recipe.outputs)
     with graphc.Session(backend="reference") as session, np.errstate(all="ignore"):
-        try:
-            expected = own.run(backend="reference")[: len(own.outputs)]
-        except ShapeError:
-            pytest.skip("the reference refuses this one")
-        found = session.run(names["outputs"], names["feeds"])[: len(own.outputs)]
-    for left, right in zip(found, expected, strict=True):
+        found = session.run(names["outputs"], names["feeds"])[:count]
+    for left, right in zip(found, expected[:count], strict=True):
         np.testing.assert_array_equal(left, right)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from graphc.errors import GraphcError
 from graphc.ir.op import REGISTRY
 from graphc.ir.types import TensorType, is_float
@@ -79,7 +81,7 @@ def control_steps(inside: Sequence[Step]) -> tuple[Step, ...]:
         (flag,) = grower.call(grower.choose(("greater", "less_equal")), total, 0)
         operand = grower.pick()
         kind = grower.tensor(operand).type
-        bodies, extra = [], grower.choose((kind, TensorType((), "float32")))
+        bodies, extra = [], grower.choose((kind, TensorType((), np.dtype("float32"))))
         for _ in range(2):
             inner = _BodyGrower(grower, [kind], steps)
             inner.grow_some()
