@@ -96,6 +96,15 @@ def test_rounding_that_decides_a_comparison_is_no_failure() -> None:
     assert fuzzing.compare(graph, [np.float32(1)], [np.float64(1)]).kind == "types differ"
 
 
+def test_float64_is_held_to_its_own_precision() -> None:
+    x, y = Input((), np.asarray(0.5)), Input((), np.asarray(0.5, "float32"))
+    calls = (Call("tanh", (Ref(0),), {}, (2,)), Call("add", (Ref(2), Ref(1)), {}, (3,)))
+    graph = fuzzing.Declared.of(Recipe((x, y), calls, (Ref(2), Ref(3))))
+    want = graph.run(backend="reference")
+    assert fuzzing.compare(graph, [want[0] * (1 + 1e-9), want[1]], want).failed
+    assert not fuzzing.compare(graph, [want[0], want[1] * (1 + 1e-9)], want).failed
+
+
 def test_what_rounding_decides_is_measured_with_variables_too() -> None:
     calls = (Call("variable", (np.ones(2),), {}, (0,)), Call("tanh", (Ref(0),), {}, (1,)))
     graph = fuzzing.Declared.of(Recipe((), calls, (Ref(1),), ((Ref(0), Ref(1)),)))

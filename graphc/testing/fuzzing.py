@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphc.errors import GraphcError
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, holds
 from graphc.ir.node import Tensor
 from graphc.ir.op import Source
 from graphc.ir.symbolic import RUN_SIZES
@@ -150,24 +150,31 @@ def compare(graph: Declared, got: Sequence[Array], want: Sequence[Array]) -> Ver
         if left.dtype != right.dtype or left.shape != right.shape or left.dtype != tensor.dtype:
             shown = f"{left.dtype}{left.shape} is not {right.dtype}{right.shape}"
             return Verdict("types differ", f"output {place}: {shown}")
-    verdict = Verdict("equal")
+    verdict, units = Verdict("equal"), [_rounding_unit(tensor) for tensor in graph.results]
     for trials in (0, TRIALS, MORE_TRIALS):
-        verdict = _within(got, want, sensitivity(graph, trials) if trials else [np.zeros(a.shape) for a in want])
+        changes = sensitivity(graph, trials) if trials else [np.zeros(a.shape) for a in want]
+        verdict = _within(got, want, changes, units)
         if not verdict.failed:
             break
     return verdict
 
 
-def _within(got: Sequence[Array], want: Sequence[Array], changes: Sequence[Array]) -> Verdict:
-    for place, (left, right, change) in enumerate(zip(got, want, changes, strict=True)):
+def _rounding_unit(tensor: Tensor) -> float:
+    """Of the least precise float that a tensor is made of; 0 for integers."""
+    if not is_float(tensor.dtype):
+        return 0.0
+    rough = holds(Graph((), (tensor,)), lambda node: any(entry.dtype == np.float32 for entry in node.results))
+    return float(np.finfo(np.float32 if rough else np.float64).eps)
+
+
+def _within(got: Sequence[Array], want: Sequence[Array], changes: Sequence[Array], units: Sequence[float]) -> Verdict:
+    for place, (left, right, change, unit) in enumerate(zip(got, want, changes, units, strict=True)):
         with np.errstate(all="ignore"):
             wide = right.astype(np.float64)
             distance = np.abs(left.astype(np.float64) - wide)
             scale = np.abs(wide) + np.max(np.abs(wide), initial=0, where=np.isfinite(wide))
-        # A float64 result may come from float32 inputs.
-        units = 0.0 if left.dtype.kind in "iub" else ALLOWED_UNITS * float(np.finfo(np.float32).eps)
         equal = (left == right) | ((left != left) & (right != right))
-        close = equal | (distance <= 8 * change + units * scale) | np.isinf(change)
+        close = equal | (distance <= 8 * change + ALLOWED_UNITS * unit * scale) | np.isinf(change)
         if not np.all(close):
             where = tuple(int(k) for k in np.argwhere(~close)[0])
             text = f"output {place} at {where}: compiled {left[where]!r}, reference {right[where]!r}"
