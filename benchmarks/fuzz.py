@@ -67,10 +67,13 @@ def work(args: argparse.Namespace, numbers: Sequence[int]) -> None:
 
 
 def chunk_rows(args: argparse.Namespace, numbers: list[int]) -> list[Row]:
-    """The verdicts on some graphs, by as many processes as it takes: a crash ends one."""
+    """The verdicts on some graphs, by as many processes as it takes: a crash ends one.
+
+    Kernels that are compiled are kept where the environment says, else for these processes only.
+    """
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "GRAPHC_CACHE_DIR": folder}
+        environment = {"GRAPHC_CACHE_DIR": folder, **os.environ}
         while numbers:
             command = [sys.executable, __file__, "--seed", str(args.seed), "--calls", str(args.calls)]
             command += ["--shrink", str(args.shrink), "--work", ",".join(map(str, numbers))]
