@@ -96,6 +96,14 @@ def test_rounding_that_decides_a_comparison_is_no_failure() -> None:
     assert fuzzing.compare(graph, [np.float32(1)], [np.float64(1)]).kind == "types differ"
 
 
+def test_the_sign_of_nan_is_no_failure() -> None:
+    x = Input((2,), np.asarray([np.nan, 1.0]))
+    calls = (Call("tanh", (Ref(0),), {}, (1,)), Call("copysign", (1.0, Ref(1)), {}, (2,)))
+    graph = fuzzing.Declared.of(Recipe((x,), calls, (Ref(2),)))
+    assert not fuzzing.compare(graph, [np.array([1.0, 1.0])], [np.array([-1.0, 1.0])]).failed
+    assert fuzzing.compare(graph, [np.array([1.0, 1.0])], [np.array([1.0, -1.0])]).failed
+
+
 def test_float64_is_held_to_its_own_precision() -> None:
     x, y = Input((), np.asarray(0.5)), Input((), np.asarray(0.5, "float32"))
     calls = (Call("tanh", (Ref(0),), {}, (2,)), Call("add", (Ref(2), Ref(1)), {}, (3,)))

@@ -225,16 +225,20 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
             known[node.result] = node["initial"]
             continue
         made = node.op.compute(node, *(known[tensor] for tensor in node.inputs))
-        exact = generator is None or isinstance(node.op, Source) or is_exact_node(node, ROUNDED | ARITHMETIC)
+        still = generator is None or isinstance(node.op, Source)
+        units = 0 if still or is_exact_node(node, ROUNDED | ARITHMETIC) else MOVED_UNITS
         for tensor, array in zip(node.results, made if isinstance(made, tuple) else (made,), strict=True):
-            moves = not exact and is_float(tensor.dtype)
-            known[tensor] = _moved(np.asarray(array), generator) if moves else np.asarray(array)  # type: ignore[arg-type]
+            moves = generator is not None and not still and is_float(tensor.dtype)
+            known[tensor] = _moved(np.asarray(array), units, generator) if moves else np.asarray(array)
     return [known[tensor] for tensor in graph.outputs]
 
 
-def _moved(array: Array, generator: np.random.Generator) -> Array:
-    units = generator.integers(-MOVED_UNITS, MOVED_UNITS + 1, array.shape)
-    return np.asarray(array + units * np.spacing(np.abs(array))).astype(array.dtype)
+def _moved(array: Array, most_units: int, generator: np.random.Generator) -> Array:
+    """Changed by up to so many units in the last place; NaN has either sign, which nothing determines."""
+    units = generator.integers(-most_units, most_units + 1, array.shape)
+    moved = array + units * np.spacing(np.abs(array))
+    moved = np.where(np.isnan(moved), np.copysign(np.nan, generator.integers(0, 2, array.shape) - 0.5), moved)
+    return moved.astype(array.dtype)
 
 
 def _distance(before: Array, after: Array) -> Array:
