@@ -225,11 +225,11 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
             known[node.result] = node["initial"]
             continue
         made = node.op.compute(node, *(known[tensor] for tensor in node.inputs))
-        still = generator is None or isinstance(node.op, Source)
-        units = 0 if still or is_exact_node(node, ROUNDED | ARITHMETIC) else MOVED_UNITS
+        units = 0 if is_exact_node(node, ROUNDED | ARITHMETIC) else MOVED_UNITS
         for tensor, array in zip(node.results, made if isinstance(made, tuple) else (made,), strict=True):
-            moves = generator is not None and not still and is_float(tensor.dtype)
-            known[tensor] = _moved(np.asarray(array), units, generator) if moves else np.asarray(array)
+            known[tensor] = np.asarray(array)
+            if generator is not None and is_float(tensor.dtype) and not isinstance(node.op, Source):
+                known[tensor] = _moved(known[tensor], units, generator)
     return [known[tensor] for tensor in graph.outputs]
 
 
