@@ -96,6 +96,15 @@ def test_rounding_that_decides_a_comparison_is_no_failure() -> None:
     assert fuzzing.compare(graph, [np.float32(1)], [np.float64(1)]).kind == "types differ"
 
 
+def test_what_rounding_decides_is_measured_in_bodies_too() -> None:
+    xs, start = Input((4,), np.full(4, 0.25)), Input((), np.asarray(1.0))
+    inner = (Call("multiply", (Ref(2), Ref(3)), {}, (4,)), Call("subtract", (Ref(4), Ref(3)), {}, (5,)))
+    body = Body((2, 3), inner, (Ref(2), Ref(5)))  # what is left of x - x is rounding alone
+    graph = fuzzing.Declared.of(Recipe((xs, start), (Call("scan", (body, Ref(1), Ref(0)), {}, (6, 7)),), (Ref(7),)))
+    (change,) = fuzzing.sensitivity(graph)
+    assert ((change > 0) & (change < 1e-15)).all()
+
+
 def test_the_sign_of_nan_is_no_failure() -> None:
     x = Input((2,), np.asarray([np.nan, 1.0]))
     calls = (Call("tanh", (Ref(0),), {}, (1,)), Call("copysign", (1.0, Ref(1)), {}, (2,)))

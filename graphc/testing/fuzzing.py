@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph, holds
-from graphc.ir.node import Tensor
-from graphc.ir.op import Source
+from graphc.ir.node import Node, Tensor
+from graphc.ir.op import Control, Source
 from graphc.ir.symbolic import RUN_SIZES
 from graphc.ir.types import is_float
+from graphc.ops.bodies import COMPUTE
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
 from graphc.passes.streams import number_streams
@@ -213,23 +214,30 @@ def sensitivity(graph: Declared, trials: int = TRIALS) -> list[Array]:
 
 
 def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.Generator | None) -> list[Array]:
-    """The outputs, op by op in NumPy; with a generator, rounded results are moved by a few units."""
+    """The outputs, op by op in NumPy; with a generator, rounded results are moved by a few units, in bodies too."""
     known = dict(feeds)
-    for node in graph.nodes:
-        if node.results[0] in known:
-            continue
-        if node.op.name == "random_state":
-            known[node.result] = np.zeros(2, np.uint64)  # of a session's first step, with the seed 0
-            continue
-        if node.op.name == "variable":
-            known[node.result] = node["initial"]
-            continue
-        made = node.op.compute(node, *(known[tensor] for tensor in node.inputs))
+
+    def compute(node: Node, inputs: Sequence[Array]) -> Sequence[Array]:
+        made = node.op.compute(node, *inputs)
+        arrays = [np.asarray(array) for array in (made if isinstance(made, tuple) else (made,))]
+        if generator is None or isinstance(node.op, (Source, Control)):
+            return arrays
         units = 0 if is_exact_node(node, ROUNDED | ARITHMETIC) else MOVED_UNITS
-        for tensor, array in zip(node.results, made if isinstance(made, tuple) else (made,), strict=True):
-            known[tensor] = np.asarray(array)
-            if generator is not None and is_float(tensor.dtype) and not isinstance(node.op, Source):
-                known[tensor] = _moved(known[tensor], units, generator)
+        return [_moved(array, units, generator) if array.dtype.kind == "f" else array for array in arrays]
+
+    token = COMPUTE.set(compute)
+    try:
+        for node in graph.nodes:
+            if node.results[0] in known:
+                continue
+            if node.op.name == "random_state":
+                known[node.result] = np.zeros(2, np.uint64)  # of a session's first step, with the seed 0
+            elif node.op.name == "variable":
+                known[node.result] = node["initial"]
+            else:
+                known.update(zip(node.results, compute(node, [known[t] for t in node.inputs]), strict=True))
+    finally:
+        COMPUTE.reset(token)
     return [known[tensor] for tensor in graph.outputs]
 
 
