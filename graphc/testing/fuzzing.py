@@ -1,9 +1,10 @@
 """Random graphs compiled and interpreted: do both mean the same, and what is the least graph that shows they do not.
 
-:func:`check` compares the compiled program with the reference interpreter, and bitwise one worker with two. How far two
-right computations of a graph may differ is measured, not guessed (:func:`sensitivity`): the reference computes it again
-with every rounded result moved by a few units in the last place. Where a difference is found, more such trials must
-confirm it: a rounding may decide a comparison, which few trials do not show.
+:func:`check` compares the compiled program with the reference interpreter, and bitwise one worker with two, and a first
+call with one after calls of other sizes. How far two right computations of a graph may differ is measured, not guessed
+(:func:`sensitivity`): the reference computes it again with every rounded result moved by a few units in the last place.
+Where a difference is found, more such trials must confirm it: a rounding may decide a comparison, which few trials do
+not show.
 
 :func:`shrink` makes a failing graph smaller for as long as it fails in the same way: fewer outputs, calls left out,
 intermediate values fed instead of computed.
@@ -12,6 +13,7 @@ intermediate values fed instead of computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,12 +89,13 @@ def check(recipe: Recipe) -> Verdict:
         except Exception as error:
             return Verdict(f"the reference raises {type(error).__name__}", str(error))
         try:
-            compiled, shared = graph.run(), graph.run_shared()
+            compiled, shared, again = graph.run(), graph.run_shared(), graph.run_again()
         except Exception as error:
             return Verdict(f"the compiler raises {type(error).__name__}", str(error))
-    for place, (one, two) in enumerate(zip(compiled, shared, strict=True)):
-        if not same_bits(one, two):
-            return Verdict("one worker and two differ", f"output {place}: {one} and {two}")
+    for text, others in (("one worker and two differ", shared), ("calls of other sizes change a result", again)):
+        for place, (one, two) in enumerate(zip(compiled, others, strict=True)):
+            if not same_bits(one, two):
+                return Verdict(text, f"output {place}: {one} and {two}")
     return compare(graph, compiled, expected)
 
 
@@ -135,6 +138,15 @@ class Declared:
             written = [session.get(update.node.inputs[0]) for update in self.updates]
             return [np.asarray(value) for value in (*values[: len(self.outputs)], *written)]
 
+    def run_again(self) -> list[Array]:
+        """The results without updates, by a program that was called with feeds of other lengths before."""
+        with Session(threads=1) as session:
+            program = Program(self.inputs, self.results, session)
+            for halves in (1, 4):
+                with suppress(GraphcError):  # other lengths may not fit together, or be too short for a reduction
+                    program(*(_of_length(*each, halves) for each in zip(self.inputs, self.arrays, strict=True)))
+            return [np.asarray(value) for value in program(*self.arrays)]
+
     def run_shared(self) -> list[Array]:
         """By two workers, however small the work is."""
         before = executable.PARALLEL_WORK
@@ -143,6 +155,15 @@ class Declared:
             return self.run(threads=2)
         finally:
             executable.PARALLEL_WORK = before
+
+
+def _of_length(tensor: Tensor, array: Array, halves: int) -> Array:
+    """What a placeholder is fed, with so many halves of its elements along axes of named size."""
+    for axis, size in enumerate(tensor.shape):
+        if not isinstance(size, int) and array.shape[axis]:
+            length = array.shape[axis]
+            array = np.take(array, np.arange(length * halves // 2) % length, axis)
+    return array
 
 
 def compare(graph: Declared, got: Sequence[Array], want: Sequence[Array]) -> Verdict:
