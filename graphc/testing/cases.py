@@ -56,11 +56,15 @@ class Case:
             placeholder = REGISTRY["placeholder"]
             pairs = enumerate(zip(self.arrays, self.shapes, strict=True))
             inputs = [placeholder(f"x{place}", shape, array.dtype) for place, (array, shape) in pairs]
-            apply = self.op.trial if isinstance(self.op, MatrixRoutine) else self.op
-            made = apply(*inputs, **self.attributes)
+            made = self.apply(*inputs)
             self._declared["inputs"] = inputs
             self._declared["outputs"] = made if isinstance(made, tuple) else (made,)
         return self._declared["inputs"], self._declared["outputs"]
+
+    def apply(self, *inputs: Tensor) -> Any:
+        """The op's results on tensors; routines of linear algebra have a trial of their own."""
+        called = self.op.trial if isinstance(self.op, MatrixRoutine) else self.op
+        return called(*inputs, **self.attributes)
 
     def __str__(self) -> str:
         shown = ", ".join(f"{a.dtype}[{', '.join(map(str, s))}]" for a, s in zip(self.arrays, self.shapes, strict=True))

@@ -63,7 +63,7 @@ def cases(name: str) -> list[tuple[Sequence[Tensor], list[Tensor], Sequence[Arra
                 inputs, outputs = case.declare()
             except GraphcError:
                 continue
-            function = lambda *x, op=op, sample=sample: op(*x, **sample.attributes)  # noqa: E731
+            function = case.apply
             call = calling(function if inputs else eager.eagerly(function))
             found.append((inputs, list(outputs), case.arrays, call, sample.differentiable and op.differentiable))
     return found
@@ -134,7 +134,7 @@ def test_derivatives_are_those_of_compiled_programs() -> None:
         case = static_case(op, smooth[0], "float64")
         declared, made = case.declare()
         tensors = [eager.asarray(array) for array in case.arrays]
-        at_once = calling(lambda *x, op=op, case=case: op(*x, **case.attributes))(tensors)
+        at_once = calling(case.apply)(tensors)
         by = [x for x in declared if x.dtype.kind == "f"]
         floats = [y for y in made if y.dtype.kind == "f"]
         if not by or not floats:
