@@ -17,6 +17,7 @@ import pytest
 import graphc
 from graphc.errors import GraphcError
 from graphc.ir.op import REGISTRY
+from graphc.program import Program
 from graphc.testing import fuzzing, growing, recipes, steps
 from graphc.testing.recipes import Body, Call, Input, Recipe, Ref
 
@@ -94,6 +95,21 @@ def test_rounding_that_decides_a_comparison_is_no_failure() -> None:
     graph = fuzzing.Declared.of(Recipe((x,), calls, (Ref(4),)))
     assert not fuzzing.compare(graph, [np.float32(1)], [np.float32(-1)]).failed
     assert fuzzing.compare(graph, [np.float32(1)], [np.float64(1)]).kind == "types differ"
+
+
+def test_a_program_serves_other_lengths_before_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+
+    class Noted(Program):
+        def __call__(self, *arrays: Any) -> Any:
+            lengths.append(arrays[0].shape[1])
+            return super().__call__(*arrays)
+
+    monkeypatch.setattr(fuzzing, "Program", Noted)
+    graph = fuzzing.Declared.of(small().needed())
+    for again, first in zip(graph.run_again(), graph.run(), strict=True):
+        np.testing.assert_array_equal(again, first)
+    assert lengths == [1, 6, 3, 3]
 
 
 def test_what_rounding_decides_is_measured_in_bodies_too() -> None:

@@ -118,6 +118,45 @@ def _product(grower: Grower) -> None:
     grower.call("matmul", left, right)
 
 
+def _dense(grower: Grower) -> None:
+    """A product with a matrix that fits: an input, rows gathered from one, or a function of one."""
+    ref = grower.pick_float(1)
+    tensor = grower.tensor(ref)
+    width, columns = tensor.shape[-1], grower.choose((1, 2, 3, 5, 5, 17))
+    batch = tensor.shape[:-2] if grower.chance(3) else ()
+    if not all(isinstance(size, int) for size in (width, *batch)):
+        raise GraphcError("an input has sizes that are names or numbers")
+    shape = [int(size) for size in (*batch, width, columns) if isinstance(size, int)]
+    other = grower.add_input(shape, tensor.dtype.name)
+    way = grower.choose(("plain", "gathered", "tanh", "turned"))
+    if way == "gathered":
+        places = grower.add_input(shape[-2:-1], "int64", np.arange(shape[-2])[::-1].copy())
+        (other,) = grower.call("take", other, places, axis=-2)
+    elif way == "tanh":
+        (other,) = grower.call("tanh", other)
+    elif way == "turned":
+        turned = grower.add_input([*shape[:-2], columns, shape[-2]], tensor.dtype.name)
+        (other,) = grower.call("matrix_transpose", turned)
+    (made,) = grower.call("matmul", ref, other)
+    if grower.chance(2):
+        grower.call("add", made, grower.add_input([columns], tensor.dtype.name))
+
+
+def _row_wise(grower: Grower) -> None:
+    """A function that goes over the rows of a value several times, or a value added to what was made of it."""
+    ref = grower.pick_float(1)
+    name = grower.choose(("softmax", "log_softmax", "nn.layer_norm", "residual", "centred", "scores"))
+    if name == "residual":
+        grower.call("add", ref, grower.pick_type(grower.tensor(ref).type))
+    elif name == "centred":
+        grower.call("subtract", ref, grower.call("mean", ref, axis=grower.axis(ref), keepdims=True)[0])
+    elif name == "scores":
+        (scores,) = grower.call("matmul", ref, grower.call("matrix_transpose", ref)[0])
+        grower.call("matmul", grower.call("softmax", scores)[0], ref)
+    else:
+        grower.call(name, ref)
+
+
 def _cast(grower: Grower) -> None:
     ref, dtype = grower.pick(), grower.choose(DTYPES)
     if is_float(grower.tensor(ref).dtype) and "int" in dtype:  # a float beyond the integers has no value
@@ -213,10 +252,13 @@ def _random(grower: Grower) -> None:
     grower.call(f"random.{grower.choose(('uniform', 'normal'))}", shape)
 
 
-BODY_STEPS: tuple[Step, ...] = (_unary, _binary, _binary, _number, _where, _reduce, _product, _slice, _structural)
+BODY_STEPS: tuple[Step, ...] = (
+    _unary, _binary, _binary, _number, _where, _reduce, _product, _slice, _row_wise, _structural,
+)  # fmt: skip
 STEPS: tuple[Step, ...] = (
     *[_unary] * 4, *[_binary] * 5, *[_number] * 2, _where, *[_reduce] * 2, _slice, *[_product] * 2, _cast, _take,
-    *[_structural] * 10, _gradient, _sampled, _sampled, _random, _variable, _directional, *control_steps(BODY_STEPS),
+    *[_dense] * 2, *[_row_wise] * 3, *[_structural] * 10, _gradient, _sampled, _sampled, _random, _variable,
+    _directional, *control_steps(BODY_STEPS),
 )  # fmt: skip
 
 
@@ -242,14 +284,21 @@ def grown(choices: Choices, most_calls: int, derivatives: bool = True) -> Recipe
             (total,) = grower.call("sum", smooth[-1])
             with suppress(GraphcError):  # a function without derivative lies on the way
                 outputs += grower.call("gradients", total, inputs, zeros_for_disconnected=True)
-    return grower.recipe(outputs, _updates(grower))
+    return grower.recipe(outputs, _updates(grower, [ref for ref in outputs if is_float(grower.tensor(ref).dtype)]))
 
 
-def _updates(grower: Grower) -> list[tuple[Ref, Ref]]:
-    """New values of the variables: of their types, or the old ones with something added."""
+def _updates(grower: Grower, losses: Sequence[Ref]) -> list[tuple[Ref, Ref]]:
+    """New values of the variables: a step along a gradient, or of their types, or the old ones with something added."""
     made = []
     for number in [call.results[0] for call in grower.calls if call.function == "variable"]:
         kind = grower.values[number].type
+        if losses and grower.chance(2):
+            with suppress(GraphcError):
+                (loss,) = grower.call("mean", losses[0])
+                (slope,) = grower.call("gradients", loss, [Ref(number)])
+                (step,) = grower.call("multiply", slope, 0.1)
+                made.append((Ref(number), grower.call("subtract", Ref(number), step)[0]))
+                continue
         try:
             value = grower.pick_type(kind)
             if value.number == number:

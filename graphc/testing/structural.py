@@ -146,10 +146,16 @@ def _top(grower: Grower) -> None:
     grower.call("top_k", ref, grower.integer(1, grower.size(ref, axis)), axis=axis)
 
 
-def _indices(grower: Grower, size: int, like: Ref) -> Ref:
-    """Indices of a size, of the shape of a value, made of its numbers."""
+def _indices(grower: Grower, size: int, like: Ref, negative: bool = False) -> Ref:
+    """Indices of a size, of the shape of a value, made of its numbers; of several dtypes, and counted from the end."""
     (whole,) = grower.call("cast", grower.call("multiply", grower.call("tanh", like)[0], 9)[0], "int64")
-    return grower.call("remainder", whole, size)[0]
+    (places,) = grower.call("remainder", whole, size)
+    if not grower.chance(3):
+        return places
+    if negative and grower.chance(2):
+        (places,) = grower.call("subtract", places, size)
+        return grower.call("cast", places, grower.choose(("int16", "int32")))[0]
+    return grower.call("cast", places, grower.choose(("uint8", "int32", "uint64")))[0]
 
 
 def _one_hot(grower: Grower) -> None:
@@ -159,14 +165,14 @@ def _one_hot(grower: Grower) -> None:
 def _gathered(grower: Grower) -> None:
     ref = grower.pick_ranked()
     axis = grower.static_axis(ref)
-    indices = _indices(grower, grower.size(ref, axis), grower.pick_float())
+    indices = _indices(grower, grower.size(ref, axis), grower.pick_float(), negative=True)
     grower.call("take", ref, indices, axis=axis)
 
 
 def _gathered_along(grower: Grower) -> None:
     ref = grower.pick_float(1)
     axis = grower.static_axis(ref)
-    indices = _indices(grower, grower.size(ref, axis), ref)
+    indices = _indices(grower, grower.size(ref, axis), ref, negative=True)
     grower.call("take_along_axis", ref, indices, axis=axis)
 
 
