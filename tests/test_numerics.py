@@ -137,3 +137,19 @@ def test_floats_that_no_integer_holds_are_cast_alike_in_any_number(dtype: str) -
                 for got, wanted in zip(session.run(outputs, feeds), reference.run(outputs, feeds), strict=True):
                     np.testing.assert_array_equal(got, wanted, err_msg=f"{count} times {value}")
                     assert np.unique(got).size == 1
+
+
+def test_derivatives_by_constants() -> None:
+    """Before: constants were folded with all that is made of them, and these were zeros, or hvp a first derivative."""
+    x = graphc.constant(np.array([1.0, 2.0, 3.0]))
+    scaled = x * 0.5
+    y = (x**3).sum() + (graphc.tanh(scaled) * scaled).sum()
+    outputs = [
+        *graphc.gradients(y, [x, scaled]), graphc.hvp((x**3).sum(), x, x), graphc.jacobian(x * x, x),
+        *graphc.gradients((graphc.stop_gradient(x) * x).sum(), [x]),
+    ]  # fmt: skip
+    found = run(outputs, {})
+    for got, wanted in zip(found, run(outputs, {}, backend="reference"), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-14)
+    np.testing.assert_allclose(found[2], [6.0, 24.0, 54.0])
+    np.testing.assert_allclose(found[4], [1.0, 2.0, 3.0])
