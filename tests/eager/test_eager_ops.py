@@ -18,7 +18,7 @@ from graphc import eager, ops
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph, inline
 from graphc.ir.node import Tensor
-from graphc.ir.op import REGISTRY, Effect, Op
+from graphc.ir.op import REGISTRY, Effect, MatrixRoutine, Op
 from graphc.ops.gradient import pin
 from graphc.testing.cases import static_case
 from graphc.testing.contexts import CONTEXTS, SMOOTH
@@ -81,7 +81,14 @@ def calling(function: Callable[..., Any]) -> Apply:
     return call
 
 
-def check(got: Sequence[Tensor], wanted: Sequence[Array], exact: bool = True) -> None:
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+SOLVED = {"float32": 1e-4, "float64": 1e-9}
+"""Of linear algebra, which magnifies roundings by the condition of its matrices."""
+
+
+def check(
+    got: Sequence[Tensor], wanted: Sequence[Array], exact: bool = True, tolerance: dict[str, float] = TOLERANCE
+) -> None:
     for tensor, array in zip(got, wanted, strict=True):
         value = np.asarray(tensor)
         assert isinstance(tensor, eager.EagerTensor) and not value.flags.writeable
@@ -89,7 +96,7 @@ def check(got: Sequence[Tensor], wanted: Sequence[Array], exact: bool = True) ->
         if exact:
             np.testing.assert_array_equal(value, array)
         else:
-            scale = 1e-5 if array.dtype == np.float32 else 1e-12
+            scale = tolerance[array.dtype.name]
             np.testing.assert_allclose(value, array, rtol=scale, atol=scale)
 
 
@@ -118,7 +125,9 @@ def test_op_at_once_is_op_in_a_graph(name: str, reference: graphc.Session) -> No
         check(made, wanted, name not in REORDERED)
         if smooth:
             wanted = reference.run(derivatives(outputs, inputs), dict(zip(inputs, arrays, strict=True)))
-            check(derivatives(made, tensors), wanted, name not in REORDERED)
+            solved = isinstance(REGISTRY[name], MatrixRoutine)
+            found, exact = derivatives(made, tensors), name not in REORDERED and not solved
+            check(found, wanted, exact, SOLVED if solved else TOLERANCE)
 
 
 def test_derivatives_are_those_of_compiled_programs() -> None:
@@ -127,6 +136,7 @@ def test_derivatives_are_those_of_compiled_programs() -> None:
     outputs: list[Tensor] = []
     arrays: list[Array] = []
     found: list[Tensor] = []
+    tolerances: list[dict[str, float]] = []
     for name, op in sorted(REGISTRY.items()):
         smooth = [sample for sample in op.samples if sample.differentiable and op.differentiable]
         if name in CONTEXTS or not smooth or "float64" not in op.dtypes:
@@ -144,9 +154,12 @@ def test_derivatives_are_those_of_compiled_programs() -> None:
         outputs += graphc.gradients(scalar(floats, graphc.sin), by, zeros_for_disconnected=True)
         total = scalar([y for y in at_once if y.dtype.kind == "f"], graphc.sin)
         found += graphc.gradients(total, [t for t in tensors if t.dtype.kind == "f"], zeros_for_disconnected=True)
+        tolerances += [SOLVED if isinstance(op, MatrixRoutine) else TOLERANCE] * (len(found) - len(tolerances))
     assert len(found) > 60
     with graphc.Session(threads=1) as session:
-        check(found, graphc.compile(inputs, outputs, session=session)(*arrays), exact=False)
+        wanted = graphc.compile(inputs, outputs, session=session)(*arrays)
+    for tensor, array, tolerance in zip(found, wanted, tolerances, strict=True):
+        check([tensor], [array], False, tolerance)
 
 
 X = np.random.default_rng(5).uniform(0.2, 0.9, (3, 4))
