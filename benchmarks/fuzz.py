@@ -52,9 +52,9 @@ def run_one(seed: int, number: int, most_calls: int, checks: int) -> Row:
     verdict = fuzzing.check(recipe)
     functions = sorted({call.function for call in recipe.calls})
     row: Row = {"graph": number, "kind": verdict.kind, "calls": len(recipe.calls), "functions": functions}
+    row["text"] = verdict.text
     if verdict.failed:
-        smaller = fuzzing.shrink(recipe, verdict, checks)
-        row |= {"text": verdict.text, "code": recipes.as_code(smaller)}
+        row["code"] = recipes.as_code(fuzzing.shrink(recipe, verdict, checks))
     return row
 
 

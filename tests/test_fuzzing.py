@@ -151,6 +151,7 @@ def test_bodies_are_built_renumbered_and_printed() -> None:
     inner = (Call("multiply", (Ref(4), Ref(1)), {}, (5,)), Call("add", (Ref(3), Ref(5)), {}, (6,)))
     body = Body((3, 4), inner, (Ref(6), Ref(5)))
     unused = Input((2,), np.zeros(2))
+    assert Recipe((unused, Input(("n",), np.zeros(2))), (), ()).needed().inputs[0].shape == ("n",)
     recipe = recipes.renumbered(
         {0: xs, 1: scale, 9: unused}, (Call("scan", (body, np.float64(0), Ref(0)), {}, (7, 8)),), (Ref(7), Ref(8))
     ).needed()

@@ -103,13 +103,19 @@ class Recipe:
         return placeholders, [values[ref.number] for ref in self.outputs], updates
 
     def needed(self) -> Recipe:
-        """Without the calls and inputs that no output or update is made of; values are numbered anew."""
+        """Without the calls and inputs that no output or update is made of; values are numbered anew.
+
+        One input of a named size is kept, for the sake of that size.
+        """
         wanted = set(numbers_in((self.outputs, self.updates)))
         calls: list[Call] = []
         for call in reversed(self.calls):
             if wanted.intersection(call.results):
                 calls.append(call)
                 wanted.update(numbers_in((call.arguments, call.keywords)))
+        named = [number for number, given in enumerate(self.inputs) if not all(isinstance(s, int) for s in given.shape)]
+        if wanted.isdisjoint(named):  # a size may be needed that this input tells
+            wanted.update(named[:1])
         kept = {number: given for number, given in enumerate(self.inputs) if number in wanted}
         return renumbered(kept, tuple(reversed(calls)), self.outputs, self.updates)
 
