@@ -375,6 +375,26 @@ def _drawn_from(grower: Grower) -> None:
         grower.call(f"random.{name}", ref, axis=grower.static_axis(ref))
 
 
+def _linear_algebra(grower: Grower) -> None:
+    """Functions of positive definite matrices, whose results do not depend on the routine."""
+    first = grower.pick(lambda tensor: is_float(tensor.dtype) and tensor.ndim >= 2 and tensor.shape[-1] in SMALL)
+    (bounded,) = grower.call("tanh", first)
+    (turned,) = grower.call("matrix_transpose", bounded)
+    width = grower.size(first, grower.tensor(first).ndim - 1)
+    (unit,) = grower.call("eye", width, dtype=grower.tensor(first).dtype.name)
+    (matrix,) = grower.call("add", grower.call("matmul", turned, bounded)[0], unit)
+    name = grower.choose(("cholesky", "inv", "det", "slogdet", "eigvalsh", "svdvals", "solve", "matrix_power", "pinv"))
+    if name == "solve":
+        grower.call("linalg.solve", matrix, turned)
+    elif name == "matrix_power":
+        grower.call("linalg.matrix_power", matrix, grower.choose((0, 2, 3, -1)))
+    else:
+        grower.call(f"linalg.{name}", matrix)
+
+
+SMALL = (1, 2, 3, 5)
+"""Sizes of matrices of linear algebra."""
+
 STRUCTURAL: dict[str, Step] = {
     "any": _along("any", keepdims=True), "all": _along("all", keepdims=True),
     "count_nonzero": _along("count_nonzero", keepdims=True), "mean": _along("mean", keepdims=True),
@@ -399,7 +419,7 @@ STRUCTURAL: dict[str, Step] = {
     "reciprocal": _reciprocal, "prelu": _prelu, "segments": _segments, "counted": _counted, "searched": _searched,
     "gathered_nd": _gathered_nd, "put_along": _put_along, "einsum_of_many": _einsum_of_many, "drawn": _drawn,
     "drawn_from": _drawn_from, "running": _running, "clip": _clip, "cross_entropy": _cross_entropy,
-    "attention": _attention,
+    "attention": _attention, "linear_algebra": _linear_algebra,
 }  # fmt: skip
 """By name, so that a report can say which were reached."""
 
