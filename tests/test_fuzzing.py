@@ -129,6 +129,21 @@ def test_the_sign_of_nan_is_no_failure() -> None:
     assert fuzzing.compare(graph, [np.array([1.0, 1.0])], [np.array([1.0, -1.0])]).failed
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_that_overflow_on_the_way_may_be_any_infinity_or_nan(dtype: str) -> None:
+    most = float(np.finfo(dtype).max)
+    x = Input((5,), np.asarray([most, most, -most, -most, 1], dtype))
+    calls = (Call("matmul", (Ref(0), np.ones((5, 2), dtype)), {}, (1,)), Call("sum", (Ref(0),), {}, (2,)))
+    graph = fuzzing.Declared.of(Recipe((x,), calls, (Ref(1), Ref(2))))
+    want = graph.run(backend="reference")
+    for wrong in (np.nan, np.inf):
+        got = [np.full(2, wrong, dtype), np.asarray(wrong, dtype)]
+        assert not fuzzing.compare(graph, got, want).failed
+    infinite = Input((2,), np.asarray([np.inf, 1], dtype))
+    lone = fuzzing.Declared.of(Recipe((infinite,), (Call("sum", (Ref(0),), {}, (1,)),), (Ref(1),)))
+    assert fuzzing.compare(lone, [np.asarray(np.nan, dtype)], [np.asarray(np.inf, dtype)]).failed
+
+
 def test_float64_is_held_to_its_own_precision() -> None:
     x, y = Input((), np.asarray(0.5)), Input((), np.asarray(0.5, "float32"))
     calls = (Call("tanh", (Ref(0),), {}, (2,)), Call("add", (Ref(2), Ref(1)), {}, (3,)))

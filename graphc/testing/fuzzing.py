@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph, holds
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import Control, Source
+from graphc.ir.op import AxisScan, Contraction, Control, IndexedAccumulation, Reduction, Source
 from graphc.ir.symbolic import RUN_SIZES
 from graphc.ir.types import is_float
 from graphc.ops.bodies import COMPUTE
@@ -244,6 +244,8 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
         if generator is None or isinstance(node.op, (Source, Control)):
             return arrays
         units = 0 if is_exact_node(node, ROUNDED | ARITHMETIC) else MOVED_UNITS
+        if isinstance(node.op, (AxisScan, Contraction, IndexedAccumulation, Reduction)):
+            arrays = [_overflowed(node, inputs, arrays[0], generator), *arrays[1:]]
         return [_moved(array, units, generator) if array.dtype.kind == "f" else array for array in arrays]
 
     token = COMPUTE.set(compute)
@@ -262,10 +264,24 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
     return [known[tensor] for tensor in graph.outputs]
 
 
+def _overflowed(node: Node, inputs: Sequence[Array], array: Array, generator: np.random.Generator) -> Array:
+    """Of a sum that is finite in a wider dtype, any infinity or NaN: the order of its terms decides which it is."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return array
+    wider = np.float64 if array.dtype == np.float32 else np.longdouble
+    wide = [entry.astype(wider) if entry.dtype == array.dtype else entry for entry in inputs]
+    try:
+        whole = np.asarray(node.op.compute(node, *wide))
+    except TypeError:  # an op that computes in one dtype only
+        return array
+    drawn = generator.choice([np.nan, np.inf, -np.inf], array.shape)
+    return np.where(np.isfinite(whole) & ~np.isfinite(array), drawn, array).astype(array.dtype)
+
+
 def _moved(array: Array, most_units: int, generator: np.random.Generator) -> Array:
     """Changed by up to so many units in the last place; NaN has either sign, which nothing determines."""
     units = generator.integers(-most_units, most_units + 1, array.shape)
-    moved = array + units * np.spacing(np.abs(array))
+    moved = np.where(np.isfinite(array), array + units * np.spacing(np.abs(array)), array)  # infinity stays
     moved = np.where(np.isnan(moved), np.copysign(np.nan, generator.integers(0, 2, array.shape) - 0.5), moved)
     return moved.astype(array.dtype)
 
