@@ -245,8 +245,10 @@ def derivative(entry: Entry) -> list[tuple[str, str]]:
     for place, tensor in enumerate(node.inputs):
         if is_float(tensor.dtype):  # indices and conditions have none
             text = _closed_form(node, parts[place], names) if place in parts else "0"
-            if len(text) <= LONGEST:
-                found.append((names[tensor], text))
+            if len(text) > LONGEST:  # which ops, at least
+                used = sorted({made.op.name for made in simplify(Graph((), (parts[place],))).nodes if made.inputs})
+                text = f"made of {', '.join(used)}"
+            found.append((names[tensor], text))
     return found
 
 

@@ -168,7 +168,7 @@ def _to_definition(
         path = Path(inspect.getfile(found))
     except TypeError:  # a constant: its module
         path = Path(inspect.getfile(importlib.import_module(".".join(parts[:-1]))))
-    if not path.is_relative_to(ROOT):
+    if not path.is_relative_to(ROOT) or "site-packages" in path.parts:  # an environment may lie in the checkout
         return content
     return _to_source(app, env, node, content, path.relative_to(ROOT).as_posix())
 
