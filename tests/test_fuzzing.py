@@ -130,7 +130,7 @@ def test_the_sign_of_nan_is_no_failure() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sums_that_overflow_on_the_way_may_be_any_infinity_or_nan(dtype: str) -> None:
+def test_sums_that_overflow_on_the_way_may_be_any_infinity_or_nan_or_what_they_are(dtype: str) -> None:
     most = float(np.finfo(dtype).max)
     x = Input((5,), np.asarray([most, most, -most, -most, 1], dtype))
     calls = (Call("matmul", (Ref(0), np.ones((5, 2), dtype)), {}, (1,)), Call("sum", (Ref(0),), {}, (2,)))
@@ -139,6 +139,7 @@ def test_sums_that_overflow_on_the_way_may_be_any_infinity_or_nan(dtype: str) ->
     for wrong in (np.nan, np.inf):
         got = [np.full(2, wrong, dtype), np.asarray(wrong, dtype)]
         assert not fuzzing.compare(graph, got, want).failed
+    assert not fuzzing.compare(graph, [np.ones(2, dtype), np.ones((), dtype)], want).failed
     infinite = Input((2,), np.asarray([np.inf, 1], dtype))
     lone = fuzzing.Declared.of(Recipe((infinite,), (Call("sum", (Ref(0),), {}, (1,)),), (Ref(1),)))
     assert fuzzing.compare(lone, [np.asarray(np.nan, dtype)], [np.asarray(np.inf, dtype)]).failed

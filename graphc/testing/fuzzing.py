@@ -265,7 +265,7 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
 
 
 def _overflowed(node: Node, inputs: Sequence[Array], array: Array, generator: np.random.Generator) -> Array:
-    """Of a sum that is finite in a wider dtype, any infinity or NaN: the order of its terms decides which it is."""
+    """A sum that is finite in a wider dtype, or any infinity or NaN: the order of its terms decides which it is."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return array
     wider = np.float64 if array.dtype == np.float32 else np.longdouble
@@ -274,14 +274,16 @@ def _overflowed(node: Node, inputs: Sequence[Array], array: Array, generator: np
         whole = np.asarray(node.op.compute(node, *wide))
     except TypeError:  # an op that computes in one dtype only
         return array
-    drawn = generator.choice([np.nan, np.inf, -np.inf], array.shape)
+    drawn = generator.choice([np.nan, np.inf, -np.inf, 0.0], array.shape)
+    drawn = np.where(drawn == 0, whole, drawn)
     return np.where(np.isfinite(whole) & ~np.isfinite(array), drawn, array).astype(array.dtype)
 
 
 def _moved(array: Array, most_units: int, generator: np.random.Generator) -> Array:
     """Changed by up to so many units in the last place; NaN has either sign, which nothing determines."""
     units = generator.integers(-most_units, most_units + 1, array.shape)
-    moved = np.where(np.isfinite(array), array + units * np.spacing(np.abs(array)), array)  # infinity stays
+    unit = np.spacing(np.minimum(np.abs(array), np.finfo(array.dtype).max / 2))  # that of the largest is infinite
+    moved = np.where(np.isfinite(array), array + units * unit, array)
     moved = np.where(np.isnan(moved), np.copysign(np.nan, generator.integers(0, 2, array.shape) - 0.5), moved)
     return moved.astype(array.dtype)
 
