@@ -283,6 +283,7 @@ def _moved(array: Array, most_units: int, generator: np.random.Generator) -> Arr
     """Changed by up to so many units in the last place; NaN has either sign, which nothing determines."""
     units = generator.integers(-most_units, most_units + 1, array.shape)
     unit = np.spacing(np.minimum(np.abs(array), np.finfo(array.dtype).max / 2))  # that of the largest is infinite
+    unit = unit * np.where(array == 0, generator.integers(0, 2), 1)  # zeros stay now and then: most are exact
     moved = np.where(np.isfinite(array), array + units * unit, array)
     moved = np.where(np.isnan(moved), np.copysign(np.nan, generator.integers(0, 2, array.shape) - 0.5), moved)
     return moved.astype(array.dtype)
