@@ -52,9 +52,9 @@ def run_one(seed: int, number: int, most_calls: int, checks: int) -> Row:
     verdict = fuzzing.check(recipe)
     functions = sorted({call.function for call in recipe.calls})
     row: Row = {"graph": number, "kind": verdict.kind, "calls": len(recipe.calls), "functions": functions}
+    row["text"] = verdict.text
     if verdict.failed:
-        smaller = fuzzing.shrink(recipe, verdict, checks)
-        row |= {"text": verdict.text, "code": recipes.as_code(smaller)}
+        row["code"] = recipes.as_code(fuzzing.shrink(recipe, verdict, checks))
     return row
 
 
@@ -67,10 +67,13 @@ def work(args: argparse.Namespace, numbers: Sequence[int]) -> None:
 
 
 def chunk_rows(args: argparse.Namespace, numbers: list[int]) -> list[Row]:
-    """The verdicts on some graphs, by as many processes as it takes: a crash ends one."""
+    """The verdicts on some graphs, by as many processes as it takes: a crash ends one.
+
+    Kernels that are compiled are kept where the environment says, else for these processes only.
+    """
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "GRAPHC_CACHE_DIR": folder}
+        environment = {"GRAPHC_CACHE_DIR": folder, **os.environ}
         while numbers:
             command = [sys.executable, __file__, "--seed", str(args.seed), "--calls", str(args.calls)]
             command += ["--shrink", str(args.shrink), "--work", ",".join(map(str, numbers))]
@@ -138,7 +141,8 @@ def summary(rows: Sequence[Row]) -> str:
     lines += [f"  {count:,} {kind}" for kind, count in kinds.most_common()]
     used = Counter(name for row in rows if row["kind"] != "rejected" for name in row["functions"])
     lines.append(f"{len(used)} functions, the rarest in {min(used.values(), default=0)} graphs")
-    never = sorted(name for name in graphc.ops.FUNCTIONS if name not in used)
+    reached = {name.rpartition(".")[2] for name in used}
+    never = sorted(name for name in graphc.ops.FUNCTIONS if name not in reached | steps.NOT_CALLED)
     lines.append(f"in none: {', '.join(never)}" if never else "every function of graphc.ops was in one")
     return "\n".join(lines)
 

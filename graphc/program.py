@@ -19,7 +19,7 @@ from graphc.codegen.emit import Source
 from graphc.compiler import compile_graph
 from graphc.errors import ExecutionError, FeedError, GraphError, IndexOutOfRangeError, SessionError, ShapeError
 from graphc.feeds import Feeder
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, named_dims
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect, Reduction, View
 from graphc.ir.symbolic import Dim, evaluate, names_of
@@ -294,14 +294,14 @@ def _check_leaves(graph: Graph) -> None:
                     f"{node.op.name}: {tensor.type} has more bytes than a 64-bit address can tell apart",
                     origin=node.origin,
                 )
-            for size in tensor.shape:
-                for name in names_of(size):
-                    if name not in known:
-                        raise FeedError(
-                            f"unknown named dim {name!r} in {tensor.name!r} of type {tensor.type}: no placeholder that "
-                            "is fed has it",
-                            origin=node.origin,
-                        )
+    for name, node in named_dims(graph).items():
+        if name not in known:
+            tensor = node.results[0]
+            raise FeedError(
+                f"unknown named dim {name!r} in {tensor.name!r} of type {tensor.type}: no placeholder that "
+                "is fed has it",
+                origin=node.origin,
+            )
 
 
 def _check_updates(graph: Graph) -> None:

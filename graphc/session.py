@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from graphc import config
 from graphc.errors import FeedError, GraphcWarning, GraphError, SessionError
 from graphc.feeds import Feeder
-from graphc.ir.graph import topological
+from graphc.ir.graph import Graph, named_dims, topological
 from graphc.ir.node import Tensor
 from graphc.ir.origin import here, stack_level
-from graphc.ir.symbolic import evaluate
+from graphc.ir.symbolic import evaluate, names_of
 from graphc.ir.types import format_shape
 from graphc.ops.sources import Updates
 from graphc.program import Program
@@ -111,7 +111,7 @@ class Session:
         self._numbers: dict[str, int] = {}  # of labels that layers share, the one given last
         self._programs: dict[Any, Program] = {}
         self._requests: dict[Any, _Request] = {}
-        self._programs_of_outputs: dict[tuple[Tensor, ...], Program] = {}
+        self._programs_of_outputs: dict[tuple[tuple[Tensor, ...], tuple[Tensor, ...]], Program] = {}
         self._programs_of_line: dict[Any, int] = {}
         self._lock = threading.RLock()  # re-entrant only to recognise calls from a signal handler within a step
         self._in_step = False
@@ -274,10 +274,12 @@ class Session:
         if missing:
             names = ", ".join(repr(tensor.name) for tensor in missing)
             raise FeedError(f"feed missing for placeholder {names}", origin=missing[0].node.origin)
+        inputs = (*needed, *_measured(flat, needed, feeds))
         with self._lock:
-            program = self._programs_of_outputs.get(key[0])  # another order of feeds, or one that nothing needs
+            known = key[0], inputs
+            program = self._programs_of_outputs.get(known)  # another order of feeds, or one that nothing needs
             if program is None:
-                program = self._programs_of_outputs[key[0]] = Program(tuple(needed), key[0], self)
+                program = self._programs_of_outputs[known] = Program(inputs, key[0], self)
                 self._warn_of_many()
             self._programs[key] = program
         return program
@@ -453,6 +455,13 @@ def _check_graph(what: str, tensors: Iterable[Tensor]) -> None:
                 operands=(tensor,),
                 hint="it has its value already: np.asarray(tensor)",
             )
+
+
+def _measured(outputs: Sequence[Tensor], needed: Sequence[Tensor], feeds: Iterable[Tensor]) -> list[Tensor]:
+    """The fed placeholders whose values nothing needs, but whose shapes: they tell a named dim that no other tells."""
+    told = {name for tensor in needed for size in tensor.shape for name in names_of(size)}
+    untold = named_dims(Graph((), tuple(outputs))).keys() - told
+    return [x for x in feeds if untold.intersection(name for size in x.shape for name in names_of(size))]
 
 
 def _picker(inputs: tuple[Tensor, ...]) -> Callable[[Mapping[Tensor, Any]], Sequence[Any]]:

@@ -192,6 +192,20 @@ def test_a_feed_that_nothing_uses_is_allowed(session: graphc.Session) -> None:
     np.testing.assert_array_equal(session.run(x + 1, {x: [1, 2], y: [3, 4]}), [2, 3])
 
 
+def test_a_feed_whose_size_alone_is_needed() -> None:
+    # Before: FeedError, as if the feed were not there, or KeyError where the size is used in a body or as a number.
+    x, other = (graphc.placeholder(name, ("n",)) for name in "xy")
+    flag = graphc.placeholder("f", (), "bool")
+    summed = graphc.cond(flag, lambda: graphc.ones_like(x).sum(), lambda: graphc.zeros_like(x).sum())
+    fetches = [graphc.ones_like(x).sum(), graphc.size_of(x, 0) * 2, summed]
+    for backend in ("compiled", "reference"):
+        with graphc.Session(backend=backend) as session:
+            assert session.run(fetches, {x: np.ones(3, "float32"), flag: True}) == [3, 6, 3]
+            assert session.run(fetches, {flag: True, other: np.ones(4, "float32")}) == [4, 8, 4]
+            refused(FeedError, lambda: session.run(fetches[1]), "unknown named dim 'n'")
+            refused(FeedError, lambda: session.run(summed, {flag: True}), "unknown named dim 'n'")
+
+
 def test_lossy_casts(session: graphc.Session) -> None:
     k, b, x = placeholder(2, dtype="int8"), placeholder(2, dtype="bool"), placeholder(2)
     loss = "can't be cast without loss"

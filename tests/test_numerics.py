@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import graphc
+from graphc.ir.types import FLOATS, INTEGERS
 from graphc.schedule.report import format_schedule
 
 Array = np.ndarray[Any, Any]
@@ -122,3 +123,33 @@ def test_indices_of_a_narrow_dtype_count_from_the_end_of_a_longer_axis(backend: 
 def test_long_float32_sums_and_means_are_exact_to_a_millionth() -> None:
     """``python benchmarks/long_sums.py`` shows the same of 10**8 values."""
     assert long_sums.main(["--values", "1000003"]) == 0
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_floats_that_no_integer_holds_are_cast_alike_in_any_number(dtype: str) -> None:
+    # Before: the reference left it to NumPy, which makes 0 or 2**31 of NaN as uint32, by the number of elements.
+    x = graphc.placeholder("x", ("n",), dtype)
+    outputs = [x.astype(kind) for kind in INTEGERS]
+    with graphc.Session() as session, graphc.Session(backend="reference") as reference:
+        for count in (1, 3, 4, 8, 17, 40):
+            for value in (np.nan, np.inf, -np.inf, 1e30, -1e30, 2.0**63, 2.0**31, -3.7, 3e9, 300.5):
+                feeds = {x: np.full(count, value, dtype)}
+                for got, wanted in zip(session.run(outputs, feeds), reference.run(outputs, feeds), strict=True):
+                    np.testing.assert_array_equal(got, wanted, err_msg=f"{count} times {value}")
+                    assert np.unique(got).size == 1
+
+
+def test_derivatives_by_constants() -> None:
+    """Before: constants were folded with all that is made of them, and these were zeros, or hvp a first derivative."""
+    x = graphc.constant(np.array([1.0, 2.0, 3.0]))
+    scaled = x * 0.5
+    y = (x**3).sum() + (graphc.tanh(scaled) * scaled).sum()
+    outputs = [
+        *graphc.gradients(y, [x, scaled]), graphc.hvp((x**3).sum(), x, x), graphc.jacobian(x * x, x),
+        *graphc.gradients((graphc.stop_gradient(x) * x).sum(), [x]),
+    ]  # fmt: skip
+    found = run(outputs, {})
+    for got, wanted in zip(found, run(outputs, {}, backend="reference"), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-14)
+    np.testing.assert_allclose(found[2], [6.0, 24.0, 54.0])
+    np.testing.assert_allclose(found[4], [1.0, 2.0, 3.0])

@@ -60,6 +60,12 @@ def centred(draw: Any, x: Tensor, leaf: Any) -> Tensor:
     return x - x.mean(axis=draw(st.sampled_from([1, 2])), keepdims=True)
 
 
+def gathered(draw: Any, x: Tensor, leaf: Any) -> Tensor:
+    """Rows or columns at places that are data."""
+    axis, places = draw(st.sampled_from([1, 2])), leaf((draw(st.sampled_from(SIZES)),))
+    return graphc.take(x, graphc.floor(100 * places).astype("int64") % x.shape[axis], axis=axis)
+
+
 STEPS = {
     "product": product,
     "with itself": with_itself,
@@ -69,6 +75,7 @@ STEPS = {
     "sliced": sliced,
     "joined": lambda draw, x, leaf: graphc.concat([x, graphc.sin(x)], axis=draw(st.sampled_from([1, 2]))),
     "centred": centred,
+    "gathered": gathered,
     "residual": lambda draw, x, leaf: x + graphc.tanh(x) * leaf(x.shape[1:]),
 }
 

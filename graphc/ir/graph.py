@@ -12,6 +12,7 @@ from graphc.errors import GraphError
 from graphc.ir.node import Node, Tensor, remade
 from graphc.ir.op import Effect, Source
 from graphc.ir.origin import NOWHERE, derived_from
+from graphc.ir.symbolic import Dim, names_of
 
 if TYPE_CHECKING:
     import networkx
@@ -133,6 +134,20 @@ class Graph:
 def holds(graph: Graph, wanted: Callable[[Node], bool]) -> bool:
     """Whether a node of a graph, or of a body in it, is of a kind."""
     return any(map(wanted, graph.all_nodes()))
+
+
+def named_dims(graph: Graph) -> dict[str, Node]:
+    """The named dims in shapes and attributes of a graph's nodes, and of bodies in it; the first node that has each."""
+    found: dict[str, Node] = {}
+    for node in graph.all_nodes():
+        parts = [size for tensor in node.results for size in tensor.shape]
+        for value in node.attributes.values():
+            parts += value if isinstance(value, tuple) else [value]
+        for part in parts:
+            if isinstance(part, Dim):
+                for name in names_of(part):
+                    found.setdefault(name, node)
+    return found
 
 
 Rule = Callable[[Node, tuple[Tensor, ...]], "Sequence[Tensor] | None"]

@@ -213,8 +213,9 @@ class cast(Elementwise):
     Notes
     -----
     Floats to integers are cut towards zero; to bool, whatever differs from 0 is true, NaN included. Integers keep their
-    low bits. NaN and floats that the integer dtype cannot hold give what NumPy gives on x86-64: the lowest value for
-    int32 and int64, and unspecified but repeatable bits for the others.
+    low bits. Of NaN and floats that the integer dtype cannot hold, int32 and int64 make the lowest value, as NumPy does
+    on x86-64; the narrower dtypes the low bits of what int32 makes, uint32 those of int64, and uint64 makes 2**63, or
+    wraps negative numbers. (What NumPy makes of these depends on how many there are.)
     """
 
     dtypes = DTYPES
@@ -236,8 +237,9 @@ class cast(Elementwise):
         return TensorType(inputs[0].shape, dtype)
 
     def compute(self, node: Node, *inputs: Array) -> Array:
+        (x,), dtype = inputs, node["dtype"]
         with np.errstate(all="ignore"):
-            return inputs[0].astype(node["dtype"])
+            return _cut(x, dtype) if is_float(x.dtype) and dtype.kind in "iu" else x.astype(dtype)
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
         return Apply("cast", (read(0, index),), node["dtype"])
@@ -245,6 +247,17 @@ class cast(Elementwise):
     def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         (x,), (g,) = node.inputs, cotangents
         return (cast(g, x.dtype) if is_float(x.dtype) and is_float(node["dtype"]) else None,)
+
+
+def _cut(x: Array, dtype: np.dtype[Any]) -> Array:
+    """Floats as integers: what fits is cut towards zero, what does not goes the same way however many there are."""
+    if dtype.itemsize < 4:
+        return x.astype(np.int32).astype(dtype)
+    if dtype != np.uint64:
+        return x.astype(np.int32 if dtype == np.int32 else np.int64).astype(dtype)
+    upper = (x >= 2.0**63) & (x < 2.0**64)
+    whole = np.where(upper, x - 2.0**63, x).astype(np.int64).astype(dtype)
+    return np.where(upper, whole ^ np.uint64(1 << 63), whole)
 
 
 def require_numbers(name: str, x: Tensor) -> None:

@@ -51,11 +51,15 @@ def _rules_of(op: str) -> tuple[Rule, ...]:
 
 
 def pin_derivatives(graph: Graph) -> Graph:
-    """Give every computed tensor that a derivative is taken by an identity of its own, in bodies too."""
+    """Give every computed tensor that a derivative is taken by an identity of its own, in bodies too.
+
+    So do constants, which would be folded with all that is made of them.
+    """
     if not holds(graph, lambda node: node.op.derivative):
         return graph
     sources = {x for node in graph.nodes for x in sources_of_derivative(node)}
-    targets = {x for x in sources if not isinstance(x.node.op, Source) and x.node.op is not pin}
+    free = {x for x in sources if isinstance(x.node.op, Source) and not x.node.op.fixed}
+    targets = {x for x in sources - free if x.node.op is not pin}
 
     def pinned(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor]:
         made = remake_with_bodies(node, inputs, pin_derivatives)

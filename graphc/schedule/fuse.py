@@ -54,7 +54,7 @@ from graphc.ir.types import Shape
 from graphc.schedule import kernel as form
 from graphc.schedule.kernel import Kernel, Stage
 from graphc.schedule.loops import needed_bodies
-from graphc.schedule.lower import Lowering
+from graphc.schedule.lower import Lowering, is_strided
 
 PRELUDE = 0
 """Place of the kernel for scalars that depend on sources alone."""
@@ -471,11 +471,13 @@ def _contraction(lowering: Lowering, node: Node, axes: tuple[Axis, ...], nodes: 
         for label, extent in zip(labels, tensor.shape, strict=True):
             by_label.setdefault(label, Axis(extent))
     reduced = tuple(axis for label, axis in by_label.items() if label not in out_labels)
-    operands = []
+    operands: list[Load] = []
     for labels, tensor in ((left_labels, node.inputs[0]), (right_labels, node.inputs[1])):
         index = [of_atom(by_label[label]) for label in labels]
         load = lowering.element(tensor, index)
-        operands.append(load if isinstance(load, Load) else Load(tensor, index))
+        if not is_strided(load, tuple(by_label.values())):  # a repeatable root: a gather, random numbers
+            load = Load(tensor, index)
+        operands.append(load)
     return form.Contract(node.results, axes, reduced, operands[0], operands[1], nodes=nodes)
 
 

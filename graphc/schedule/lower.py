@@ -19,6 +19,7 @@ are, so that computing it moves less memory than reading it. A dropout mask is t
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TypeGuard
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
@@ -42,7 +43,7 @@ LONGEST = 100
 """No inlined expression reads more than about this many tensors, in all its ops together."""
 
 
-def is_strided(load: Scalar, axes: Sequence[Axis]) -> bool:
+def is_strided(load: Scalar, axes: Sequence[Axis]) -> TypeGuard[Load]:
     """Whether a scalar is a load whose place is linear in the axes, that is, a strided view of memory."""
     if not isinstance(load, Load):
         return False

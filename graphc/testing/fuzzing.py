@@ -1,9 +1,10 @@
 """Random graphs compiled and interpreted: do both mean the same, and what is the least graph that shows they do not.
 
-:func:`check` compares the compiled program with the reference interpreter, and bitwise one worker with two. How far two
-right computations of a graph may differ is measured, not guessed (:func:`sensitivity`): the reference computes it again
-with every rounded result moved by a few units in the last place. Where a difference is found, more such trials must
-confirm it: a rounding may decide a comparison, which few trials do not show.
+:func:`check` compares the compiled program with the reference interpreter, and bitwise one worker with two, and a first
+call with one after calls of other sizes. How far two right computations of a graph may differ is measured, not guessed
+(:func:`sensitivity`): the reference computes it again with every rounded result moved by a few units in the last place.
+Where a difference is found, more such trials must confirm it: a rounding may decide a comparison, which few trials do
+not show.
 
 :func:`shrink` makes a failing graph smaller for as long as it fails in the same way: fewer outputs, calls left out,
 intermediate values fed instead of computed.
@@ -12,6 +13,7 @@ intermediate values fed instead of computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphc.errors import GraphcError
-from graphc.ir.graph import Graph
-from graphc.ir.node import Tensor
-from graphc.ir.op import Source
+from graphc.ir.graph import Graph, holds
+from graphc.ir.node import Node, Tensor
+from graphc.ir.op import AxisScan, Contraction, Control, IndexedAccumulation, Reduction, Source
 from graphc.ir.symbolic import RUN_SIZES
 from graphc.ir.types import is_float
+from graphc.ops.bodies import COMPUTE
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
 from graphc.passes.streams import number_streams
@@ -86,12 +89,13 @@ def check(recipe: Recipe) -> Verdict:
         except Exception as error:
             return Verdict(f"the reference raises {type(error).__name__}", str(error))
         try:
-            compiled, shared = graph.run(), graph.run_shared()
+            compiled, shared, again = graph.run(), graph.run_shared(), graph.run_again()
         except Exception as error:
             return Verdict(f"the compiler raises {type(error).__name__}", str(error))
-    for place, (one, two) in enumerate(zip(compiled, shared, strict=True)):
-        if not same_bits(one, two):
-            return Verdict("one worker and two differ", f"output {place}: {one} and {two}")
+    for text, others in (("one worker and two differ", shared), ("calls of other sizes change a result", again)):
+        for place, (one, two) in enumerate(zip(compiled, others, strict=True)):
+            if not same_bits(one, two):
+                return Verdict(text, f"output {place}: {one} and {two}")
     return compare(graph, compiled, expected)
 
 
@@ -134,6 +138,15 @@ class Declared:
             written = [session.get(update.node.inputs[0]) for update in self.updates]
             return [np.asarray(value) for value in (*values[: len(self.outputs)], *written)]
 
+    def run_again(self) -> list[Array]:
+        """The results without updates, by a program that was called with feeds of other lengths before."""
+        with Session(threads=1) as session:
+            program = Program(self.inputs, self.results, session)
+            for halves in (1, 4):
+                with suppress(GraphcError):  # other lengths may not fit together, or be too short for a reduction
+                    program(*(_of_length(*each, halves) for each in zip(self.inputs, self.arrays, strict=True)))
+            return [np.asarray(value) for value in program(*self.arrays)]
+
     def run_shared(self) -> list[Array]:
         """By two workers, however small the work is."""
         before = executable.PARALLEL_WORK
@@ -144,30 +157,46 @@ class Declared:
             executable.PARALLEL_WORK = before
 
 
+def _of_length(tensor: Tensor, array: Array, halves: int) -> Array:
+    """What a placeholder is fed, with so many halves of its elements along axes of named size."""
+    for axis, size in enumerate(tensor.shape):
+        if not isinstance(size, int) and array.shape[axis]:
+            length = array.shape[axis]
+            array = np.take(array, np.arange(length * halves // 2) % length, axis)
+    return array
+
+
 def compare(graph: Declared, got: Sequence[Array], want: Sequence[Array]) -> Verdict:
     """Equal up to what roundings on the way would change, and a few units in the last place."""
     for place, (left, right, tensor) in enumerate(zip(got, want, graph.results, strict=True)):
         if left.dtype != right.dtype or left.shape != right.shape or left.dtype != tensor.dtype:
             shown = f"{left.dtype}{left.shape} is not {right.dtype}{right.shape}"
             return Verdict("types differ", f"output {place}: {shown}")
-    verdict = Verdict("equal")
+    verdict, units = Verdict("equal"), [_rounding_unit(tensor) for tensor in graph.results]
     for trials in (0, TRIALS, MORE_TRIALS):
-        verdict = _within(got, want, sensitivity(graph, trials) if trials else [np.zeros(a.shape) for a in want])
+        changes = sensitivity(graph, trials) if trials else [np.zeros(a.shape) for a in want]
+        verdict = _within(got, want, changes, units)
         if not verdict.failed:
             break
     return verdict
 
 
-def _within(got: Sequence[Array], want: Sequence[Array], changes: Sequence[Array]) -> Verdict:
-    for place, (left, right, change) in enumerate(zip(got, want, changes, strict=True)):
+def _rounding_unit(tensor: Tensor) -> float:
+    """Of the least precise float that a tensor is made of; 0 for integers."""
+    if not is_float(tensor.dtype):
+        return 0.0
+    rough = holds(Graph((), (tensor,)), lambda node: any(entry.dtype == np.float32 for entry in node.results))
+    return float(np.finfo(np.float32 if rough else np.float64).eps)
+
+
+def _within(got: Sequence[Array], want: Sequence[Array], changes: Sequence[Array], units: Sequence[float]) -> Verdict:
+    for place, (left, right, change, unit) in enumerate(zip(got, want, changes, units, strict=True)):
         with np.errstate(all="ignore"):
             wide = right.astype(np.float64)
             distance = np.abs(left.astype(np.float64) - wide)
             scale = np.abs(wide) + np.max(np.abs(wide), initial=0, where=np.isfinite(wide))
-        # A float64 result may come from float32 inputs.
-        units = 0.0 if left.dtype.kind in "iub" else ALLOWED_UNITS * float(np.finfo(np.float32).eps)
         equal = (left == right) | ((left != left) & (right != right))
-        close = equal | (distance <= 8 * change + units * scale) | np.isinf(change)
+        close = equal | (distance <= 8 * change + ALLOWED_UNITS * unit * scale) | np.isinf(change)
         if not np.all(close):
             where = tuple(int(k) for k in np.argwhere(~close)[0])
             text = f"output {place} at {where}: compiled {left[where]!r}, reference {right[where]!r}"
@@ -206,28 +235,58 @@ def sensitivity(graph: Declared, trials: int = TRIALS) -> list[Array]:
 
 
 def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.Generator | None) -> list[Array]:
-    """The outputs, op by op in NumPy; with a generator, rounded results are moved by a few units."""
+    """The outputs, op by op in NumPy; with a generator, rounded results are moved by a few units, in bodies too."""
     known = dict(feeds)
-    for node in graph.nodes:
-        if node.results[0] in known:
-            continue
-        if node.op.name == "random_state":
-            known[node.result] = np.zeros(2, np.uint64)  # of a session's first step, with the seed 0
-            continue
-        if node.op.name == "variable":
-            known[node.result] = node["value"]
-            continue
-        made = node.op.compute(node, *(known[tensor] for tensor in node.inputs))
-        exact = generator is None or isinstance(node.op, Source) or is_exact_node(node, ROUNDED | ARITHMETIC)
-        for tensor, array in zip(node.results, made if isinstance(made, tuple) else (made,), strict=True):
-            moves = not exact and is_float(tensor.dtype)
-            known[tensor] = _moved(np.asarray(array), generator) if moves else np.asarray(array)  # type: ignore[arg-type]
+
+    def compute(node: Node, inputs: Sequence[Array]) -> Sequence[Array]:
+        made = node.op.compute(node, *inputs)
+        arrays = [np.asarray(array) for array in (made if isinstance(made, tuple) else (made,))]
+        if generator is None or isinstance(node.op, (Source, Control)):
+            return arrays
+        units = 0 if is_exact_node(node, ROUNDED | ARITHMETIC) else MOVED_UNITS
+        if isinstance(node.op, (AxisScan, Contraction, IndexedAccumulation, Reduction)):
+            arrays = [_overflowed(node, inputs, arrays[0], generator), *arrays[1:]]
+        return [_moved(array, units, generator) if array.dtype.kind == "f" else array for array in arrays]
+
+    token = COMPUTE.set(compute)
+    try:
+        for node in graph.nodes:
+            if node.results[0] in known:
+                continue
+            if node.op.name == "random_state":
+                known[node.result] = np.zeros(2, np.uint64)  # of a session's first step, with the seed 0
+            elif node.op.name == "variable":
+                known[node.result] = node["initial"]
+            else:
+                known.update(zip(node.results, compute(node, [known[t] for t in node.inputs]), strict=True))
+    finally:
+        COMPUTE.reset(token)
     return [known[tensor] for tensor in graph.outputs]
 
 
-def _moved(array: Array, generator: np.random.Generator) -> Array:
-    units = generator.integers(-MOVED_UNITS, MOVED_UNITS + 1, array.shape)
-    return np.asarray(array + units * np.spacing(np.abs(array))).astype(array.dtype)
+def _overflowed(node: Node, inputs: Sequence[Array], array: Array, generator: np.random.Generator) -> Array:
+    """A sum that is finite in a wider dtype, or any infinity or NaN: the order of its terms decides which it is."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return array
+    wider = np.float64 if array.dtype == np.float32 else np.longdouble
+    wide = [entry.astype(wider) if entry.dtype == array.dtype else entry for entry in inputs]
+    try:
+        whole = np.asarray(node.op.compute(node, *wide))
+    except TypeError:  # an op that computes in one dtype only
+        return array
+    drawn = generator.choice([np.nan, np.inf, -np.inf, 0.0], array.shape)
+    drawn = np.where(drawn == 0, whole, drawn)
+    return np.where(np.isfinite(whole) & ~np.isfinite(array), drawn, array).astype(array.dtype)
+
+
+def _moved(array: Array, most_units: int, generator: np.random.Generator) -> Array:
+    """Changed by up to so many units in the last place; NaN has either sign, which nothing determines."""
+    units = generator.integers(-most_units, most_units + 1, array.shape)
+    unit = np.spacing(np.minimum(np.abs(array), np.finfo(array.dtype).max / 2))  # that of the largest is infinite
+    unit = unit * np.where(array == 0, generator.integers(0, 2), 1)  # zeros stay now and then: most are exact
+    moved = np.where(np.isfinite(array), array + units * unit, array)
+    moved = np.where(np.isnan(moved), np.copysign(np.nan, generator.integers(0, 2, array.shape) - 0.5), moved)
+    return moved.astype(array.dtype)
 
 
 def _distance(before: Array, after: Array) -> Array:

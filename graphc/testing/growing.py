@@ -32,14 +32,18 @@ SIZES: tuple[int | str, ...] = (1, 2, 3, 5, DIM)
 LENGTHS = (1, 2, 4, 7, 17, 40)
 """Of the named dim; 0 is drawn rarely, as many graphs refuse it."""
 
+WIDE: tuple[int, ...] = (16, 33, 70, 130)
+LONG = 300
+"""Rarer sizes, which fill vectors, blocks and chunks, and of the named dim."""
+
 COMMON = ("float32", "float32", "float32", "float64", "float64", "int64", "bool")
 """Dtypes of most inputs; the others come from :data:`graphc.ir.types.DTYPES`."""
 
 RECENT = 4
 """Operands are drawn among so many of the latest values that fit, so that graphs grow deep."""
 
-MOST_ELEMENTS = 40_000
-"""Of a value, with every named dim at its largest: what is larger is not kept."""
+MOST_ELEMENTS = 100_000
+"""Of a value, with every named dim long: what is larger is not kept."""
 
 
 class Choices(Protocol):
@@ -74,6 +78,8 @@ class Grower:
         self.calls: list[Call] = []
         self.values: dict[int, Tensor] = {}
         self.length = 1
+        self.depth = 0
+        """Of bodies around what is grown."""
 
     # -- values -----------------------------------------------------------------------------------------------------
 
@@ -83,10 +89,10 @@ class Grower:
 
     def start(self) -> None:
         """Draw the inputs."""
-        self.length = 0 if self.chance(30) else self.choose(LENGTHS)
+        self.length = 0 if self.chance(30) else LONG if self.chance(12) else self.choose(LENGTHS)
         for _ in range(self.integer(1, 3)):
             dtype = self.choose(DTYPES) if self.chance(4) else self.choose(COMMON)
-            shape: list[int | str] = [self.choose(SIZES) for _ in range(self.integer(0, 3))]
+            shape = [self.choose(WIDE if self.chance(12) else SIZES) for _ in range(self.integer(0, 3))]
             self.add_input(shape, dtype)
 
     def add_input(self, shape: Sequence[int | str], dtype: str, values: Array | None = None) -> Ref:
@@ -98,12 +104,13 @@ class Grower:
             if self.chance(8) and values.size:  # NaN, infinities, the ends of the range
                 special = special_values(values.dtype)
                 values = np.where(generator.random(sizes) < 0.2, generator.choice(special, sizes), values)
-        number = self._next()
+        number = self.next_number()
         self.inputs[number] = Input(tuple(shape), np.ascontiguousarray(values).reshape(np.shape(values)))
         self.values[number] = REGISTRY["placeholder"](f"x{number}", tuple(shape), dtype)
         return Ref(number)
 
-    def _next(self) -> int:
+    def next_number(self) -> int:
+        """The number of the next value."""
         return max(self.values, default=-1) + 1
 
     def tensor(self, ref: Ref) -> Tensor:
@@ -151,7 +158,7 @@ class Grower:
 
     def call(self, function: str, *arguments: Any, **keywords: Any) -> list[Ref]:
         """Make a call, if graphc accepts it."""
-        number = self._next()
+        number = self.next_number()
         trial = dict(self.values)
         results = perform(Call(function, arguments, keywords, tuple(range(number, number + 64))), trial)
         places = tuple(range(number, number + len(results)))
@@ -169,10 +176,13 @@ class Grower:
         except GraphcError:
             pass
         else:
-            if all(_is_small(tensor) for number, tensor in self.values.items() if number not in values):
+            if all(self._is_small(tensor) for number, tensor in self.values.items() if number not in values):
                 return
         del self.calls[calls:]
         self.inputs, self.values = inputs, values
+
+    def _is_small(self, tensor: Tensor) -> bool:
+        return tensor.ndim <= 5 and evaluate(tensor.type.size, {DIM: max(self.length, LENGTHS[-1])}) <= MOST_ELEMENTS
 
     def recipe(self, outputs: Sequence[Ref], updates: Sequence[tuple[Ref, Ref]] = ()) -> Recipe:
         """What has been grown, as far as these outputs and updates need it."""
@@ -180,7 +190,3 @@ class Grower:
 
 
 Step = Callable[[Grower], Any]
-
-
-def _is_small(tensor: Tensor) -> bool:
-    return tensor.ndim <= 5 and evaluate(tensor.type.size, {DIM: LENGTHS[-1]}) <= MOST_ELEMENTS

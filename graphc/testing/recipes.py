@@ -66,7 +66,7 @@ class Call:
     Attributes
     ----------
     function : str
-        A dotted name below ``graphc``; ``getitem`` is subscription.
+        A dotted name below ``graphc``; ``getitem`` is subscription, and ``custom_gradient`` is applied at once.
     arguments : tuple
         Refs, bodies, lists and tuples of these, and literals (arrays among them).
     keywords : mapping
@@ -103,13 +103,19 @@ class Recipe:
         return placeholders, [values[ref.number] for ref in self.outputs], updates
 
     def needed(self) -> Recipe:
-        """Without the calls and inputs that no output or update is made of; values are numbered anew."""
+        """Without the calls and inputs that no output or update is made of; values are numbered anew.
+
+        One input of a named size is kept, for the sake of that size.
+        """
         wanted = set(numbers_in((self.outputs, self.updates)))
         calls: list[Call] = []
         for call in reversed(self.calls):
             if wanted.intersection(call.results):
                 calls.append(call)
                 wanted.update(numbers_in((call.arguments, call.keywords)))
+        named = [number for number, given in enumerate(self.inputs) if not all(isinstance(s, int) for s in given.shape)]
+        if wanted.isdisjoint(named):  # a size may be needed that this input tells
+            wanted.update(named[:1])
         kept = {number: given for number, given in enumerate(self.inputs) if number in wanted}
         return renumbered(kept, tuple(reversed(calls)), self.outputs, self.updates)
 
@@ -142,6 +148,8 @@ def function_named(name: str) -> Callable[..., Any]:
 
     if name == "getitem":
         return lambda x, key: x[key]
+    if name == "custom_gradient":
+        return lambda function, rule, *xs: graphc.custom_gradient(function, rule)(*xs)
     try:
         found: Any = functools.reduce(getattr, name.split("."), graphc)
         return found
@@ -249,7 +257,8 @@ def _call_lines(call: Call, indent: str) -> list[str]:
     if call.function == "getitem":
         return [*lines, f"{indent}{targets} = {shown[0]}[{shown[1]}]"]
     nested = call.function in ("scan", "while_loop") and len(call.results) > 1
-    made = f"graphc.{call.function}({', '.join(shown)})"
+    own = 2 if call.function == "custom_gradient" else len(shown)
+    made = f"graphc.{call.function}({', '.join(shown[:own])})" + (f"({', '.join(shown[own:])})" if shown[own:] else "")
     if nested:
         made = f"graphc.ops.tree.flatten({made})[0]"
     elif len(call.results) == 1 and call.function in ("split", "unstack", "meshgrid", "gradients"):
@@ -268,7 +277,12 @@ def _shown(part: Any, call: Call, lines: list[str], indent: str) -> str:
         return f"({inner},)" if len(part) == 1 else f"({inner})"
     if isinstance(part, Body):
         name = f"body{call.results[0]}_{len(lines)}"
-        lines.append(f"{indent}def {name}({', '.join(f'v{number}' for number in part.parameters)}):")
+        parameters = ", ".join(f"v{number}" for number in part.parameters)
+        if call.function in ("while_loop", "custom_gradient"):  # these are given tuples
+            lines.append(f"{indent}def {name}(*given):")
+            lines.append(f"{indent}    {parameters}, = graphc.ops.tree.flatten(list(given))[0]")
+        else:
+            lines.append(f"{indent}def {name}({parameters}):")
         for own in part.calls:
             lines += _call_lines(own, indent + "    ")
         results = ", ".join(f"v{ref.number}" for ref in part.results)

@@ -3,7 +3,7 @@
 Elementwise functions and reductions are taken from the registry: a new op is in from the day it is defined. What could
 leave the domain of a function is squashed by ``tanh`` into the range of the op's first sample. All other ops are called
 as their samples call them, on the samples' arrays mixed with what is there; functions made of ops are called as
-:data:`STRUCTURAL` says.
+:data:`graphc.testing.structural.STRUCTURAL` says.
 """
 
 from __future__ import annotations
@@ -20,14 +20,23 @@ from graphc.ir.op import REGISTRY, Control, Op, Reduction
 from graphc.ir.types import DTYPES, is_float
 from graphc.ops.base import Elementwise
 from graphc.testing.cases import as_dtype
-from graphc.testing.growing import DIM, Choices, Grower, Step
-from graphc.testing.recipes import Body, Recipe, Ref, numbers_in
+from graphc.testing.controls import control_steps
+from graphc.testing.growing import Choices, Grower, Step
+from graphc.testing.recipes import Recipe, Ref, numbers_in
+from graphc.testing.structural import STRUCTURAL
 
 TAME = frozenset({
     "abs", "asinh", "atan", "ceil", "cos", "erf", "floor", "isfinite", "isinf", "isnan", "negative", "relu", "round",
     "sigmoid", "sign", "signbit", "sin", "tanh", "trunc",
 })  # fmt: skip
 """Functions of one number that keep it about as large as it was, and are defined everywhere."""
+
+NOT_CALLED = frozenset({
+    "argwhere", "flatnonzero", "nonzero", "unique",  # refused: the shape would depend on data
+    "asarray", "constant", "empty", "empty_like", "placeholder",  # nothing to compute, or no value to compare
+    "assign",  # made of a recipe's updates
+})  # fmt: skip
+"""Functions of graphc.ops that no step calls."""
 
 ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "maximum", "minimum"})
 """Functions of two numbers whose operands are not squashed."""
@@ -109,6 +118,45 @@ def _product(grower: Grower) -> None:
     grower.call("matmul", left, right)
 
 
+def _dense(grower: Grower) -> None:
+    """A product with a matrix that fits: an input, rows gathered from one, or a function of one."""
+    ref = grower.pick_float(1)
+    tensor = grower.tensor(ref)
+    width, columns = tensor.shape[-1], grower.choose((1, 2, 3, 5, 5, 17))
+    batch = tensor.shape[:-2] if grower.chance(3) else ()
+    if not all(isinstance(size, int) for size in (width, *batch)):
+        raise GraphcError("an input has sizes that are names or numbers")
+    shape = [int(size) for size in (*batch, width, columns) if isinstance(size, int)]
+    other = grower.add_input(shape, tensor.dtype.name)
+    way = grower.choose(("plain", "gathered", "tanh", "turned"))
+    if way == "gathered":
+        places = grower.add_input(shape[-2:-1], "int64", np.arange(shape[-2])[::-1].copy())
+        (other,) = grower.call("take", other, places, axis=-2)
+    elif way == "tanh":
+        (other,) = grower.call("tanh", other)
+    elif way == "turned":
+        turned = grower.add_input([*shape[:-2], columns, shape[-2]], tensor.dtype.name)
+        (other,) = grower.call("matrix_transpose", turned)
+    (made,) = grower.call("matmul", ref, other)
+    if grower.chance(2):
+        grower.call("add", made, grower.add_input([columns], tensor.dtype.name))
+
+
+def _row_wise(grower: Grower) -> None:
+    """A function that goes over the rows of a value several times, or a value added to what was made of it."""
+    ref = grower.pick_float(1)
+    name = grower.choose(("softmax", "log_softmax", "nn.layer_norm", "residual", "centred", "scores"))
+    if name == "residual":
+        grower.call("add", ref, grower.pick_type(grower.tensor(ref).type))
+    elif name == "centred":
+        grower.call("subtract", ref, grower.call("mean", ref, axis=grower.axis(ref), keepdims=True)[0])
+    elif name == "scores":
+        (scores,) = grower.call("matmul", ref, grower.call("matrix_transpose", ref)[0])
+        grower.call("matmul", grower.call("softmax", scores)[0], ref)
+    else:
+        grower.call(name, ref)
+
+
 def _cast(grower: Grower) -> None:
     ref, dtype = grower.pick(), grower.choose(DTYPES)
     if is_float(grower.tensor(ref).dtype) and "int" in dtype:  # a float beyond the integers has no value
@@ -116,7 +164,7 @@ def _cast(grower: Grower) -> None:
         (ref,) = grower.call("multiply", ref, 5)
         if dtype.startswith("uint"):
             (ref,) = grower.call("abs", ref)
-    grower.call("cast", ref, dtype)
+    grower.call(grower.choose(("cast", "astype")), ref, dtype)
 
 
 def _take(grower: Grower) -> None:
@@ -177,24 +225,6 @@ def sampled_names() -> list[str]:
     )  # fmt: skip
 
 
-def _scan(grower: Grower) -> None:
-    """A recurrence of a few drawn calls, one carry, and an output of each iteration."""
-    xs = grower.pick_float(1)
-    (start,) = grower.call("sum", xs, axis=0)
-    (start,) = grower.call("multiply", start, 0)
-    first = grower._next()
-    inner = Grower(grower)
-    inner.values = {**grower.values, first: grower.values[start.number], first + 1: grower.values[start.number]}
-    (carry,) = inner.call("add", Ref(first), Ref(first + 1))
-    for _ in range(grower.integer(0, 3)):
-        inner.grow(BODY_STEPS)
-    kind = grower.values[start.number].type
-    (carry,) = inner.call("tanh", inner.pick_type(kind))
-    y = inner.pick(lambda tensor: True)
-    body = Body((first, first + 1), tuple(inner.calls), (carry, y))
-    grower.call("scan", body, start, xs, reverse=bool(grower.integer(0, 1)))
-
-
 def _variable(grower: Grower) -> None:
     """A variable; two at most."""
     if sum(call.function == "variable" for call in grower.calls) == 2:
@@ -222,227 +252,13 @@ def _random(grower: Grower) -> None:
     grower.call(f"random.{grower.choose(('uniform', 'normal'))}", shape)
 
 
-# --- functions made of ops, and ops whose arguments depend on shapes -------------------------------------------------
-
-
-def _along(name: str, *, floats: bool = False, keepdims: bool = False, **options: Any) -> Step:
-    """A call with an axis."""
-
-    def step(grower: Grower) -> None:
-        ref = grower.pick_float(1) if floats else grower.pick_ranked()
-        extra = {"keepdims": bool(grower.integer(0, 1))} if keepdims else {}
-        grower.call(name, ref, axis=grower.axis(ref), **extra, **options)
-
-    return step
-
-
-def _of_one(name: str, *arguments: Any, least: int = 0, floats: bool = False) -> Step:
-    """A call of one value and literals."""
-
-    def step(grower: Grower) -> None:
-        grower.call(name, grower.pick_float(least) if floats else grower.pick_ranked(least), *arguments)
-
-    return step
-
-
-def _of_two(name: str, least: int = 0, floats: bool = True) -> Step:
-    """A call of two values of one type."""
-
-    def step(grower: Grower) -> None:
-        first = grower.pick_float(least) if floats else grower.pick_ranked(least)
-        kind = grower.tensor(first).type
-        grower.call(name, first, grower.pick_type(kind))
-
-    return step
-
-
-def _permute(grower: Grower) -> None:
-    ref = grower.pick_ranked()
-    order = list(range(grower.tensor(ref).ndim))
-    for last in range(len(order) - 1, 0, -1):
-        other = grower.integer(0, last)
-        order[last], order[other] = order[other], order[last]
-    grower.call("permute_dims", ref, tuple(order))
-
-
-def _reshape(grower: Grower) -> None:
-    ref = grower.pick_ranked(0)
-    shape = grower.tensor(ref).shape
-    grower.call("reshape", ref, grower.choose(((-1,), (1, *map(_size, shape)), (*map(_size, shape[::-1]),))))
-
-
-def _size(size: Any) -> Any:
-    return size if isinstance(size, int) else str(size)
-
-
-def _concat(grower: Grower) -> None:
-    first = grower.pick_ranked()
-    kind = grower.tensor(first).type
-    others = [grower.pick_type(kind) for _ in range(grower.integer(0, 3))]
-    grower.call(grower.choose(("concat", "stack")), [first, *others], axis=grower.axis(first))
-
-
-def _pad(grower: Grower) -> None:
-    ref = grower.pick_ranked()
-    widths = [(grower.integer(0, 2), grower.integer(0, 2)) for _ in grower.tensor(ref).shape]
-    grower.call("pad", ref, widths)
-
-
-def _swap(grower: Grower) -> None:
-    ref = grower.pick_ranked(2)
-    grower.call(grower.choose(("swapaxes", "moveaxis")), ref, grower.axis(ref), grower.axis(ref))
-
-
-def _broadcast(grower: Grower) -> None:
-    ref = grower.pick_ranked(0, 3)
-    grower.call("broadcast_to", ref, (grower.choose((1, 2, 3, DIM)), *map(_size, grower.tensor(ref).shape)))
-
-
-def _roll(grower: Grower) -> None:
-    ref = grower.pick_ranked()
-    grower.call("roll", ref, grower.integer(-4, 4), axis=grower.axis(ref))
-
-
-def _repeat(grower: Grower) -> None:
-    ref = grower.pick_ranked()
-    grower.call("repeat", ref, grower.integer(1, 3), axis=grower.axis(ref))
-
-
-def _tile(grower: Grower) -> None:
-    ref = grower.pick_ranked()
-    grower.call("tile", ref, tuple(grower.integer(1, 2) for _ in grower.tensor(ref).shape))
-
-
-def _triangle(grower: Grower) -> None:
-    grower.call(grower.choose(("tril", "triu", "diagonal", "trace")), grower.pick_ranked(2), grower.integer(-2, 2))
-
-
-def _parts(grower: Grower) -> None:
-    ref = grower.pick_ranked()
-    axis = grower.static_axis(ref)
-    if grower.chance(2):
-        grower.call("unstack", ref, axis=axis)
-    else:
-        grower.call("split", ref, [grower.integer(0, grower.size(ref, axis))], axis=axis)
-
-
-def _einsum(grower: Grower) -> None:
-    left, right = grower.pick_ranked(1, 3), grower.pick_ranked(1, 3)
-    by_size: dict[Any, list[str]] = {}
-    letters = iter("abcdef")
-    labels = []
-    for ref in (left, right):
-        own = ""
-        for size in grower.tensor(ref).shape:
-            known = [letter for letter in by_size.get(size, []) if letter not in own]
-            if not known or grower.chance(3):
-                known = [next(letters)]
-                by_size.setdefault(size, []).extend(known)
-            own += grower.choose(known)
-        labels.append(own)
-    present = sorted(set("".join(labels)))
-    out = "".join(letter for letter in present if grower.chance(2))
-    grower.call("einsum", f"{labels[0]},{labels[1]}->{out}", left, right)
-
-
-def _sorted(grower: Grower) -> None:
-    ref = grower.pick_ranked()
-    grower.call(grower.choose(("sort", "argsort")), ref, axis=grower.axis(ref), descending=bool(grower.integer(0, 1)))
-
-
-def _top(grower: Grower) -> None:
-    ref = grower.pick_ranked()
-    axis = grower.static_axis(ref)
-    grower.call("top_k", ref, grower.integer(1, grower.size(ref, axis)), axis=axis)
-
-
-def _indices(grower: Grower, size: int, like: Ref) -> Ref:
-    """Indices of a size, of the shape of a value, made of its numbers."""
-    (whole,) = grower.call("cast", grower.call("multiply", grower.call("tanh", like)[0], 9)[0], "int64")
-    return grower.call("remainder", whole, size)[0]
-
-
-def _one_hot(grower: Grower) -> None:
-    grower.call("one_hot", _indices(grower, 5, grower.pick_float()), 5)
-
-
-def _gathered(grower: Grower) -> None:
-    ref = grower.pick_ranked()
-    axis = grower.static_axis(ref)
-    indices = _indices(grower, grower.size(ref, axis), grower.pick_float())
-    grower.call("take", ref, indices, axis=axis)
-
-
-def _gathered_along(grower: Grower) -> None:
-    ref = grower.pick_float(1)
-    axis = grower.static_axis(ref)
-    indices = _indices(grower, grower.size(ref, axis), ref)
-    grower.call("take_along_axis", ref, indices, axis=axis)
-
-
-def _scattered(grower: Grower) -> None:
-    ref = grower.pick_float(1)
-    axis = grower.static_axis(ref)
-    places = grower.integer(1, 4)
-    indices = np.array([grower.integer(0, grower.size(ref, axis) - 1) for _ in range(places)])
-    (updates,) = grower.call("take", ref, indices[::-1].copy(), axis=axis)
-    name = grower.choose(("scatter_add", "scatter_max", "scatter_min", "scatter_set"))
-    grower.call(name, ref, indices, updates, axis=axis)
-
-
-def _running(grower: Grower) -> None:
-    ref = grower.pick_ranked()
-    name = grower.choose(("cumulative_sum", "cumulative_prod"))
-    if name == "cumulative_prod" and is_float(grower.tensor(ref).dtype):
-        (ref,) = grower.call("tanh", ref)
-    grower.call(name, ref, axis=grower.axis(ref))
-
-
-def _clip(grower: Grower) -> None:
-    grower.call("clip", grower.pick(lambda tensor: tensor.dtype.kind != "b"), -1, 2)
-
-
-def _cross_entropy(grower: Grower) -> None:
-    logits = grower.pick_float(1)
-    tensor = grower.tensor(logits)
-    if not isinstance(tensor.shape[-1], int) or not tensor.shape[-1]:
-        raise GraphcError("the number of classes must be static")
-    labels = _indices(grower, tensor.shape[-1], grower.call("sum", logits, axis=-1)[0])
-    grower.call("nn.softmax_cross_entropy", logits, labels)
-
-
-def _attention(grower: Grower) -> None:
-    query = grower.pick_float(2)
-    kind = grower.tensor(query).type
-    key, value = grower.pick_type(kind), grower.pick_type(kind)
-    grower.call("nn.scaled_dot_product_attention", query, key, value, causal=bool(grower.integer(0, 1)))
-
-
-STRUCTURAL: dict[str, Step] = {
-    "any": _along("any", keepdims=True), "all": _along("all", keepdims=True),
-    "count_nonzero": _along("count_nonzero", keepdims=True), "mean": _along("mean", keepdims=True),
-    "var": _along("var", keepdims=True), "std": _along("std", keepdims=True), "norm": _along("norm", floats=True),
-    "softmax": _along("softmax", floats=True), "log_softmax": _along("log_softmax", floats=True),
-    "logsumexp": _along("logsumexp", floats=True, keepdims=True), "diff": _along("diff"), "flip": _along("flip"),
-    "expand_dims": _along("expand_dims"), "squeeze": _of_one("squeeze"),
-    "matrix_transpose": _of_one("matrix_transpose", least=2),
-    "gelu": _of_one("gelu", floats=True), "elu": _of_one("elu", floats=True), "silu": _of_one("silu", floats=True),
-    "leaky_relu": _of_one("leaky_relu", floats=True), "layer_norm": _of_one("nn.layer_norm", least=1, floats=True),
-    "zeros_like": _of_one("zeros_like"), "full_like": _of_one("full_like", 3),
-    "stop_gradient": _of_one("stop_gradient"),
-    "huber": _of_two("huber_loss"), "mse": _of_two("mean_squared_error"), "outer": _of_two("outer", 1),
-    "vecdot": _of_two("vecdot", 1), "bce": _of_two("sigmoid_cross_entropy"), "permute": _permute, "reshape": _reshape,
-    "concat": _concat, "pad": _pad, "swap": _swap, "broadcast": _broadcast, "roll": _roll, "repeat": _repeat,
-    "tile": _tile, "triangle": _triangle, "parts": _parts, "einsum": _einsum, "sort": _sorted, "top_k": _top,
-    "one_hot": _one_hot, "gathered": _gathered, "gathered_along": _gathered_along, "scattered": _scattered,
-    "running": _running, "clip": _clip, "cross_entropy": _cross_entropy, "attention": _attention,
-}  # fmt: skip
-"""By name, so that a report can say which were reached."""
-
-BODY_STEPS: tuple[Step, ...] = (_unary, _binary, _binary, _number, _where, _reduce, _product, _slice, _structural)
+BODY_STEPS: tuple[Step, ...] = (
+    _unary, _binary, _binary, _number, _where, _reduce, _product, _slice, _row_wise, _structural,
+)  # fmt: skip
 STEPS: tuple[Step, ...] = (
     *[_unary] * 4, *[_binary] * 5, *[_number] * 2, _where, *[_reduce] * 2, _slice, *[_product] * 2, _cast, _take,
-    *[_structural] * 8, _gradient, _sampled, _sampled, _scan, _random, _variable, _directional,
+    *[_dense] * 2, *[_row_wise] * 3, *[_structural] * 10, _gradient, _sampled, _sampled, _random, _variable,
+    _directional, *control_steps(BODY_STEPS),
 )  # fmt: skip
 
 
@@ -468,14 +284,21 @@ def grown(choices: Choices, most_calls: int, derivatives: bool = True) -> Recipe
             (total,) = grower.call("sum", smooth[-1])
             with suppress(GraphcError):  # a function without derivative lies on the way
                 outputs += grower.call("gradients", total, inputs, zeros_for_disconnected=True)
-    return grower.recipe(outputs, _updates(grower))
+    return grower.recipe(outputs, _updates(grower, [ref for ref in outputs if is_float(grower.tensor(ref).dtype)]))
 
 
-def _updates(grower: Grower) -> list[tuple[Ref, Ref]]:
-    """New values of the variables: of their types, or the old ones with something added."""
+def _updates(grower: Grower, losses: Sequence[Ref]) -> list[tuple[Ref, Ref]]:
+    """New values of the variables: a step along a gradient, or of their types, or the old ones with something added."""
     made = []
     for number in [call.results[0] for call in grower.calls if call.function == "variable"]:
         kind = grower.values[number].type
+        if losses and grower.chance(2):
+            with suppress(GraphcError):
+                (loss,) = grower.call("mean", losses[0])
+                (slope,) = grower.call("gradients", loss, [Ref(number)])
+                (step,) = grower.call("multiply", slope, 0.1)
+                made.append((Ref(number), grower.call("subtract", Ref(number), step)[0]))
+                continue
         try:
             value = grower.pick_type(kind)
             if value.number == number:

@@ -254,3 +254,36 @@ def test_a_last_block_of_fewer_rows_than_columns(rows):
     # Before: softmax of an 85x32x3 product was wrong by 0.99 in its last row, 29x32x3 alone by 13.
     check(lambda x, w: x @ w, [(rows, 32), (32, 3)])
     check(lambda x, w: graphc.softmax(x @ w), [(rows, 32), (32, 3)])
+
+
+OPERANDS: dict[str, Function] = {
+    "gathered columns": lambda x, i, j: graphc.take(x, i, axis=1),
+    "gathered rows, reversed": lambda x, i, j: graphc.take(x, i, axis=0)[::-1],
+    "gathered along": lambda x, i, j: graphc.take_along_axis(x, j, axis=1),
+    "gathered, transposed": lambda x, i, j: graphc.take(x, i, axis=1).T,
+    "chosen": lambda x, i, j: graphc.where(j > 1, x, graphc.take(x, i[:1], axis=0)),
+    "padded": lambda x, i, j: graphc.pad(x, [(1, 2), (0, 1)]),
+    "rolled": lambda x, i, j: graphc.roll(x, 2, axis=1),
+    "one-hot": lambda x, i, j: graphc.one_hot(i, 5, dtype=x.dtype.name),
+}
+
+
+@pytest.mark.parametrize(("name", "rows"), [*((name, 4) for name in OPERANDS), ("gathered columns", "n")])
+def test_operands_that_are_no_tensors_in_memory(name, rows):
+    # Before: a gather of few elements was read as if all its places were the first one.
+    inputs = [graphc.placeholder(*each) for each in (("x", (rows, 5)), ("i", (8,), "int32"), ("j", (rows, 5), "int64"))]
+    x = OPERANDS[name](*inputs)
+    outputs = [graphc.tanh(x @ x.T), x.T @ x, attention(x, x, x, causal=True)]
+    if rows == "n":
+        total = sum((graphc.sin(value).sum() for value in outputs), start=graphc.sum(inputs[0]))
+        outputs += graphc.gradients(total, [inputs[0]])
+    generator = np.random.default_rng(3)
+    arrays = [
+        generator.normal(size=(4, 5)).astype("float32"),
+        np.array([3, -1, 1, 1, 0, -4, 2, 2], "int32"),
+        generator.integers(-5, 5, (4, 5)),
+    ]
+    got, wanted = run(inputs, outputs, arrays), run(inputs, outputs, arrays, backend="reference")
+    for left, right in zip(got, wanted, strict=True):
+        assert left.shape == right.shape
+        np.testing.assert_allclose(left, right, rtol=0, atol=2e-6 * np.abs(right).max(initial=1))

@@ -34,6 +34,7 @@ from graphc.ir.scalar import Load, apply
 from graphc.ir.symbolic import Axis, Size, coefficient, floordiv, of_atom, product
 from graphc.ir.types import flat_offset, is_float
 from graphc.schedule.kernel import Contract, Kernel, Map, Reduce, Stage, walk
+from graphc.schedule.lower import is_strided
 
 BLOCKS_A_PROCESSOR = 2
 """Blocks are made smaller until there are so many, so that workers have something to share."""
@@ -108,9 +109,8 @@ def _is_strided(kernel: Kernel, stage: Contract) -> bool:
     loads, dtype = (stage.left, stage.right), stage.result.dtype
     if not is_float(dtype) or any(load.dtype != dtype for load in loads):
         return False
-    places = [flat_offset(load.tensor.shape, load.index) for load in loads]
     axes = (*kernel.axes, *stage.axes, *stage.reduced)
-    return not any(coefficient(place, axis) is None for place in places for axis in axes)
+    return all(is_strided(load, axes) for load in loads)
 
 
 def _is_dot(kernel: Kernel, stage: Contract) -> bool:
