@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -294,14 +294,35 @@ def _check_leaves(graph: Graph) -> None:
                     f"{node.op.name}: {tensor.type} has more bytes than a 64-bit address can tell apart",
                     origin=node.origin,
                 )
-            for size in tensor.shape:
+    for node, name in dims_needed(graph.outputs):
+        if name not in known:
+            raise FeedError(
+                f"unknown named dim {name!r} in {node.results[0].described}: no placeholder that is fed has it",
+                origin=node.origin,
+            )
+
+
+def dims_needed(outputs: Sequence[Tensor]) -> Iterator[tuple[Node, str]]:
+    """The named dims that computing tensors takes, bodies included: each name with a node that asks for it."""
+    seen: set[str] = set()
+    for node in Graph((), tuple(outputs)).all_nodes():
+        sizes: list[Any] = [tensor.shape for tensor in node.results] + list(node.attributes.values())
+        for size in sizes:  # grows
+            if isinstance(size, tuple):
+                sizes += size
+            elif isinstance(size, Dim):
                 for name in names_of(size):
-                    if name not in known:
-                        raise FeedError(
-                            f"unknown named dim {name!r} in {tensor.name!r} of type {tensor.type}: no placeholder that "
-                            "is fed has it",
-                            origin=node.origin,
-                        )
+                    if name not in seen:
+                        seen.add(name)
+                        yield node, name
+
+
+def givers_of_dims(outputs: Sequence[Tensor], needed: Sequence[Tensor], feeds: Sequence[Tensor]) -> list[Tensor]:
+    """The placeholders whose values nothing needs, but sizes: they alone have named dims that the outputs ask for."""
+    known = {name for tensor in needed for size in tensor.shape for name in names_of(size)}
+    unknown = {name for _, name in dims_needed(outputs)} - known
+    given = [tensor for tensor in feeds if tensor not in set(needed)] if unknown else []
+    return [tensor for tensor in given if any(name in unknown for size in tensor.shape for name in names_of(size))]
 
 
 def _check_updates(graph: Graph) -> None:

@@ -28,7 +28,7 @@ from graphc.ir.origin import here, stack_level
 from graphc.ir.symbolic import evaluate
 from graphc.ir.types import format_shape
 from graphc.ops.sources import Updates
-from graphc.program import Program
+from graphc.program import Program, givers_of_dims
 from graphc.runtime.memory import Slots, require
 from graphc.runtime.workers import Workers
 
@@ -111,7 +111,7 @@ class Session:
         self._numbers: dict[str, int] = {}  # of labels that layers share, the one given last
         self._programs: dict[Any, Program] = {}
         self._requests: dict[Any, _Request] = {}
-        self._programs_of_outputs: dict[tuple[Tensor, ...], Program] = {}
+        self._programs_made: dict[Any, Program] = {}
         self._programs_of_line: dict[Any, int] = {}
         self._lock = threading.RLock()  # re-entrant only to recognise calls from a signal handler within a step
         self._in_step = False
@@ -176,7 +176,7 @@ class Session:
     @property
     def programs(self) -> tuple[Program, ...]:
         """The programs compiled by :meth:`run`, in order."""
-        return tuple(self._programs_of_outputs.values())
+        return tuple(self._programs_made.values())
 
     def run(self, fetches: Any, feeds: Mapping[Tensor, Any] | None = None, *, profile: bool = False) -> Any:
         """Compute fetches; compile first if this combination is new.
@@ -274,10 +274,12 @@ class Session:
         if missing:
             names = ", ".join(repr(tensor.name) for tensor in missing)
             raise FeedError(f"feed missing for placeholder {names}", origin=missing[0].node.origin)
+        needed += givers_of_dims(key[0], needed, feeds)
+        made = (key[0], tuple(needed))
         with self._lock:
-            program = self._programs_of_outputs.get(key[0])  # another order of feeds, or one that nothing needs
+            program = self._programs_made.get(made)  # another order of feeds, or one that nothing needs
             if program is None:
-                program = self._programs_of_outputs[key[0]] = Program(tuple(needed), key[0], self)
+                program = self._programs_made[made] = Program(tuple(needed), key[0], self)
                 self._warn_of_many()
             self._programs[key] = program
         return program
