@@ -28,7 +28,6 @@ from graphc.ops.gradient import (
     jacobian_rows,
     pin,
     sources_of_derivative,
-    stop_gradient,
 )
 from graphc.ops.sources import constant, parameter
 
@@ -139,11 +138,20 @@ def hvp(y: Tensor, xs: Any, vs: Any) -> Any:
     -------
     Tensor, list or tuple of Tensor
         ``sum over j of d2y/(dxs[i] dxs[j]) . vs[j]`` for each i, as :func:`gradients` returns its derivatives.
+        The directions are held fixed, also where they depend on xs; the result can be differentiated by them.
     """
     y = _float_tensor("hvp", y, "derivative of")
     sources = _tensors("hvp", xs, y)
-    directions = [stop_gradient(v) for v in _directions("hvp", vs, xs, sources)]
-    return _as_given(xs, gradients(_dot(gradients(y, sources), directions), sources, zeros_for_disconnected=True))
+    directions = _directions("hvp", vs, xs, sources)
+    slopes = gradients(y, sources)
+    if set(sources).isdisjoint(x for v in directions for x in differentiable_sources(v)):
+        return _as_given(xs, gradients(_dot(slopes, directions), sources, zeros_for_disconnected=True))
+    # A direction that depends on an x is held fixed here, but not by derivatives of the result: it is a cotangent.
+    products = [
+        gradients(slope, sources, seed=v, zeros_for_disconnected=True)
+        for slope, v in zip(slopes, directions, strict=True)
+    ]
+    return _as_given(xs, [functools.reduce(REGISTRY["add"], terms) for terms in zip(*products, strict=True)])
 
 
 def jacobian(y: Tensor, x: Tensor) -> Tensor:
