@@ -26,14 +26,13 @@ from graphc.ir.graph import Graph, inline
 from graphc.ir.node import Node, Tensor, branch
 from graphc.ir.op import Control, Source, op
 from graphc.ir.types import TensorType, is_float
-from graphc.ops.base import as_tensor
+from graphc.ops.base import as_tensor, is_zero
 from graphc.ops.bodies import (
     Array,
     check_callable,
     checked_condition,
     cotangents_of,
     evaluate_body,
-    is_zero,
     matched,
     or_zero,
     results_of,

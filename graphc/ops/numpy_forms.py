@@ -78,7 +78,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     Raises
     ------
     GraphError
-        For a norm that needs singular values.
+        If ``axis`` names more than two axes, or is missing for an ``ord`` and a tensor of more than two.
     """
     x = as_tensor(x)
     if axis is None and ord is None:
@@ -96,10 +96,11 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
 FORMS: dict[str, Callable[..., Any]] = {
     "einsum": einsum, "outer": outer, "cross": cross, "var": var, "std": std, "cumsum": cumsum, "cumprod": cumprod,
     "sort": sort, "argsort": argsort, "linalg.norm": norm, "linalg.outer": outer_of_vectors,
-} | {
-    f"linalg.{name}": getattr(linalg, name) for name in (
-        "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matrix_power", "matrix_rank",
-        "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "trace",
-    )
+    **{
+        f"linalg.{name}": getattr(linalg, name) for name in (
+            "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matrix_power", "matrix_rank",
+            "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "trace",
+        )
+    },
 }  # fmt: skip
 """NumPy's name of a function -> the function."""

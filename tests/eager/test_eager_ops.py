@@ -29,7 +29,7 @@ Apply = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 RANDOM = ("random_bits", "random_state")  # what they draw depends on the place in a program
 NAMED = ("dim_size",)  # its context is about a named dim
-REORDERED = ("gradient", "jacobian_rows")  # nested derivatives are expanded in another order, and so summed
+REORDERED = ("cholesky", "gradient", "jacobian_rows", "svd")  # derivatives are expanded in another order, and so summed
 
 
 def derivatives(outputs: Iterable[Tensor], inputs: Iterable[Tensor]) -> list[Tensor]:
@@ -63,7 +63,8 @@ def cases(name: str) -> list[tuple[Sequence[Tensor], list[Tensor], Sequence[Arra
                 inputs, outputs = case.declare()
             except GraphcError:
                 continue
-            function = lambda *x, op=op, sample=sample: op(*x, **sample.attributes)  # noqa: E731
+            apply = getattr(op, "trial", op)  # matrices that suit a routine, as the case declares them
+            function = lambda *x, apply=apply, sample=sample: apply(*x, **sample.attributes)  # noqa: E731
             call = calling(function if inputs else eager.eagerly(function))
             found.append((inputs, list(outputs), case.arrays, call, sample.differentiable and op.differentiable))
     return found
@@ -89,7 +90,7 @@ def check(got: Sequence[Tensor], wanted: Sequence[Array], exact: bool = True) ->
         if exact:
             np.testing.assert_array_equal(value, array)
         else:
-            scale = 1e-5 if array.dtype == np.float32 else 1e-12
+            scale = 1e-5 if array.dtype == np.float32 else 1e-9  # quotients of small gaps magnify roundings
             np.testing.assert_allclose(value, array, rtol=scale, atol=scale)
 
 
@@ -134,7 +135,7 @@ def test_derivatives_are_those_of_compiled_programs() -> None:
         case = static_case(op, smooth[0], "float64")
         declared, made = case.declare()
         tensors = [eager.asarray(array) for array in case.arrays]
-        at_once = calling(lambda *x, op=op, case=case: op(*x, **case.attributes))(tensors)
+        at_once = calling(lambda *x, op=op, case=case: getattr(op, "trial", op)(*x, **case.attributes))(tensors)
         by = [x for x in declared if x.dtype.kind == "f"]
         floats = [y for y in made if y.dtype.kind == "f"]
         if not by or not floats:
