@@ -20,7 +20,7 @@ from graphc.ir.graph import Graph, remake, topological
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Effect
 from graphc.ir.types import TensorType, format_shape, is_float
-from graphc.ops.base import as_tensor
+from graphc.ops.base import as_tensor, is_zero
 from graphc.ops.gradient import (
     custom_call,
     differentiable_sources,
@@ -77,6 +77,8 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
             hint="reduce it with .sum() or .mean(), or give seed=, a tensor of its shape",
         )
     start = full(1.0, y.type) if seed is None else _like("gradients: seed", seed, y)
+    if start.node.evaluated and is_zero(start):
+        start = pin(start)  # its value is data: rules that leave out what is zero by its form must not see it
     reached = differentiable_sources(y)
     connected = [x for x in sources if x in reached]
     if not zeros_for_disconnected:

@@ -317,3 +317,10 @@ def test_all_distributions_are_drawn_at_once():
     first, second = (eager.random.randint((50,), 0, 1000) for _ in range(2))
     assert isinstance(first, eager.EagerTensor) and not np.array_equal(first.numpy(), second.numpy())
     assert sorted(eager.random.permutation(5).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_a_seed_that_happens_to_be_zero_is_differentiated_by():
+    x, seed = eager.asarray(np.array([1.0, 2.0])), eager.asarray(np.float64(0.0))
+    y = graphc.cond(x.sum() > 0, lambda: (x * x).sum(), lambda: x.sum())
+    slope = graphc.gradients(y, x, seed=seed)
+    assert float(graphc.gradients(slope.sum(), seed)) == 6
