@@ -172,6 +172,23 @@ def test_unknown_named_dim(session: graphc.Session) -> None:
     refused(FeedError, lambda: session.run(y, {x: zeros(3)}), "unknown named dim 'n'", "declared at test_bad_input.py")
     z = graphc.placeholder("z", (graphc.placeholder("m", "m").shape[0] * 2,))
     refused(FeedError, lambda: session.run(z + 1, {z: zeros(3)}), "axis 0 is declared as 2*m", "'m'")
+    wanted = "unknown named dim 'k'", "declared at test_bad_input.py"
+    size = graphc.size_of(graphc.placeholder("w", "k"))
+    refused(FeedError, lambda: session.run(size), *wanted)
+    _, sums = graphc.scan(lambda c, row: (c, row.sum() + graphc.ones("k").sum()), 0, x)
+    refused(FeedError, lambda: session.run(sums, {x: zeros(3)}), *wanted)
+
+
+def test_a_placeholder_that_is_fed_for_its_sizes_alone(session: graphc.Session) -> None:
+    x, y = placeholder("n", 2, name="x"), placeholder(2, name="y")
+    nothing = graphc.gradients((y * y).sum(), x, zeros_for_disconnected=True)
+    for rows in (3, 0):
+        feeds = {y: zeros(2), x: zeros((rows, 2))}
+        np.testing.assert_array_equal(session.run(nothing, feeds), zeros((rows, 2)))
+        assert session.run(graphc.size_of(x), {x: zeros((rows, 2))}) == 2 * rows
+    refused(FeedError, lambda: session.run(nothing, {y: zeros(2)}), "unknown named dim 'n'")
+    with graphc.Session(backend="reference") as reference:
+        assert reference.run(graphc.size_of(x, 0), {x: zeros((5, 2))}) == 5
 
 
 def test_missing_and_unknown_feeds(session: graphc.Session) -> None:

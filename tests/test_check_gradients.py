@@ -49,6 +49,12 @@ def test_first_order_only() -> None:
     assert np.isnan(report.second)
 
 
+def test_several_tensors_of_a_graph() -> None:
+    x, y = graphc.placeholder("x", (2,)), graphc.placeholder("y", ())
+    report = graphc.check_gradients([x * y, graphc.sin(y)], {x: [1.0, 2.0], y: 0.5})
+    assert report.first < 1e-6 and report.second < 1e-6
+
+
 def wrong_rule(inputs: Any, outputs: Any, cotangents: Any) -> Any:
     """A derivative that is right everywhere but for negative elements."""
     (x,), (g,) = inputs, cotangents

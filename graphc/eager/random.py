@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from graphc import random
 from graphc.eager.wrapping import eagerly
 
-__all__ = ["bernoulli", "normal", "uniform"]
+__all__ = random.__all__
 
-bernoulli = eagerly(random.bernoulli)
-normal = eagerly(random.normal)
-uniform = eagerly(random.uniform)
+globals().update({name: eagerly(getattr(random, name)) for name in random.__all__})
+
+
+def __getattr__(name: str) -> Any:  # for type checkers, who do not see the names above
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,8 @@ and calls the same ``vjp``; the ops of which that is made are applied at once in
 enters by being read: a *reading* is a leaf that holds the value which the session had then, so a tape stays true when
 the variable changes, and a later reading is another leaf. What is computed of these enters node by node; random bits
 enter by being drawn, once for each node. A placeholder has no value: an error. A parameter stands for one in a body
-that is being traced, such as that of a scan: there the op builds graph, and tensors with values become captures.
+that is being traced, such as that of a scan: there the op builds graph, and tensors with values become captures. In a
+branch of a ``cond`` every op builds graph, because what it computes may not be wanted, and may fail.
 
 **Ops with bodies, and those defined by other ops**, go the way that a reference session goes: a graph of this one node
 over parameters, its derivatives expanded, its parts in its place, evaluated op by op.
@@ -32,7 +33,7 @@ import numpy as np
 from graphc.eager.tensor import Array, EagerNode, EagerTensor, ValuedTensor
 from graphc.errors import ExecutionError, GraphError, IndexOutOfRangeError, ShapeError
 from graphc.ir.graph import Graph, topological
-from graphc.ir.node import Node, Tensor, make_node
+from graphc.ir.node import Node, Tensor, in_branch, make_node
 from graphc.ir.op import Control, Decomposed, Effect, Op, Source, View
 from graphc.ir.origin import derived_from, here
 from graphc.ir.types import TensorType
@@ -294,6 +295,8 @@ def apply(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> 
     GraphcError
         What the op finds wrong with its inputs, as in a graph; or an input has no value.
     """
+    if in_branch() and not (op.derivative and all(tensor.node.evaluated for tensor in inputs)):
+        return make_node(op, _readable(inputs), attributes).results
     for tensor in inputs:
         if type(tensor) is not EagerTensor:
             store = current()
@@ -385,6 +388,8 @@ def admit(tensor: Tensor, apart: bool = False) -> Tensor:
     Equal constants of graphs are one node. Who asks for zeros twice wants two tensors, since a derivative by one of
     them is none by the other: that is what ``apart`` is for.
     """
+    if in_branch() and not isinstance(tensor, ValuedTensor):
+        return tensor
     entered = current().enter(tensor)
     if entered is None or entered is tensor:
         return tensor

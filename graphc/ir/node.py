@@ -48,6 +48,7 @@ class _Apart:
 
 
 _apart: ContextVar[_Apart | None] = ContextVar("graphc_interned_apart", default=None)
+_in_branch: ContextVar[bool] = ContextVar("graphc_in_branch", default=False)
 
 
 class Node:
@@ -396,3 +397,20 @@ def interned_apart(nodes: Iterable[Node]) -> Iterator[None]:
         yield
     finally:
         _apart.reset(token)
+
+
+@contextmanager
+def branch() -> Iterator[None]:
+    """What is made inside belongs to a branch that may not be taken: it merges with nothing outside, and nothing of it
+    is computed at once, not even what is made of tensors that have values."""
+    token = _in_branch.set(True)
+    try:
+        with interned_apart(()):
+            yield
+    finally:
+        _in_branch.reset(token)
+
+
+def in_branch() -> bool:
+    """Whether a branch is being traced: see :func:`branch`."""
+    return _in_branch.get()

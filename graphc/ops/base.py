@@ -242,6 +242,15 @@ def shown(tensor: Tensor) -> str:
     return format_shape(tensor.shape)
 
 
+def is_zero(tensor: Tensor) -> bool:
+    """Whether a tensor is zeros by its form: a constant 0, broadcast or not, such as the cotangent of a result that
+    nobody uses."""
+    node = tensor.node
+    while node.op.name == "broadcast_to":
+        node = node.inputs[0].node
+    return node.op.name == "constant" and node["value"].size == 1 and not node["value"].any()
+
+
 def as_integer(value: Any, what: str) -> int:
     """A Python or NumPy integer, bools excluded, as an int.
 

@@ -131,11 +131,11 @@ class Shift(Bitwise):
 
 
 def _value_known(value: Any) -> Array | None:
-    """The value of an operand that is no node, or a constant."""
+    """The value of an operand that is no node, or a constant of the program; eager tensors are data."""
     if not isinstance(value, Tensor):
         return np.asarray(value)
     source = value.node.inputs[0].node if value.node.op.name == "broadcast_to" else value.node
-    return source["value"] if source.op.name == "constant" else None
+    return source["value"] if source.op.name == "constant" and not source.evaluated else None
 
 
 @op

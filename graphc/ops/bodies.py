@@ -64,14 +64,6 @@ def or_zero(cotangent: Tensor | None, like: Tensor) -> Tensor:
     return full(0.0, like.type) if cotangent is None else cotangent
 
 
-def is_zero(tensor: Tensor) -> bool:
-    """Whether a tensor is zeros by its form: a constant 0, broadcast or not."""
-    node = tensor.node
-    while node.op.name == "broadcast_to":
-        node = node.inputs[0].node
-    return node.op.name == "constant" and node["value"].size == 1 and not node["value"].any()
-
-
 def results_of(made: Any) -> tuple[Tensor, ...]:
     """What ``make`` returned, as a tuple also where there is one result."""
     return made if isinstance(made, tuple) else (made,)

@@ -23,17 +23,16 @@ import numpy as np
 
 from graphc.errors import GraphError
 from graphc.ir.graph import Graph, inline
-from graphc.ir.node import Node, Tensor, interned_apart
+from graphc.ir.node import Node, Tensor, branch
 from graphc.ir.op import Control, Source, op
 from graphc.ir.types import TensorType, is_float
-from graphc.ops.base import as_tensor
+from graphc.ops.base import as_tensor, is_zero
 from graphc.ops.bodies import (
     Array,
     check_callable,
     checked_condition,
     cotangents_of,
     evaluate_body,
-    is_zero,
     matched,
     or_zero,
     results_of,
@@ -154,9 +153,9 @@ def cond(condition: Any, true_function: Callable[..., Any], false_function: Call
     flag = checked_condition("cond", condition)
     arguments = [_as_tensors(operand) for operand in operands]
     start = parameter.like(flag, "start").node.serial  # what is made later belongs to a branch
-    with interned_apart(()):
+    with branch():
         made = true_function(*arguments)
-    with interned_apart(()):
+    with branch():
         other = false_function(*arguments)
     results, others = matched("cond", made, other, ("if true", "if false"))
     if not results:

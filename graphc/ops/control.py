@@ -38,7 +38,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Control, op
 from graphc.ir.symbolic import Size, concrete
 from graphc.ir.types import TensorType, as_shape, is_float
-from graphc.ops.base import as_tensor, shown
+from graphc.ops.base import as_tensor, is_zero, shown
 from graphc.ops.bodies import (
     INDEX,
     Array,
@@ -46,7 +46,6 @@ from graphc.ops.bodies import (
     checked_carry,
     cotangents_of,
     evaluate_body,
-    is_zero,
     or_zero,
     results_of,
 )

@@ -20,7 +20,7 @@ from graphc.ir.graph import Graph, remake, topological
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Effect
 from graphc.ir.types import TensorType, format_shape, is_float
-from graphc.ops.base import as_tensor
+from graphc.ops.base import as_tensor, is_zero
 from graphc.ops.gradient import (
     custom_call,
     differentiable_sources,
@@ -28,7 +28,6 @@ from graphc.ops.gradient import (
     jacobian_rows,
     pin,
     sources_of_derivative,
-    stop_gradient,
 )
 from graphc.ops.sources import constant, parameter
 
@@ -78,6 +77,8 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
             hint="reduce it with .sum() or .mean(), or give seed=, a tensor of its shape",
         )
     start = full(1.0, y.type) if seed is None else _like("gradients: seed", seed, y)
+    if start.node.evaluated and is_zero(start):
+        start = pin(start)  # its value is data: rules that leave out what is zero by its form must not see it
     reached = differentiable_sources(y)
     connected = [x for x in sources if x in reached]
     if not zeros_for_disconnected:
@@ -139,11 +140,20 @@ def hvp(y: Tensor, xs: Any, vs: Any) -> Any:
     -------
     Tensor, list or tuple of Tensor
         ``sum over j of d2y/(dxs[i] dxs[j]) . vs[j]`` for each i, as :func:`gradients` returns its derivatives.
+        The directions are held fixed, also where they depend on xs; the result can be differentiated by them.
     """
     y = _float_tensor("hvp", y, "derivative of")
     sources = _tensors("hvp", xs, y)
-    directions = [stop_gradient(v) for v in _directions("hvp", vs, xs, sources)]
-    return _as_given(xs, gradients(_dot(gradients(y, sources), directions), sources, zeros_for_disconnected=True))
+    directions = _directions("hvp", vs, xs, sources)
+    slopes = gradients(y, sources)
+    if set(sources).isdisjoint(x for v in directions for x in differentiable_sources(v)):
+        return _as_given(xs, gradients(_dot(slopes, directions), sources, zeros_for_disconnected=True))
+    # A direction that depends on an x is held fixed here, but not by derivatives of the result: it is a cotangent.
+    products = [
+        gradients(slope, sources, seed=v, zeros_for_disconnected=True)
+        for slope, v in zip(slopes, directions, strict=True)
+    ]
+    return _as_given(xs, [functools.reduce(REGISTRY["add"], terms) for terms in zip(*products, strict=True)])
 
 
 def jacobian(y: Tensor, x: Tensor) -> Tensor:

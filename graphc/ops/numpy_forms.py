@@ -78,7 +78,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     Raises
     ------
     GraphError
-        For a norm that needs singular values.
+        If ``axis`` names more than two axes, or is missing for an ``ord`` and a tensor of more than two.
     """
     x = as_tensor(x)
     if axis is None and ord is None:

@@ -18,7 +18,7 @@ from graphc.ops.base import as_tensor, require, shown
 from graphc.ops.indexing import accumulate_along_axis
 from graphc.ops.logic import cast
 from graphc.ops.samples import integers, spread
-from graphc.ops.views import permute_dims, strided_slice
+from graphc.ops.shaping import moveaxis, part
 
 Array = np.ndarray[Any, Any]
 
@@ -72,11 +72,9 @@ def _sorted(name: str, x: Any, axis: int, descending: bool) -> tuple[Tensor, Ten
     x = as_tensor(x)
     require(x.ndim > 0, ShapeError, f"{name}: expected at least one axis, got the shape {shown(x)}", x)
     axis = normalize_axis(axis, x.ndim, name)
-    to_last = (*(k for k in range(x.ndim) if k != axis), axis)
-    back = [to_last.index(k) for k in range(x.ndim)]
     keys = cast(x, "uint8") if x.dtype.kind == "b" else x
-    values, order = sort_rows(permute_dims(keys, to_last), descending)
-    return cast(permute_dims(values, back), x.dtype), permute_dims(order, back)
+    values, order = sort_rows(moveaxis(keys, axis, -1), descending)
+    return cast(moveaxis(values, -1, axis), x.dtype), moveaxis(order, -1, axis)
 
 
 def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
@@ -138,7 +136,5 @@ def top_k(x: Any, k: int, axis: int = -1) -> tuple[Tensor, Tensor]:
     require(isinstance(size, int), ShapeError, f"top_k: expected a static size along axis {axis}, got {shown(x)}", x)
     fits = isinstance(k, (int, np.integer)) and not isinstance(k, bool) and 0 <= k <= size
     require(fits, ShapeError, f"top_k: expected k between 0 and {size}, the size of axis {axis}, got {k!r}", x)
-    sizes = (*x.shape[:axis], int(k), *x.shape[axis + 1 :])
     values, order = _sorted("top_k", x, axis, descending=True)
-    zeros, ones = (0,) * x.ndim, (1,) * x.ndim
-    return strided_slice(values, zeros, sizes, ones), strided_slice(order, zeros, sizes, ones)
+    return part(values, axis, 0, int(k)), part(order, axis, 0, int(k))

@@ -247,7 +247,7 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     size = x.shape[axis]
     if isinstance(size, Dim):
         raise ShapeError(f"unstack: expected a static size along axis {axis}, got {shown(x)}", operands=(x,))
-    return tuple(squeeze(_part(x, axis, place, 1), axis) for place in range(size))
+    return tuple(squeeze(part(x, axis, place, 1), axis) for place in range(size))
 
 
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
@@ -279,17 +279,18 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
         width = exact_quotient(size, count) if count > 0 else None
         if width is None:
             raise ShapeError(f"split: an axis of size {size} does not make {count} equal parts", operands=(x,))
-        return [_part(x, axis, width * k, width) for k in range(count)]
+        return [part(x, axis, width * k, width) for k in range(count)]
     if isinstance(size, Dim):
         raise ShapeError(f"split: expected a static size along axis {axis}, got {shown(x)}", operands=(x,))
     places = [0, *(min(int(place), size) for place in sections), size]
     if sorted(places) != places:
         raise ShapeError(f"split: expected places of at least 0 in order, got {list(sections)}", operands=(x,))
-    return [_part(x, axis, start, stop - start) for start, stop in pairwise(places)]
+    return [part(x, axis, start, stop - start) for start, stop in pairwise(places)]
 
 
-def _part(x: Tensor, axis: int, start: Size, size: Size) -> Tensor:
+def part(x: Tensor, axis: int, start: Size, size: Size) -> Tensor:
     """``size`` places of an axis from ``start`` on."""
+    axis %= x.ndim
     starts = tuple(start if k == axis else 0 for k in range(x.ndim))
     sizes = tuple(size if k == axis else extent for k, extent in enumerate(x.shape))
     return strided_slice(x, starts, sizes, (1,) * x.ndim)

@@ -73,6 +73,9 @@ class MemoryReport:
     sizes: Mapping[str, int] = field(default_factory=dict)
     feed_copies: int = 0
 
+    def __repr__(self) -> str:
+        return f"<MemoryReport: an arena of {self.peak:,} bytes>"
+
     @property
     def peak(self) -> int:
         """The arena: all temporaries, gradients, outputs before they are copied out, and scratch."""

@@ -284,11 +284,11 @@ def check_gradients(
 
     Parameters
     ----------
-    function : callable or Tensor
-        A function from tensors to a tensor (or a list or tuple of them); or a tensor of a graph.
+    function : callable, Tensor, or sequence of Tensor
+        A function from tensors to a tensor (or a list or tuple of them); or one or several tensors of a graph.
     inputs : sequence of array_like, or mapping of Tensor to array_like
-        For a function, one array an argument. For a tensor, a value for each placeholder it depends on; the variables
-        it depends on are checked too, at the values that the session has. Floats are converted to float64, and so is
+        For a function, one array an argument. For tensors, a value for each placeholder they depend on; the variables
+        they depend on are checked too, at the values that the session has. Floats are converted to float64, and so is
         the whole graph.
     order : int
         1 or 2: derivatives of first order only, or of second order too.
@@ -316,8 +316,9 @@ def check_gradients(
     """
     if order not in (1, 2):
         raise GraphError(f"check_gradients: expected order 1 or 2, got {order!r}")
-    if isinstance(function, Tensor):
-        declared, outputs, arrays = _from_tensor(function, inputs, session)
+    tensors = [function] if isinstance(function, Tensor) else function
+    if isinstance(tensors, (list, tuple)) and all(isinstance(tensor, Tensor) for tensor in tensors):
+        declared, outputs, arrays = _from_tensors(tensors, inputs, session)
     else:
         arrays = [_as_float64(value) for value in inputs]
         placeholder = REGISTRY["placeholder"]
@@ -334,13 +335,13 @@ def _as_float64(value: Any) -> Array:
     return array.astype(FLOAT64) if array.dtype.kind == "f" else array
 
 
-def _from_tensor(
-    output: Tensor, feeds: Any, session: Session | None
+def _from_tensors(
+    outputs: Sequence[Tensor], feeds: Any, session: Session | None
 ) -> tuple[list[Tensor], list[Tensor], list[Array]]:
-    """A float64 copy of a tensor's graph over placeholders, variables among them, and their values."""
+    """A float64 copy of the tensors' graph over placeholders, variables among them, and their values."""
     if not isinstance(feeds, Mapping):
         raise GraphError(f"check_gradients: expected a mapping from placeholders to arrays, got {type(feeds).__name__}")
-    leaves = [node.result for node in Graph((), (output,)).sources if node.op.name in ("placeholder", "variable")]
+    leaves = [node.result for node in Graph((), tuple(outputs)).sources if node.op.name in ("placeholder", "variable")]
     values = dict(feeds)
     with Session(threads=1) as own:
         for leaf in leaves:
@@ -353,4 +354,4 @@ def _from_tensor(
     placeholder = REGISTRY["placeholder"]
     declared = [placeholder(leaf.name, leaf.shape, a.dtype) for leaf, a in zip(leaves, arrays, strict=True)]
     replaced = dict(zip(leaves, declared, strict=True))
-    return declared, list(in_float64([output], replaced)), arrays
+    return declared, list(in_float64(list(outputs), replaced)), arrays

@@ -7,6 +7,7 @@ among the outputs, the one that the first passes of the compiler's own pipeline 
 
 from __future__ import annotations
 
+import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -267,7 +268,8 @@ def _outputs_of(outputs: Any) -> tuple[list[tuple[str, Tensor]], Program | None,
             waiting += reversed([(f"{name}[{place}]" if name else "", value) for place, value in enumerate(entry)])
         else:
             raise GraphcError(
-                f"draw: expected tensors, a nested list or dict of them, a program or a profile, got {entry!r}"
+                "draw: expected tensors, a nested list or dict of them, a program or a profile, got "
+                f"{reprlib.repr(entry)}"
             )
     if not found:
         raise GraphcError("draw: there is nothing to draw in an empty list")

@@ -278,3 +278,49 @@ def test_a_tape_can_be_drawn(tmp_path):
     path = tmp_path / "tape.dot"
     assert "tanh" in str(graphc.Graph((), (loss,)))
     graphc.draw(loss, path=str(path))
+
+
+def test_a_branch_that_is_not_taken_is_not_computed():
+    singular, b = eager.asarray(np.zeros((2, 2))), eager.asarray(np.array([1.0, 2.0]))
+    for condition, first, second in (
+        (singular.sum() > 0, lambda: graphc.linalg.inv(singular) @ b, lambda: b * 2.0),
+        (b.sum() > 0, lambda: eager.multiply(b, 2.0), lambda: graphc.linalg.inv(singular) @ b),
+    ):
+        made = graphc.cond(condition, first, second)
+        np.testing.assert_array_equal(np.asarray(made), [2.0, 4.0])
+        by_singular, by_b = graphc.gradients(made.sum(), [singular, b])
+        np.testing.assert_array_equal(np.asarray(by_singular), np.zeros((2, 2)))
+        np.testing.assert_array_equal(np.asarray(by_b), [2.0, 2.0])
+
+
+def test_a_branch_reads_variables_draws_numbers_and_takes_derivatives():
+    x = eager.asarray(np.float64(3.0))
+    y, v, w = x * x * x, eager.variable(np.float64(2.0)), graphc.variable(np.float64(5.0))
+    assert float(graphc.cond(x > 0, lambda: x * v * w, lambda: x)) == 30
+    eager.assign(v, 4.0)
+    assert float(graphc.cond(x > 0, lambda: x * v * w, lambda: x)) == 60
+    slope = graphc.cond(x > 0, lambda: graphc.gradients(x * y, x), lambda: x)
+    assert (float(slope), float(graphc.gradients(slope, x))) == (108, 108)
+    taken = lambda: eager.random.uniform((3,), x, x + 1.0, "float64")  # noqa: E731
+    drawn = np.asarray(graphc.cond(x > 0, taken, lambda: eager.zeros(3, "float64")))
+    assert np.all((drawn >= 3) & (drawn < 4))
+
+
+def test_counts_of_shifts_are_data():
+    made = eager.bitwise_left_shift(eager.asarray([1, 2, 3]), eager.asarray([70, -1, 1]))
+    np.testing.assert_array_equal(np.asarray(made), [0, 0, 6])
+
+
+def test_all_distributions_are_drawn_at_once():
+    assert eager.random.__all__ == graphc.random.__all__
+    eager.seed(0)
+    first, second = (eager.random.randint((50,), 0, 1000) for _ in range(2))
+    assert isinstance(first, eager.EagerTensor) and not np.array_equal(first.numpy(), second.numpy())
+    assert sorted(eager.random.permutation(5).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_a_seed_that_happens_to_be_zero_is_differentiated_by():
+    x, seed = eager.asarray(np.array([1.0, 2.0])), eager.asarray(np.float64(0.0))
+    y = graphc.cond(x.sum() > 0, lambda: (x * x).sum(), lambda: x.sum())
+    slope = graphc.gradients(y, x, seed=seed)
+    assert float(graphc.gradients(slope.sum(), seed)) == 6

@@ -247,12 +247,15 @@ def test_wrong_input(kind: type[GraphcError], call: Callable[[], Any], message: 
     assert "test_scatter.py" in str(caught.value)
 
 
-@pytest.mark.parametrize(("index", "function"), [
-    (4, lambda x, i: graphc.scatter_set(x, i, 1.0)), (-5, lambda x, i: x.at[i].max(1.0)),
-    (4, lambda x, i: x.at[:, i].add(1.0)), (-1, lambda x, i: graphc.segment_sum(x[:1], i, 4)),
-    (4, lambda x, i: graphc.segment_max(x[:1], i, 4)),
+@pytest.mark.parametrize(("name", "index", "function"), [
+    ("scatter_set", 4, lambda x, i: graphc.scatter_set(x, i, 1.0)),
+    ("scatter_max or take", -5, lambda x, i: x.at[i].max(1.0)),
+    ("scatter_add or take", 4, lambda x, i: x.at[:, i].add(1.0)),
+    ("segment_sum", -1, lambda x, i: graphc.segment_sum(x[:1], i, 4)),
+    ("segment_max", 4, lambda x, i: graphc.segment_max(x[:1], i, 4)),
+    ("bincount", -1, lambda x, i: graphc.bincount(i, length=4)),
 ])  # fmt: skip
-def test_a_fed_index_out_of_range_changes_nothing(index: int, function: Any) -> None:
+def test_a_fed_index_out_of_range_changes_nothing(name: str, index: int, function: Any) -> None:
     kept = graphc.variable(np.ones((4, 4), np.float32), name="kept")
     i = graphc.placeholder("i", (1,), "int64")
     step = graphc.assign(kept, kept + graphc.take(kept, [0], axis=0) + function(kept, i))
@@ -260,7 +263,8 @@ def test_a_fed_index_out_of_range_changes_nothing(index: int, function: Any) -> 
         with pytest.raises(IndexOutOfRangeError) as caught:
             session.run(step, {i: [index]})
         np.testing.assert_array_equal(session.get(kept), np.ones((4, 4)))
-    assert f"index {index} is out of range for an axis of size 4; no variable was changed" in str(caught.value)
+    wanted = f"{name}: index {index} is out of range for an axis of size 4; no variable was changed"
+    assert caught.value.message == wanted
     assert "declared at test_scatter.py" in str(caught.value)
 
 

@@ -232,6 +232,21 @@ def test_jacobian_and_hessian(generator) -> None:
     np.testing.assert_allclose(run(hvp(scalar, x, direction), feeds), second @ direction, rtol=1e-5)
 
 
+def test_products_with_hessians_are_linear_in_their_directions():
+    x, y, v = (placeholder(name, (2,), "float64") for name in "xyv")
+    scalar = (x * x * x * y).sum()
+    feeds = {x: np.array([1.0, 2.0]), y: np.array([3.0, 5.0]), v: np.array([7.0, 11.0])}
+    a, b, c = feeds.values()
+    product = hvp(scalar, x, v)
+    found = run([product, *gradients(product.sum(), [x, v])], feeds)
+    np.testing.assert_allclose(found, [6 * a * b * c, 6 * b * c, 6 * a * b])
+    # directions that depend on what the Hessian is of are fixed for it, not for a derivative of the product
+    first, second = hvp(scalar, [x, y], [x * v, v * y])
+    found = run([first, second, gradients(first.sum(), x), gradients(second.sum(), v)], feeds)
+    np.testing.assert_allclose(
+        found, [6 * a * a * b * c + 3 * a * a * b * c, 3 * a**3 * c, 18 * a * b * c, 3 * a**3]
+    )
+
 def test_jacobian_over_a_named_dim(generator) -> None:
     x = double("x", "n", 2)
     feeds = {x: generator.normal(size=(3, 2))}

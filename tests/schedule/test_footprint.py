@@ -60,8 +60,10 @@ def test_equal_layers_share_a_line():
     for _ in range(5):
         h = graphc.tanh(h @ graphc.variable(ones(32, 32)))
     loss = h.sum()
-    text = str(report_of([loss, optim.SGD(0.1).minimize(loss)], {x: ones(16, 32)}))
+    report = report_of([loss, optim.SGD(0.1).minimize(loss)], {x: ones(16, 32)})
+    text = str(report)
     assert "times tanh: float32[n, 32]" in text and "memory of a step for n = 16" in text
+    assert repr(report) == f"<MemoryReport: an arena of {report.peak:,} bytes>"
 
 
 def test_inference_keeps_nothing():

@@ -254,6 +254,9 @@ def test_arguments_are_checked():
     x = ops.placeholder("x", (3,))
     with pytest.raises(GraphcError, match="tensors"):
         draw("x")
+    with pytest.raises(GraphcError) as error:
+        draw(np.zeros(10_000))
+    assert len(error.value.message) < 200
     with pytest.raises(GraphcError, match="nothing to draw"):
         draw([])
     with pytest.raises(GraphcError, match="show="):

@@ -21,6 +21,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import MatrixRoutine, Sample, op
 from graphc.ir.symbolic import Size
 from graphc.ir.types import TensorType
+from graphc.ops.base import is_zero
 from graphc.ops.elementwise import cast, equal, where
 from graphc.ops.linalg.matrices import (
     Array,
@@ -29,7 +30,6 @@ from graphc.ops.linalg.matrices import (
     dominated,
     each,
     identity,
-    is_zero,
     lower_triangle,
     on_diagonal,
     require_square,
@@ -38,9 +38,9 @@ from graphc.ops.linalg.matrices import (
 )
 from graphc.ops.linalg.systems import solve_triangular
 from graphc.ops.samples import normal
-from graphc.ops.shaping import expand_dims, matrix_transpose
+from graphc.ops.shaping import expand_dims, matrix_transpose, part
 from graphc.ops.sizes import iota, never_negative, size_minimum
-from graphc.ops.views import concat, strided_slice
+from graphc.ops.views import concat
 
 Cotangents = tuple[Tensor | None, ...]
 
@@ -214,8 +214,8 @@ class qr(MatrixRoutine):
             raise GradientError(
                 f"qr: the derivative needs to know which of the sizes {m} and {n} is larger", origin=node.origin
             )
-        first, rest = _columns(r, 0, m), _columns(a, m, n - m)
-        by_first, by_rest = _columns(by_r, 0, m), _columns(by_r, m, n - m)
+        first, rest = part(r, -1, 0, m), part(a, -1, m, n - m)
+        by_first, by_rest = part(by_r, -1, 0, m), part(by_r, -1, m, n - m)
         by_square = _by_tall(q, first, by_q + rest @ matrix_transpose(by_rest), by_first)
         return (concat([by_square, q @ by_rest], axis=-1),)
 
@@ -226,11 +226,6 @@ def _by_tall(q: Tensor, r: Tensor, by_q: Tensor, by_r: Tensor) -> Tensor:
     lower = lower_triangle(inner)
     mirrored = lower + matrix_transpose(lower_triangle(inner, strict=True))
     return matrix_transpose(solve_triangular(r, matrix_transpose(by_q + q @ mirrored)))
-
-
-def _columns(x: Tensor, start: Size, count: Size) -> Tensor:
-    shape = (*x.shape[:-1], count)
-    return strided_slice(x, (*(0 for _ in x.shape[:-1]), start), shape, (1,) * x.ndim)
 
 
 @op

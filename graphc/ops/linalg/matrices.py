@@ -16,7 +16,6 @@ from graphc.ops.contractions import contract
 from graphc.ops.elementwise import add, cast, equal, greater_equal, multiply, where
 from graphc.ops.shaping import matrix_transpose
 from graphc.ops.sizes import iota, size_of
-from graphc.ops.sources import constant
 from graphc.ops.views import broadcast_to, reshape
 
 Array = np.ndarray[Any, Any]
@@ -74,14 +73,6 @@ def as_diagonal(x: Tensor) -> Tensor:
     """Matrices with the elements of the last axis on their diagonals."""
     n = x.shape[-1]
     return where(on_diagonal(n, n), reshape(x, (*x.shape, 1)), 0)
-
-
-def is_zero(x: Tensor) -> bool:
-    """Whether a cotangent is zeros by its form, as that of a result which nobody uses."""
-    node = x.node
-    while node.op is broadcast_to:
-        node = node.inputs[0].node
-    return node.op is constant and node["value"].size == 1 and not node["value"].any()
 
 
 def product_over_batch(left: Tensor, right: Tensor, shape: Shape) -> Tensor:

@@ -19,7 +19,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import MatrixRoutine, Sample, op
 from graphc.ir.symbolic import Size
 from graphc.ir.types import TensorType, broadcast_shapes
-from graphc.ops.base import promote, require, shown
+from graphc.ops.base import is_zero, promote, require, shown
 from graphc.ops.linalg.matrices import (
     Array,
     as_matrices,
@@ -27,7 +27,6 @@ from graphc.ops.linalg.matrices import (
     dominated,
     each,
     identity,
-    is_zero,
     lower_triangle,
     product_over_batch,
     require_square,
