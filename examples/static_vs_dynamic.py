@@ -200,7 +200,8 @@ def tape_of(model: nn.Layer, images: np.ndarray, labels: np.ndarray) -> dict[str
     """The loss and its gradients, with values; the nodes behind them are the tape."""
     loss = loss_of(model, eager.asarray(images), eager.asarray(labels))
     slopes = graphc.gradients(loss, model.variables)
-    return {"loss": loss} | {f"∂ {v.name}": slope for v, slope in zip(model.variables, slopes, strict=True)}
+    names = [variable.name.partition("/")[2] for variable in model.variables]
+    return {"loss": loss} | {f"∂ {name}": slope for name, slope in zip(names, slopes, strict=True)}
 
 
 def draw(out: Path, images: np.ndarray, labels: np.ndarray) -> None:
