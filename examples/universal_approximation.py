@@ -101,7 +101,7 @@ def plot(x: np.ndarray, fits: dict[int, np.ndarray], errors: dict[str, dict[int,
     """Some of the fits, and the errors of all."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
     left.plot(x, target(x), color="black", linewidth=3, alpha=0.3, label="target")
-    for width, style in zip(WIDTHS[::2], ("-", "--", "-.", ":"), strict=True):
+    for width, style in zip(WIDTHS[::2], ("-", "--", "-.", ":"), strict=False):
         left.plot(x, fits[width], style, label=f"{width} unit{'s' if width > 1 else ''}")
     left.set(xlabel="x", ylabel="f(x)")
     left.legend()
