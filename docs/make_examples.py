@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +44,17 @@ is made by `python docs/make_examples.py`, which runs them all.
 
 
 def run(name: str) -> dict[str, Any]:
-    """Run an example in a folder of its own; keep its last line, its time and its pictures."""
+    """Run an example in a folder of its own; keep its last line and its pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
         command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--out", folder]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"{name} failed:\n{done.stdout}{done.stderr}")
-        seconds = time.perf_counter() - start
         kept = []
         for picture in ORDER[name]:
             kept.append(picture if picture.startswith(name) else f"{name}_{picture}")
             shutil.copyfile(Path(folder) / picture, PICTURES / kept[-1])
-    return {"last": done.stdout.strip().splitlines()[-1], "seconds": round(seconds), "pictures": kept}
+    return {"last": done.stdout.strip().splitlines()[-1], "pictures": kept}
 
 
 def description(name: str) -> tuple[str, str]:
@@ -97,7 +94,7 @@ def main(names: list[str]) -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in names or ORDER:
         results[name] = run(name)
-        print(f"{name}: {results[name]['seconds']} s: {results[name]['last']}", flush=True)
+        print(f"{name}: {results[name]['last']}", flush=True)
     RESULTS.write_text(json.dumps({name: results[name] for name in ORDER}, indent=1) + "\n")
     PAGE.write_text(page(results))
 
