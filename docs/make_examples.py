@@ -15,8 +15,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 EXAMPLES = DOCS.parent / "examples"
@@ -25,16 +25,16 @@ PAGE = DOCS / "examples.md"
 RESULTS = DOCS / "examples.json"
 
 ORDER = {
-    "multiple_paths": "multiple_paths.svg",
-    "four_ways_to_a_derivative": "four_ways_to_a_derivative.png",
-    "static_vs_dynamic": "static_vs_dynamic.png",
-    "logistic_regression": "logistic_regression.png",
-    "universal_approximation": "universal_approximation.png",
-    "vanishing_gradients": "vanishing_gradients.png",
-    "digits_mlp": "training.png",
-    "char_transformer": "char_transformer.png",
+    "multiple_paths": ("multiple_paths.svg",),
+    "four_ways_to_a_derivative": ("four_ways_to_a_derivative.png",),
+    "static_vs_dynamic": ("static_vs_dynamic.png", "kernels.svg", "tape.svg"),
+    "logistic_regression": ("logistic_regression.png",),
+    "universal_approximation": ("universal_approximation.png",),
+    "vanishing_gradients": ("vanishing_gradients.png",),
+    "digits_mlp": ("training.png", "forward.svg"),
+    "char_transformer": ("char_transformer.png",),
 }
-"""Examples in the page's order, and the picture of each."""
+"""Examples in the page's order, and the pictures of each that the page shows."""
 
 OPENING = """# Examples
 
@@ -43,20 +43,18 @@ is made by `python docs/make_examples.py`, which runs them all.
 """
 
 
-def run(name: str) -> dict[str, str]:
-    """Run an example in a folder of its own; keep its last line, its time and its picture."""
+def run(name: str) -> dict[str, Any]:
+    """Run an example in a folder of its own; keep its last line and its pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
         command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--out", folder]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"{name} failed:\n{done.stdout}{done.stderr}")
-        seconds = time.perf_counter() - start
-        picture = Path(folder) / ORDER[name]
-        PICTURES.mkdir(exist_ok=True)
-        kept = PICTURES / f"{name}{picture.suffix}"
-        shutil.copyfile(picture, kept)
-    return {"last": done.stdout.strip().splitlines()[-1], "seconds": f"{seconds:.0f}", "picture": kept.name}
+        kept = []
+        for picture in ORDER[name]:
+            kept.append(picture if picture.startswith(name) else f"{name}_{picture}")
+            shutil.copyfile(Path(folder) / picture, PICTURES / kept[-1])
+    return {"last": done.stdout.strip().splitlines()[-1], "pictures": kept}
 
 
 def description(name: str) -> tuple[str, str]:
@@ -76,7 +74,7 @@ def as_markdown(paragraph: str) -> str:
     return paragraph.replace("``", "`").replace("::", ":")
 
 
-def page(results: dict[str, dict[str, str]]) -> str:
+def page(results: dict[str, dict[str, Any]]) -> str:
     """The page's text."""
     parts = [OPENING]
     for name in ORDER:
@@ -84,7 +82,8 @@ def page(results: dict[str, dict[str, str]]) -> str:
         result = results[name]
         parts.append(f"## {title}\n\n{text}\n")
         parts.append(f"```text\n$ python examples/{name}.py\n...\n{result['last']}\n```\n")
-        parts.append(f"![{title}](pictures/{result['picture']})\n")
+        for picture in result["pictures"]:
+            parts.append(f"![{Path(picture).stem}](pictures/{picture})\n")
     return "\n".join(parts)
 
 
@@ -95,7 +94,7 @@ def main(names: list[str]) -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in names or ORDER:
         results[name] = run(name)
-        print(f"{name}: {results[name]['seconds']} s: {results[name]['last']}", flush=True)
+        print(f"{name}: {results[name]['last']}", flush=True)
     RESULTS.write_text(json.dumps({name: results[name] for name in ORDER}, indent=1) + "\n")
     PAGE.write_text(page(results))
 

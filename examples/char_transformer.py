@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import matplotlib
 
@@ -82,6 +83,23 @@ def windows(codes: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(codes, LENGTH + 1)[::CONTEXT]
 
 
+def network(characters: int) -> nn.Layer:
+    """From codes of characters [batch, length] to a score for each that could be next."""
+    return nn.Sequential(
+        nn.Embedding(characters, WIDTH, initializer=nn.initializers.normal(0.1)),
+        nn.PositionEmbedding(LENGTH),
+        nn.Dropout(DROPOUT),
+        *[nn.TransformerBlock(HEADS, causal=True, dropout_rate=DROPOUT) for _ in range(BLOCKS)],
+        nn.LayerNorm(),
+        nn.Dense(characters, kernel_initializer=nn.initializers.xavier_uniform),
+    )
+
+
+def bits_of(scores: Any, targets: Any, start: int = 0) -> Any:
+    """Mean bits per character, of those from place ``start`` on."""
+    return nn.softmax_cross_entropy(scores, targets)[:, start:].mean() / math.log(2)
+
+
 def schedule(steps: int):
     """Learning rate by step: linear warm-up, then half a cosine down to a twentieth."""
 
@@ -124,18 +142,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     # The graph: declared once, before there is any data.
     x = graphc.placeholder("x", ("batch", LENGTH), "int64")
     targets = graphc.placeholder("targets", ("batch", LENGTH), "int64")
-    model = nn.Sequential(
-        nn.Embedding(len(alphabet), WIDTH, initializer=nn.initializers.normal(0.1)),
-        nn.PositionEmbedding(LENGTH),
-        nn.Dropout(DROPOUT),
-        *[nn.TransformerBlock(HEADS, causal=True, dropout_rate=DROPOUT) for _ in range(BLOCKS)],
-        nn.LayerNorm(),
-        nn.Dense(len(alphabet), kernel_initializer=nn.initializers.xavier_uniform),
-    )
-    loss = nn.softmax_cross_entropy(model(x, training=True), targets).mean() / math.log(2)
+    model = network(len(alphabet))
+    loss = bits_of(model(x, training=True), targets)
     train = optim.Adam(schedule(arguments.steps), beta2=0.99).minimize(loss)  # small batches: a shorter memory
     scores = model(x)  # the inference graph over the same variables
-    bits = nn.softmax_cross_entropy(scores, targets)[:, CONTEXT:].mean() / math.log(2)
+    bits = bits_of(scores, targets, CONTEXT)
 
     rng = np.random.default_rng(0)
     losses: list[float] = []

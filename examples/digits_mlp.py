@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -38,13 +40,27 @@ def load() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return images[~held_out], digits.target[~held_out], images[held_out], digits.target[held_out]
 
 
-def main() -> None:
+def network() -> nn.Layer:
+    """Two hidden layers, each with dropout."""
+    return nn.Sequential(
+        nn.Dense(256), nn.relu, nn.Dropout(0.3),
+        nn.Dense(128), nn.relu, nn.Dropout(0.3),
+        nn.Dense(10),
+    )  # fmt: skip
+
+
+def loss_of(scores: Any, labels: Any) -> Any:
+    """Mean cross-entropy."""
+    return nn.softmax_cross_entropy(scores, labels).mean()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--out", type=Path, default=Path("out"))
     parser.add_argument("--profile", action="store_true", help="show where the time of a training step goes")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.epochs < 1:
         parser.error(f"--epochs: expected at least 1, got {arguments.epochs}")
     images, targets, test_images, test_targets = load()
@@ -52,15 +68,11 @@ def main() -> None:
     # The graph: declared once, before there is any data.
     x = graphc.placeholder("x", ("batch", 64), "float32")
     labels = graphc.placeholder("labels", ("batch",), "int64")
-    model = nn.Sequential(
-        nn.Dense(256), nn.relu, nn.Dropout(0.3),
-        nn.Dense(128), nn.relu, nn.Dropout(0.3),
-        nn.Dense(10),
-    )  # fmt: skip
-    loss = nn.softmax_cross_entropy(model(x, training=True), labels).mean()
+    model = network()
+    loss = loss_of(model(x, training=True), labels)
     train = optim.Adam(2e-3).minimize(loss)
     scores = model(x)  # the inference graph over the same variables
-    test_loss = nn.softmax_cross_entropy(scores, labels).mean()
+    test_loss = loss_of(scores, labels)
     accuracy = (graphc.argmax(scores, axis=1) == labels).astype("float32").mean()
 
     if arguments.profile:

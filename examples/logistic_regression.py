@@ -36,9 +36,6 @@ FOLDS = 5
 PENALTY = 1e-3
 """Of the squared weights: few examples and many bumps would be learned by heart."""
 
-Basis = Callable[[Any, np.ndarray], Any]
-"""From the tensor of examples, and the examples to learn from, to the basis functions' values."""
-
 
 def load(columns: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Standardised measurements, labels (1 is malignant) and the measurements' names; shuffled."""
@@ -50,51 +47,62 @@ def load(columns: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray, 
     return x.astype(np.float32), 1 - data.target[order], [str(data.feature_names[k]) for k in chosen]
 
 
-def linear(x: Any, examples: np.ndarray) -> Any:
-    """The measurements themselves."""
-    return x
+class Bumps(nn.Layer):
+    """Gaussian bumps, ``exp(-|x - c|^2 / (2 width^2))`` for every centre: [examples, centres].
+
+    The centres are some of the examples to learn from; or they begin there, and they and the widths are learned.
+    """
+
+    def __init__(self, examples: np.ndarray, learned: bool):
+        super().__init__()
+        self.drawn = examples[np.random.default_rng(1).choice(len(examples), CENTRES, replace=False)]
+        self.learned = learned
+
+    def build(self, x: graphc.Tensor) -> None:
+        self.centres: Any = graphc.constant(self.drawn)
+        self.log_width: Any = 0.0
+        if self.learned:
+            self.centres = self.variable("centres", lambda *_: self.drawn, self.drawn.shape, x.dtype)
+            self.log_width = self.variable("log_width", nn.initializers.zeros, (CENTRES,), x.dtype)
+
+    def forward(self, x: graphc.Tensor, training: bool) -> graphc.Tensor:
+        distance = ((x[:, None, :] - self.centres) ** 2).mean(axis=2)  # a mean: widths do not depend on the dimension
+        return graphc.exp(-distance / (2 * graphc.exp(2 * self.log_width)))
 
 
-def bumps(x: Any, centres: Any, log_width: Any) -> Any:
-    """``exp(-|x - c|^2 / (2 width^2))`` for every centre: [examples, centres]."""
-    distance = ((x[:, None, :] - centres) ** 2).mean(axis=2)  # a mean, so that widths do not depend on the dimension
-    return graphc.exp(-distance / (2 * graphc.exp(2 * log_width)))
+BASES: dict[str, Callable[[np.ndarray], list[nn.Layer]]] = {
+    "linear": lambda examples: [],
+    "fixed": lambda examples: [Bumps(examples, learned=False)],
+    "learned": lambda examples: [Bumps(examples, learned=True)],
+}
+"""Basis functions, made from the examples to learn from."""
 
 
-def drawn_centres(examples: np.ndarray) -> np.ndarray:
-    """Some of the examples."""
-    return examples[np.random.default_rng(1).choice(len(examples), CENTRES, replace=False)]
+def network(basis: str, examples: np.ndarray) -> nn.Sequential:
+    """From measurements to the logarithm of the odds: [examples, 1]."""
+    return nn.Sequential(*BASES[basis](examples), nn.Dense(1))
 
 
-def fixed(x: Any, examples: np.ndarray) -> Any:
-    """Bumps around some of the examples."""
-    return bumps(x, graphc.constant(drawn_centres(examples)), 0.0)
+def loss_of(model: nn.Sequential, x: Any, y: Any) -> Any:
+    """Mean cross-entropy, and the penalty on the weights w."""
+    logits = model(x)[:, 0]
+    return nn.sigmoid_cross_entropy(logits, y).mean() + PENALTY * (model.layers[-1].kernel ** 2).sum()
 
 
-def learned(x: Any, examples: np.ndarray) -> Any:
-    """Bumps that begin there, and move."""
-    centres = graphc.variable(drawn_centres(examples), name="centres")
-    return bumps(x, centres, graphc.variable(np.zeros(CENTRES, np.float32), name="log_width"))
-
-
-BASES: dict[str, Basis] = {"linear": linear, "fixed": fixed, "learned": learned}
-
-
-def fit(basis: Basis, x_train: np.ndarray, y_train: np.ndarray, steps: int) -> Callable[[np.ndarray], np.ndarray]:
+def fit(basis: str, x_train: np.ndarray, y_train: np.ndarray, steps: int) -> Callable[[np.ndarray], np.ndarray]:
     """Train on all examples at once; returns the function from examples to probabilities."""
     x = graphc.placeholder("x", ("n", x_train.shape[1]))
     y = graphc.placeholder("y", ("n",))
-    weights = nn.Dense(1)
-    logits = weights(basis(x, x_train))[:, 0]
-    loss = nn.sigmoid_cross_entropy(logits, y).mean()
-    train = optim.Adam(0.03).minimize(loss + PENALTY * (weights.kernel**2).sum())
+    model = network(basis, x_train)
+    train = optim.Adam(0.03).minimize(loss_of(model, x, y))
+    probabilities = nn.sigmoid(model(x)[:, 0])
     session = graphc.Session(seed=0)
     for _ in range(steps):
         session.run(train, {x: x_train, y: y_train.astype(np.float32)})
-    return lambda points: session.run(nn.sigmoid(logits), {x: points})
+    return lambda points: session.run(probabilities, {x: points})
 
 
-def cross_validate(basis: Basis, x: np.ndarray, y: np.ndarray, steps: int) -> tuple[float, float]:
+def cross_validate(basis: str, x: np.ndarray, y: np.ndarray, steps: int) -> tuple[float, float]:
     """Accuracy and cross-entropy on the examples left out, each fifth in turn."""
     fold = np.arange(len(y)) % FOLDS
     p = np.empty(len(y))
@@ -112,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.steps < 1:
         parser.error(f"--steps: expected at least 1, got {arguments.steps}")
     x, y, _ = load()
-    found = {name: cross_validate(basis, x, y, arguments.steps) for name, basis in BASES.items()}
+    found = {name: cross_validate(name, x, y, arguments.steps) for name in BASES}
     for name, (accuracy, entropy) in found.items():
         print(f"{name:<8} held-out accuracy {accuracy:.4f}, cross-entropy {entropy:.4f}")
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -129,12 +137,13 @@ def plot(steps: int, path: Path) -> None:
     grid = np.meshgrid(*(np.linspace(a, b, 150) for a, b in zip(low, high, strict=True)))
     points = np.stack([part.ravel() for part in grid], axis=1).astype(np.float32)
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained", sharey=True)
-    for panel, (name, basis) in zip(panels, BASES.items(), strict=True):
-        p = fit(basis, x, y, steps)(points).reshape(grid[0].shape)
+    for panel, name in zip(panels, BASES, strict=True):
+        p = fit(name, x, y, steps)(points).reshape(grid[0].shape)
         filled = panel.contourf(*grid, p, levels=np.linspace(0, 1, 11), cmap="PuOr_r", alpha=0.8)
         panel.contour(*grid, p, levels=[0.5], colors="black")
         for label, marker, colour in ((0, "o", "#5e3c99"), (1, "^", "#b35806")):
-            panel.plot(*x[y == label].T, marker, color=colour, markersize=2.5)
+            style = {"markersize": 4, "markeredgecolor": "white", "markeredgewidth": 0.4}
+            panel.plot(*x[y == label].T, marker, color=colour, **style)
         panel.set(title=name, xlabel=f"{names[0]}, standardised")
     panels[0].set_ylabel(f"{names[1]}, standardised")
     figure.colorbar(filled, ax=panels, label="probability of malignant")

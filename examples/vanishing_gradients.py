@@ -42,21 +42,24 @@ def matrix(radius: float) -> np.ndarray:
     return drawn * (radius / np.abs(np.linalg.eigvals(drawn)).max())
 
 
-def through_time(radius: float, activation: Callable[[Any], Any], session: graphc.Session) -> np.ndarray:
-    """Norm of the gradient of ``h_T . u`` by h_(T-t), for t = 0 ... T."""
+def last_state(radius: float, activation: Callable[[Any], Any], zeros: Any, u: np.ndarray) -> Any:
+    """``h_T . u``. A zero is added at each time: the derivative by it is the derivative by the state at that time."""
     w = graphc.constant(matrix(radius))
-    rng = np.random.default_rng(1)
-    start, seed = rng.normal(size=SIZE), rng.normal(size=SIZE) / np.sqrt(SIZE)
-    # A zero is added at each time: the derivative by it is the derivative by the state at that time.
-    zeros = graphc.placeholder("zeros", (STEPS, SIZE), "float64")
 
     def step(h: Any, zero: Any) -> tuple[Any, None]:
         return activation(w @ (h + zero)), None
 
-    last, _ = graphc.scan(step, graphc.constant(start), zeros)
-    slopes = graphc.gradients((last * graphc.constant(seed)).sum(), zeros)
+    last, _ = graphc.scan(step, graphc.constant(np.random.default_rng(1).normal(size=SIZE)), zeros)
+    return (last * graphc.constant(u)).sum()
+
+
+def through_time(radius: float, activation: Callable[[Any], Any], session: graphc.Session) -> np.ndarray:
+    """Norm of the gradient of ``h_T . u`` by h_(T-t), for t = 0 ... T, by that of u."""
+    zeros = graphc.placeholder("zeros", (STEPS, SIZE), "float64")
+    u = np.random.default_rng(2).normal(size=SIZE)
+    slopes = graphc.gradients(last_state(radius, activation, zeros, u), zeros)
     found = session.run(slopes, {zeros: np.zeros((STEPS, SIZE))})
-    return np.linalg.norm(found[::-1], axis=1) / np.linalg.norm(seed)
+    return np.linalg.norm(found[::-1], axis=1) / np.linalg.norm(u)
 
 
 Network = tuple[str, Callable[[Any], Any], Any, bool]
@@ -70,19 +73,30 @@ NETWORKS: tuple[Network, ...] = (
 """What it is called, activation, initial weights, and whether each layer adds its input."""
 
 
+def layers_of(network: Network, depth: int) -> list[nn.Dense]:
+    """Layers of the network."""
+    _, activation, initializer, _ = network
+    return [nn.Dense(SIZE, activation, kernel_initializer=initializer) for _ in range(depth)]
+
+
+def outputs_of(network: Network, layers: Sequence[nn.Dense], x: Any) -> list[Any]:
+    """What each layer makes of what the one before has made."""
+    *_, residual = network
+    outputs = [x]
+    for layer in layers:
+        h = outputs[-1]
+        outputs.append(layer(h) + h if residual else layer(h))
+    return outputs[1:]
+
+
 def through_layers(network: Network, depth: int) -> np.ndarray:
     """Root mean square of the gradient of ``h_L . u`` by each layer's output, from the first layer to the last."""
-    _, activation, initializer, residual = network
     rng = np.random.default_rng(2)
     inputs, seed = rng.normal(size=(64, SIZE)), rng.normal(size=(64, SIZE))
     x = graphc.placeholder("x", ("n", SIZE), "float64")
-    h, outputs = x, []
-    for _ in range(depth):
-        layer = nn.Dense(SIZE, activation, kernel_initializer=initializer)
-        h = layer(h) + h if residual else layer(h)
-        outputs.append(h)
     u = graphc.placeholder("u", ("n", SIZE), "float64")
-    slopes = graphc.gradients(h, outputs, seed=u)
+    outputs = outputs_of(network, layers_of(network, depth), x)
+    slopes = graphc.gradients(outputs[-1], outputs, seed=u)
     with graphc.Session(seed=0) as session:
         return np.array([np.sqrt(np.mean(slope**2)) for slope in session.run(slopes, {x: inputs, u: seed})])
 
