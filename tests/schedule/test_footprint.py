@@ -6,6 +6,7 @@ import numpy as np
 
 import graphc
 from graphc import optim
+from graphc.ir.printer import format_bytes
 from graphc.visual import draw_memory
 
 
@@ -94,4 +95,6 @@ def test_copies_of_feeds_are_counted():
 def test_a_report_can_be_drawn():
     report, _ = tanh_layer()
     svg = draw_memory(report).svg()
-    assert "heavy line" in svg and "lower bound" in svg and svg.count("<rect") == len(report.blocks) + 1
+    kinds = sum(words in svg for words in (">forward values<", ">gradients<", ">parameters<", ">scratch<"))
+    assert f"peak {format_bytes(report.peak)}, lower bound" in svg
+    assert svg.count("<rect") == 1 + len(report.blocks) + kinds  # the ground, a block each, the legend
