@@ -2,7 +2,8 @@
 
     python examples/multiple_paths.py [--at 0.5] [--most 64] [--out out]
 
-The derivative of c by a is a sum over all paths from a to c; along a path the derivatives of its steps multiply. For example::
+The derivative of c by a is a sum over all paths from a to c; along a path the derivatives of its steps multiply. For
+example::
 
     b = exp(a);   c = b * sin(b) + a * b
 
