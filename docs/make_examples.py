@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def as_markdown(paragraph: str) -> str:
     lines = paragraph.splitlines()
     columns = any("  " in line.strip() for line in lines)
     if columns or all(line.startswith("    ") for line in lines):
-        return "```text\n" + "\n".join(line.removeprefix("    ") for line in lines) + "\n```"
+        return "```text\n" + textwrap.dedent(paragraph) + "\n```"
     return paragraph.replace("``", "`").replace("::", ":")
 
 

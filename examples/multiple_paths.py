@@ -2,11 +2,12 @@
 
     python examples/multiple_paths.py [--at 0.5] [--most 64] [--out out]
 
-The derivative of c by a is a sum over all paths from a to c; along a path the derivatives of its steps multiply. In ::
+The derivative of c by a is a sum over all paths from a to c; along a path the derivatives of its steps multiply. For
+example::
 
     b = exp(a);   c = b * sin(b) + a * b
 
-the value a is used twice and b three times, which makes four paths. This example lists them with the derivative along
+Here a is used twice and b three times, which makes four paths. This program lists them with the derivative along
 each, adds these up, and compares the sum with the backward graph's result and with a central difference.
 
 Nobody lists paths to differentiate, for there can be too many: in a chain of n steps h = h + sin(h) / n each step
