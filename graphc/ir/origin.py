@@ -79,7 +79,8 @@ _scope: ContextVar[Scope] = ContextVar("graphc_scope", default=())
 
 
 @cache  # of one entry a file; asked for every node and every frame below the user's
-def _is_ours(filename: str) -> bool:
+def is_ours(filename: str) -> bool:
+    """Whether a file belongs to this package."""
     return filename.startswith(_PACKAGE)
 
 
@@ -89,7 +90,7 @@ def here() -> Origin:
     if override is not None:
         return override
     frame = sys._getframe(1)
-    while frame is not None and _is_ours(frame.f_code.co_filename):
+    while frame is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back  # type: ignore[assignment]
     if frame is None:
         return NOWHERE

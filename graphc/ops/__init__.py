@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from graphc.ir import callers
 from graphc.ir.op import REGISTRY, Op
 from graphc.ops import (  # noqa: F401 - the ops of every module enter the registry by being imported
     bitwise,
@@ -60,6 +61,7 @@ for _module in (
 for _alias, _name in {"pow": "power"}.items():
     FUNCTIONS[_alias] = FUNCTIONS[_name]
 
+callers.know(FUNCTIONS, REGISTRY)
 globals().update(FUNCTIONS, **standard.NAMES)
 methods.install()
 __array_api_version__ = standard.API_VERSION

@@ -20,7 +20,7 @@ from graphc.ir.graph import Graph, remake, topological
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Effect
 from graphc.ir.types import TensorType, format_shape, is_float
-from graphc.ops.base import as_tensor
+from graphc.ops.base import as_tensor, given, require_bool
 from graphc.ops.gradient import (
     custom_call,
     differentiable_sources,
@@ -67,6 +67,7 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
     ShapeError, DTypeError
         If the seed does not fit ``y``.
     """
+    require_bool("gradients", "zeros_for_disconnected", zeros_for_disconnected)
     y = _float_tensor("gradients", y, "derivative of")
     sources = _tensors("gradients", xs, y)
     for x in sources:
@@ -219,6 +220,10 @@ def custom_gradient(function: Callable[..., Any] | None = None, vjp: Callable[..
         raise GraphError("custom_gradient: expected vjp=, the rule of the derivative")
     if function is None:
         return functools.partial(custom_gradient, vjp=vjp)
+    roles = {"a function to differentiate": function, "a function of (inputs, outputs, cotangents) as vjp": vjp}
+    for role, entry in roles.items():
+        if not callable(entry):
+            raise GraphError(f"custom_gradient: expected {role}, got {given(entry)}")
     body_of = function
 
     @functools.wraps(function)

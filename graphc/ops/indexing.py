@@ -268,7 +268,7 @@ class take_along_axis(Map):
         try:
             common = broadcast_shapes(_without(x.shape, axis), _without(indices.shape, axis))
         except ShapeError as error:
-            raise ShapeError(f"take_along_axis: besides axis {axis}, {error.message}", operands=(x,)) from None
+            raise ShapeError(f"take_along_axis: besides axis {axis}, {error.said}", operands=(x,)) from None
         operands = (broadcast_to(t, (*common[:axis], t.shape[axis], *common[axis:])) for t in (x, indices))
         return self.make(*operands, axis=axis)
 
@@ -411,7 +411,7 @@ def one_hot(indices: Any, depth: Any, dtype: Any = "float32") -> Tensor:
     """
     indices = as_tensor(indices)
     require(is_integer(indices.dtype), DTypeError, f"one_hot: expected integer indices, got {indices.type}", indices)
-    (depth,) = as_shape(depth, "one_hot")
+    (depth,) = as_shape((depth,), "one_hot: depth")
     shape = (*indices.shape, depth)
     places = iota(shape, indices.ndim, "uint64" if indices.dtype == np.dtype("uint64") else "int64")
     given = broadcast_to(reshape(as_tensor(indices, places.dtype), (*indices.shape, 1)), shape)
