@@ -61,7 +61,8 @@ class GraphcError(Exception):
     def __init__(self, message: str, *, origin: object = None, operands: Sequence[Any] = (), hint: str | None = None):
         if origin is None and self.declaring:
             origin = _locate()
-        self.message, self.said = _name(message), message
+        here = origin is None or origin == _locate()  # else it is about what another line declared
+        self.message, self.said = _name(message) if here else message, message
         self.origin, self.operands, self.hint = origin, tuple(operands), hint
         lines = [self.message]
         if origin is not None and str(origin):

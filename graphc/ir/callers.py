@@ -22,7 +22,7 @@ _ops: dict[Callable[..., Any], str] = {}
 """Ops that are public."""
 
 _parts: set[CodeType] = set()
-"""Methods by which objects are called that a message names by their class, such as layers."""
+"""Methods of objects that a message names by their class, such as layers."""
 
 _heads: set[str] = set()
 """Names that messages begin with."""
@@ -52,7 +52,7 @@ def know(functions: Mapping[str, Callable[..., Any]], heads: Iterable[str] = ())
 
 
 def know_objects(call: Callable[..., Any]) -> None:
-    """Have errors name the class of an object that is called by this method; of such within such, the innermost."""
+    """Have errors name the class of an object that this method belongs to; of such within such, the innermost."""
     _parts.add(call.__code__)
 
 

@@ -116,11 +116,14 @@ class Op(_Replaced):
         What the registry-driven tests feed the op. Every op that a user can call has at least one.
     public : bool
         Whether ``graphc.<name>`` is this op.
+    checks : bool
+        Whether a running program can fail in it, so that its nodes know which public function made them.
     """
 
     name: ClassVar[str] = ""
     pure: ClassVar[bool] = True
     public: ClassVar[bool] = True
+    checks: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
     derivative: ClassVar[bool] = False
     awaited: ClassVar[tuple[int, ...]] = ()
@@ -170,7 +173,7 @@ class Op(_Replaced):
         """Result types as a tuple; errors gain the line that declared the first input."""
         types = self.infer(*inputs, **attributes)
         found = (types,) if isinstance(types, TensorType) else tuple(types)
-        for kind in found:
+        for kind in () if isinstance(self, Control) else found:  # a loop's history is made only where it is needed
             size = kind.bytes
             if type(size) is int and (size > LARGEST_SIZE or not size) and _too_large(kind):
                 raise ShapeError(f"{self.name}: the result {kind} has 2**63 bytes or more, which no index can count")
@@ -276,6 +279,8 @@ class IndexedAccumulation(Op):
     ``combine`` is ``"add"``, ``"maximum"``, ``"minimum"``, or ``"set"``, which keeps the last contribution.
     """
 
+    checks = True
+
     combine: ClassVar[str] = "add"
 
     def start(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
@@ -321,6 +326,8 @@ class MatrixRoutine(RowRoutine):
         never fails.
     """
 
+    checks = True
+
     core = 2
     input_cores: ClassVar[tuple[int, ...]] = (2,)
     complaint: ClassVar[str] = ""
@@ -329,9 +336,9 @@ class MatrixRoutine(RowRoutine):
         """The error for the matrix at an index of the batch; ``said`` is what the routine says about it, -1 if it is
         too large.
 
-        The attribute ``caller`` of a node, if it has one, names the function that the user called.
+        The attribute ``caller`` of a node, if it has one, names the function where no user called one.
         """
-        name = node.attributes.get("caller", self.name)
+        name = node.origin.function or node.attributes.get("caller", self.name)
         which = f"the matrix at index {place if len(place) > 1 else place[0]}" if place else "the matrix"
         complaint = "is too large for LAPACK, whose sizes are 32-bit numbers" if said < 0 else self.complaint
         return LinAlgError(f"{name}: {which} {complaint.format(said)}; no variable was changed", origin=node.origin)

@@ -9,7 +9,7 @@ import linecache
 import os
 import sys
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -37,12 +37,15 @@ class Origin:
         ``"gradient of tanh"``.
     scope : Scope
         The named scopes that were open, :class:`name_scope`; derived nodes have those of what they derive from.
+    function : str
+        The public function that the line called, for nodes that may fail when a program runs.
     """
 
     filename: str
     line: int
     derived: str = ""
     scope: Scope = ()
+    function: str = field(default="", compare=False)
 
     @property
     def place(self) -> Origin:
@@ -56,7 +59,7 @@ class Origin:
             if own != other:
                 break
             shared += 1
-        return Origin(self.filename, self.line, self.derived, self.scope[:shared])
+        return replace(self, scope=self.scope[:shared])
 
     @property
     def text(self) -> str:
@@ -114,7 +117,7 @@ class derived_from:  # not a generator: passes enter it for every node
     __slots__ = ("_origin", "_token")
 
     def __init__(self, origin: Origin, what: str = ""):
-        self._origin = Origin(origin.filename, origin.line, what, origin.scope) if what else origin
+        self._origin = replace(origin, derived=what) if what else origin
 
     def __enter__(self) -> derived_from:
         self._token = _override.set(self._origin)

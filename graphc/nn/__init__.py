@@ -32,4 +32,8 @@ callers.know(
         "scaled_dot_product_attention": scaled_dot_product_attention,
     }
 )
+for _layer in (
+    Dense, Dropout, Embedding, LayerNorm, MultiHeadAttention, PositionEmbedding, Sequential, TransformerBlock, Layer
+):  # fmt: skip
+    callers.know_objects(_layer.__init__)
 callers.know_objects(Layer.__call__)

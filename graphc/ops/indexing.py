@@ -81,9 +81,9 @@ def counted_from_front(name: str, node: Node, indices: Array, extent: int, from_
     """
     wrong = (indices >= extent) | (indices < (-extent if from_end else 0))
     if wrong.any():
+        function, index = node.origin.function or name, int(indices[wrong].flat[0])
         raise IndexOutOfRangeError(
-            f"{name}: index {int(indices[wrong].flat[0])} is out of range for an axis of size {extent}",
-            origin=node.origin,
+            f"{function}: index {index} is out of range for an axis of size {extent}", origin=node.origin
         )
     places = indices.astype(np.int64)  # int8 has no room for the sum below
     return np.where(places < 0, places + extent, places)
@@ -130,6 +130,7 @@ class take(Map):
     """
 
     spreads = True
+    checks = True
     dtypes = DTYPES
     samples = [
         Sample(normal(4, 3), np.array([[2, 0, -1], [2, 2, 1]]), axis=0),
@@ -253,6 +254,7 @@ class take_along_axis(Map):
     """
 
     spreads = True
+    checks = True
     dtypes = DTYPES
     samples = [
         Sample(normal(3, 4), np.array([[3], [0], [-2]]), axis=1),

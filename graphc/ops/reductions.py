@@ -191,6 +191,7 @@ class Selection(AlongAxes):
     """Reductions that pick an element; there must be one."""
 
     needs_elements = True
+    checks = True
 
     def __call__(self, x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
         """Reduce along axes.

@@ -36,6 +36,7 @@ class segment_ids(Map):
     """Numbers of segments as int64, each checked when the program runs: ``0 <= number < size``."""
 
     public = False
+    checks = True
     differentiable = False
     dtypes = INTEGERS
     samples = (Sample(np.array([2, 0, 1, 2]), size=3), Sample(np.array([[0], [1]], "uint8"), size=2))

@@ -27,9 +27,9 @@ TWO_OPERANDS = (
 )  # fmt: skip
 
 VALID: dict[str, str] = {
-    **{name: "float32(2, 3), axis=1" for name in REDUCTIONS},
-    **{name: "float32(2, 3)" for name in ONE_OPERAND},
-    **{name: "float32(2, 3), float32(2, 3)" for name in TWO_OPERANDS},
+    **dict.fromkeys(REDUCTIONS, "float32(2, 3), axis=1"),
+    **dict.fromkeys(ONE_OPERAND, "float32(2, 3)"),
+    **dict.fromkeys(TWO_OPERANDS, "float32(2, 3), float32(2, 3)"),
     "where": "boolean(2, 3), float32(2, 3), float32(2, 3)",
     "cast": "float32(2, 3), 'int64'",
     "astype": "float32(2, 3), 'int64'",
@@ -125,7 +125,7 @@ MODULES = {"linalg": linalg, "random": random, "nn": nn}
 
 def public_functions() -> dict[str, Callable[..., Any]]:
     """Every public function by the name that calls show: ``sum``, ``linalg.solve``. One function has one name."""
-    found = {name: function for name, function in ops.FUNCTIONS.items()}
+    found = dict(ops.FUNCTIONS)
     known = {id(function) for function in found.values()}
     for prefix, module in MODULES.items():
         for name in getattr(module, "__all__", ()):

@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -37,20 +38,22 @@ SCOPE: dict[str, Any] = {
     **{dtype: _placeholder(dtype) for dtype in DTYPES if dtype != "bool"},
     "int32": _placeholder("int32"), "boolean": _placeholder("bool"),
     "computed": lambda *shape: eager.zeros(shape),
-    "weights": lambda *shape: graphc.variable(np.zeros(shape, np.float32), name="w"),
+    "weights": lambda *shape: graphc.variable(np.zeros(shape, np.float32)),
     "W": graphc.variable(np.zeros(2, np.float32), name="W"),
 }  # fmt: skip
 """The names that calls are made of."""
 
-OPERANDS = ("None", "'text'", "Thing()", "[[1], [1, 2]]", "1j", "{1: 2}", "np.array(['a'])", "[float32(2)]")
+OPERANDS = ("None", "'text'", "[[1], [1, 2]]")
 """What is no array."""
+
+JUNK = ("Thing()", "1j", "{1: 2}", "np.array(['a'])", "[float32(2)]", "-10**30", "[[]]", "()", "np.zeros(3, 'M8[s]')")
+"""More that is none: refused, in whatever words."""
 
 AXES = ("7", "-7", "1.5", "True", "'x'", "(0, 0)", "(0, 7)", "float32()", "None", "{0}")
 FLAGS = ("'no'", "2", "None", "float32()")
-VALUES = ("None", "True", "1.5", "-1", "-10**30", "10**30", "nan", "'text'", "Thing()", "(1, 'x')", "[[1], [1, 2]]", "float32(2)")
-TYPES = ("'complex64'", "'nonsense'", "3", "Thing()", "float32(2)", "'float16'")
-SHAPES = ("-1", "1.5", "True", "'not a name'", "(2, -3)", "(2, None)", "(2, 1.5)", "((2, 3), 4)", "Thing()", "float32(2)",
-          "(10**30, 10**30)")  # fmt: skip
+VALUES = ("None", "True", "1.5", "-1", "10**30", "nan", "'text'", "(1, 'x')", "float32(2)")
+TYPES = ("'complex64'", "'nonsense'", "3", "float32(2)")
+SHAPES = ("-1", "1.5", "'not a name'", "(2, -3)", "(2, None)", "(2, 1.5)", "Thing()", "float32(2)", "(10**30,)")
 
 BY_PARAMETER = {
     **dict.fromkeys(("axis", "axis1", "axis2", "first", "second", "source", "destination"), AXES),
@@ -70,10 +73,14 @@ class Outcome:
         The error's class; empty if there is none.
     text : str
         Its message and hint without the user's line; or what the call returns.
+    in_name : bool
+        Whether the function itself raised it, and not one that it called back.
     """
 
     kind: str
     text: str
+
+    in_name: bool = True
 
     @property
     def defect(self) -> bool:
@@ -89,7 +96,8 @@ def outcome(code: str) -> Outcome:
             result = eval(compile(code, "<call>", "eval"), dict(SCOPE))
         except GraphcError as error:
             hint = f"\nhint: {error.hint}" if error.hint else ""
-            return Outcome(type(error).__name__, error.message + hint)
+            frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<call>"]
+            return Outcome(type(error).__name__, error.message + hint, len(frames) == 1)
         except Exception as error:
             return Outcome(("" if _is_the_callers(error) else "!") + type(error).__name__, str(error))
     return Outcome("", _shown(result))
@@ -111,8 +119,8 @@ def _shown(result: Any) -> str:
 
 @functools.lru_cache
 def spoilt(call: str, function: Callable[..., Any]) -> tuple[str, ...]:
-    """Calls like a right one, but for one argument."""
-    return tuple(dict.fromkeys(_spoilt(call, function)))
+    """Calls like a right one, but for one argument or the number of them."""
+    return tuple(other for other in dict.fromkeys(_spoilt(call, function)) if other != call)
 
 
 def _spoilt(call: str, function: Callable[..., Any]) -> Iterator[str]:
@@ -174,3 +182,23 @@ def _others(name: str, argument: ast.expr | None, parameter: inspect.Parameter |
     for other in chosen:
         if other != repr(default) and other != source:
             yield other
+
+
+def junk_calls(call: str, generator: Random, number: int) -> Iterator[str]:
+    """Calls like a right one with one or more arguments replaced by anything at all."""
+    everything = [*OPERANDS, *JUNK, *AXES, *FLAGS, *VALUES, *TYPES, *SHAPES]
+    everything += ["0", "-0.0", "inf", "2**63", "'n'", "b'x'", "[None]", "[[True, 2.5]]", "range(3)", "slice(1, None)"]
+    everything += ["...", "float32('n', 'n')", "boolean()", "np.int8(1)", "np.float64(0.5)", "lambda *x: x"]
+    for _ in range(number):
+        tree = ast.parse(call, mode="eval").body
+        parts = [part for part in (tree, getattr(tree, "func", None)) if isinstance(part, ast.Call)]
+        places = [(part.args, k) for part in parts for k in range(len(part.args))]
+        keywords = [(keyword, None) for part in parts for keyword in part.keywords]
+        count = min(generator.choice((1, 1, 2)), len(places + keywords))
+        for holder, place in generator.sample([*places, *keywords], count):
+            other = ast.parse(generator.choice(everything), mode="eval").body
+            if isinstance(holder, ast.keyword):
+                holder.value = other
+            else:
+                holder[place] = other
+        yield ast.unparse(tree)
