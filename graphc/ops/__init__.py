@@ -56,6 +56,7 @@ for _module in (
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):
             FUNCTIONS[_name.rstrip("_")] = getattr(_module, _name)
+            FUNCTIONS[_name.rstrip("_")].__qualname__ = _name.rstrip("_")  # which Python's own errors show
 
 # Names of the array API standard for functions that have another one here.
 for _alias, _name in {"pow": "power"}.items():

@@ -363,10 +363,12 @@ def _like(what: str, value: Any, model: Tensor) -> Tensor:
 
 
 def _directions(what: str, vs: Any, xs: Any, sources: list[Tensor]) -> list[Tensor]:
-    given = [vs] if isinstance(xs, Tensor) else list(vs)
-    if len(given) != len(sources):
-        raise GraphError(f"{what}: expected {len(sources)} directions, one an x, got {len(given)}")
-    return [_like(f"{what}: direction", v, x) for v, x in zip(given, sources, strict=True)]
+    if not isinstance(xs, Tensor) and not isinstance(vs, (tuple, list)):
+        raise GraphError(f"{what}: expected a sequence of {len(sources)} directions, one an x, got {given(vs)}")
+    directions = [vs] if isinstance(xs, Tensor) else list(vs)
+    if len(directions) != len(sources):
+        raise GraphError(f"{what}: expected {len(sources)} directions, one an x, got {len(directions)}")
+    return [_like(f"{what}: direction", v, x) for v, x in zip(directions, sources, strict=True)]
 
 
 def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:

@@ -99,7 +99,8 @@ def outcome(code: str) -> Outcome:
             frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<call>"]
             return Outcome(type(error).__name__, error.message + hint, len(frames) == 1)
         except Exception as error:
-            return Outcome(("" if _is_the_callers(error) else "!") + type(error).__name__, str(error))
+            mark = "" if _is_the_callers(error) else "!"
+            return Outcome(mark + type(error).__name__, str(error), "()" in str(error) and "<lambda>" not in str(error))
     return Outcome("", _shown(result))
 
 
