@@ -6,7 +6,6 @@ those of ``np.linalg`` with ``linalg.`` in front.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from graphc.errors import GraphError
