@@ -18,12 +18,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 _locate: Callable[[], object] = lambda: None  # noqa: E731
+_name: Callable[[str], str] = lambda message: message  # noqa: E731
 
 
 def locate_with(function: Callable[[], object]) -> None:
     """Say how the user's current line is found (``graphc.ir.origin`` knows; this module imports nothing of graphc)."""
     global _locate
     _locate = function
+
+
+def name_with(function: Callable[[str], str]) -> None:
+    """Say how a message comes to name the public function that was called (``graphc.ir.callers`` knows)."""
+    global _name
+    _name = function
 
 
 class GraphcError(Exception):
@@ -40,6 +47,13 @@ class GraphcError(Exception):
         Tensors that do not fit; those of other lines are shown with their lines.
     hint : str, optional
         What to try.
+
+    Attributes
+    ----------
+    message : str
+        Names the public function that the user called.
+    said : str
+        The message as it was given; for other messages that quote it.
     """
 
     declaring: ClassVar[bool] = False
@@ -47,8 +61,10 @@ class GraphcError(Exception):
     def __init__(self, message: str, *, origin: object = None, operands: Sequence[Any] = (), hint: str | None = None):
         if origin is None and self.declaring:
             origin = _locate()
-        self.message, self.origin, self.operands, self.hint = message, origin, tuple(operands), hint
-        lines = [message]
+        here = origin is None or origin == _locate()  # else it is about what another line declared
+        self.message, self.said = _name(message) if here else message, message
+        self.origin, self.operands, self.hint = origin, tuple(operands), hint
+        lines = [self.message]
         if origin is not None and str(origin):
             lines.append(f"  declared at {origin}")
         elsewhere = [operand for operand in self.operands if operand.node.origin != origin]

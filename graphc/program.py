@@ -165,7 +165,7 @@ class Program:
         arrays, sizes = self._feeder(values)
         for node, size in self._never_empty:
             if evaluate(size, sizes) == 0:
-                message = f"{node.op.name}: expected at least one element along its axes, got none: {size} is 0"
+                message = f"{node.caller}: expected at least one element along its axes, got none: {size} is 0"
                 raise ShapeError(message, origin=node.origin)
         with session._lock:
             session._check_open()
@@ -186,6 +186,7 @@ class Program:
         assert self._expanded is not None
         session, graph = self.session, self._expanded
         made = [t for node in graph.nodes if node.inputs and not isinstance(node.op, View) for t in node.results]
+        made += [tensor for tensor in graph.outputs if not isinstance(tensor.node.op, Effect)]  # which are copied
         if made:
             sizes_of_made = [evaluate(tensor.type.bytes, sizes) for tensor in made]
             largest = max(range(len(made)), key=sizes_of_made.__getitem__)
@@ -194,7 +195,8 @@ class Program:
         try:
             results = reference.evaluate([*graph.outputs, *(node.result for node in graph.effects)], values)
         except IndexError as error:
-            raise IndexOutOfRangeError(f"{error}; no variable was changed") from None
+            message, origin = getattr(error, "message", str(error)), getattr(error, "origin", None)
+            raise IndexOutOfRangeError(f"{message}; no variable was changed", origin=origin) from None
         outcomes = zip(graph.outputs, results, strict=False)
         copies = [None if isinstance(tensor.node.op, Effect) else np.array(value) for tensor, value in outcomes]
         restore = self._snapshot()

@@ -183,8 +183,8 @@ def test_draws_change_with_steps_and_seeds_only() -> None:
 WRONG: list[tuple[type[GraphcError], Callable[[], Any], str]] = [
     (GraphError, lambda: random.bernoulli(1.5), "bernoulli: expected probabilities between 0 and 1, got 1.5"),
     (GraphError, lambda: random.bernoulli(np.array([0.5, np.nan])), "between 0 and 1, got nan"),
-    (GraphError, lambda: random.exponential((2,), -1.0), "exponential: expected scale at least 0, got -1.0"),
-    (GraphError, lambda: random.gumbel((2,), scale=[1.0, -2.0]), "gumbel: expected scale at least 0, got -2.0"),
+    (GraphError, lambda: random.exponential((2,), -1.0), "exponential: expected scale of at least 0, got -1.0"),
+    (GraphError, lambda: random.gumbel((2,), scale=[1.0, -2.0]), "gumbel: expected scale of at least 0, got -2.0"),
     (DTypeError, lambda: random.laplace((2,), dtype="int64"), "laplace: expected float32 or float64, got int64"),
     (GraphError, lambda: random.truncated_normal((2,), 1.0, 1.0),
      "truncated_normal: expected low < high, got 1.0 and 1.0"),

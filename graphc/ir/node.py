@@ -18,12 +18,13 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
 from graphc.errors import GraphError
+from graphc.ir.callers import called
 from graphc.ir.origin import Origin, here
 from graphc.ir.types import Shape, TensorType
 
@@ -82,7 +83,10 @@ class Node:
         self.inputs = inputs
         self.attributes = attributes
         self.results = tuple(Tensor(self, place, kind) for place, kind in enumerate(types))
-        self.origins: tuple[Origin, ...] = (here(),)
+        origin = here()
+        if op.checks and not origin.function and not origin.derived:
+            origin = replace(origin, function=called())
+        self.origins: tuple[Origin, ...] = (origin,)
         self.serial = next(serials)
 
     def __getitem__(self, attribute: str) -> Any:
@@ -92,6 +96,11 @@ class Node:
     def origin(self) -> Origin:
         """The first place where the user declared this node."""
         return self.origins[0]
+
+    @property
+    def caller(self) -> str:
+        """The public function that made it, for messages; the op's name where none is known."""
+        return self.origin.function or self.op.name
 
     @property
     def result(self) -> Tensor:

@@ -35,16 +35,17 @@ What an op is to the scheduler is said by its base class, one for each way of be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from graphc.errors import GraphcError, GraphError, LinAlgError
+from graphc.errors import GraphcError, GraphError, LinAlgError, ShapeError
 from graphc.ir import scalar
 from graphc.ir.node import Node, Tensor, applied
 from graphc.ir.scalar import Literal, Load, Scalar
 from graphc.ir.symbolic import Size
-from graphc.ir.types import TensorType
+from graphc.ir.types import LARGEST_SIZE, TensorType
 
 Read = Callable[[int, Sequence[Size]], Scalar]
 """``read(k, index)``: the scalar of input ``k`` at a position."""
@@ -86,6 +87,12 @@ else:
     _Replaced = object
 
 
+def _too_large(kind: TensorType) -> bool:
+    """Whether a static size, or all of them together, exceeds what positions and numbers of bytes are counted in."""
+    sizes = [size for size in (kind.bytes, *kind.shape) if isinstance(size, int)]
+    return max(sizes) > LARGEST_SIZE
+
+
 class Op(_Replaced):
     """Base of all ops. Instances are callable and build graph.
 
@@ -109,11 +116,14 @@ class Op(_Replaced):
         What the registry-driven tests feed the op. Every op that a user can call has at least one.
     public : bool
         Whether ``graphc.<name>`` is this op.
+    checks : bool
+        Whether a running program can fail in it, so that its nodes know which public function made them.
     """
 
     name: ClassVar[str] = ""
     pure: ClassVar[bool] = True
     public: ClassVar[bool] = True
+    checks: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
     derivative: ClassVar[bool] = False
     awaited: ClassVar[tuple[int, ...]] = ()
@@ -162,7 +172,12 @@ class Op(_Replaced):
     def infer_types(self, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> tuple[TensorType, ...]:
         """Result types as a tuple; errors gain the line that declared the first input."""
         types = self.infer(*inputs, **attributes)
-        return (types,) if isinstance(types, TensorType) else tuple(types)
+        found = (types,) if isinstance(types, TensorType) else tuple(types)
+        for kind in () if isinstance(self, Control) else found:  # a loop's history is made only where it is needed
+            size = kind.bytes
+            if type(size) is int and (size > LARGEST_SIZE or not size) and _too_large(kind):
+                raise ShapeError(f"{self.name}: the result {kind} has 2**63 bytes or more, which no index can count")
+        return found
 
     @property
     def kind(self) -> str:
@@ -264,6 +279,8 @@ class IndexedAccumulation(Op):
     ``combine`` is ``"add"``, ``"maximum"``, ``"minimum"``, or ``"set"``, which keeps the last contribution.
     """
 
+    checks = True
+
     combine: ClassVar[str] = "add"
 
     def start(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
@@ -309,6 +326,8 @@ class MatrixRoutine(RowRoutine):
         never fails.
     """
 
+    checks = True
+
     core = 2
     input_cores: ClassVar[tuple[int, ...]] = (2,)
     complaint: ClassVar[str] = ""
@@ -317,9 +336,9 @@ class MatrixRoutine(RowRoutine):
         """The error for the matrix at an index of the batch; ``said`` is what the routine says about it, -1 if it is
         too large.
 
-        The attribute ``caller`` of a node, if it has one, names the function that the user called.
+        The attribute ``caller`` of a node, if it has one, names the function where no user called one.
         """
-        name = node.attributes.get("caller", self.name)
+        name = node.origin.function or node.attributes.get("caller", self.name)
         which = f"the matrix at index {place if len(place) > 1 else place[0]}" if place else "the matrix"
         complaint = "is too large for LAPACK, whose sizes are 32-bit numbers" if said < 0 else self.complaint
         return LinAlgError(f"{name}: {which} {complaint.format(said)}; no variable was changed", origin=node.origin)
@@ -366,6 +385,15 @@ REGISTRY: dict[str, Op] = {}
 OpClass = TypeVar("OpClass", bound=Op)
 
 
+def _called(call: Any, name: str) -> Any:
+    """A function with the op's name in the place of its class's: Python names it for a wrong number of arguments."""
+    own = FunctionType(call.__code__, call.__globals__, call.__name__, call.__defaults__, call.__closure__)
+    own.__dict__.update(call.__dict__)
+    own.__kwdefaults__, own.__annotations__, own.__doc__ = call.__kwdefaults__, call.__annotations__, call.__doc__
+    own.__module__, own.__qualname__ = call.__module__, name
+    return own
+
+
 def op(cls: type[OpClass]) -> OpClass:
     """Register an op class; returns its only instance.
 
@@ -375,6 +403,7 @@ def op(cls: type[OpClass]) -> OpClass:
         If the name is taken, or the class derives from no lowering class.
     """
     cls.name = cls.__name__.rstrip("_")
+    cls.__call__ = _called(cls.__call__, cls.name)  # type: ignore[method-assign]
     if cls.name in REGISTRY:
         raise GraphError(f"op {cls.name!r} is defined twice: {type(REGISTRY[cls.name])} and {cls}")
     instance = cls()

@@ -9,7 +9,7 @@ import linecache
 import os
 import sys
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -37,12 +37,15 @@ class Origin:
         ``"gradient of tanh"``.
     scope : Scope
         The named scopes that were open, :class:`name_scope`; derived nodes have those of what they derive from.
+    function : str
+        The public function that the line called, for nodes that may fail when a program runs.
     """
 
     filename: str
     line: int
     derived: str = ""
     scope: Scope = ()
+    function: str = field(default="", compare=False)
 
     @property
     def place(self) -> Origin:
@@ -56,7 +59,7 @@ class Origin:
             if own != other:
                 break
             shared += 1
-        return Origin(self.filename, self.line, self.derived, self.scope[:shared])
+        return replace(self, scope=self.scope[:shared])
 
     @property
     def text(self) -> str:
@@ -79,7 +82,8 @@ _scope: ContextVar[Scope] = ContextVar("graphc_scope", default=())
 
 
 @cache  # of one entry a file; asked for every node and every frame below the user's
-def _is_ours(filename: str) -> bool:
+def is_ours(filename: str) -> bool:
+    """Whether a file belongs to this package."""
     return filename.startswith(_PACKAGE)
 
 
@@ -89,7 +93,7 @@ def here() -> Origin:
     if override is not None:
         return override
     frame = sys._getframe(1)
-    while frame is not None and _is_ours(frame.f_code.co_filename):
+    while frame is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back  # type: ignore[assignment]
     if frame is None:
         return NOWHERE
@@ -113,7 +117,7 @@ class derived_from:  # not a generator: passes enter it for every node
     __slots__ = ("_origin", "_token")
 
     def __init__(self, origin: Origin, what: str = ""):
-        self._origin = Origin(origin.filename, origin.line, what, origin.scope) if what else origin
+        self._origin = replace(origin, derived=what) if what else origin
 
     def __enter__(self) -> derived_from:
         self._token = _override.set(self._origin)

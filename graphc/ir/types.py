@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -23,6 +24,9 @@ NAMES: dict[np.dtype[Any], str] = {np.dtype(name): name for name in DTYPES}
 """The name of each dtype; ``dtype.name`` makes the text anew at every access, which large graphs would feel."""
 
 _KNOWN = {dtype: dtype for dtype in NAMES}
+
+LARGEST_SIZE = (1 << 63) - 1
+"""Positions and numbers of bytes are int64."""
 
 DEFAULT_FLOAT = np.dtype("float32")
 DEFAULT_INT = np.dtype("int64")
@@ -61,6 +65,8 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     DTypeError
         If graphc has no such dtype.
     """
+    if dtype is None or isinstance(getattr(dtype, "dtype", None), np.dtype):  # NumPy takes both for dtypes
+        raise _unknown(dtype)
     try:
         given = np.dtype(dtype)
     except (TypeError, ValueError):
@@ -72,7 +78,14 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def _unknown(dtype: Any) -> DTypeError:
-    return DTypeError(f"expected one of the dtypes {', '.join(DTYPES)}, got {dtype!r}")
+    return DTypeError(f"expected one of the dtypes {', '.join(DTYPES)}, got {_shown(dtype)}")
+
+
+def _shown(dtype: Any) -> str:
+    if isinstance(dtype, np.dtype):
+        return dtype.name if dtype.isbuiltin else str(dtype)
+    kind = getattr(dtype, "type", None)  # of a tensor
+    return str(kind) if isinstance(kind, TensorType) else reprlib.repr(dtype)
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
@@ -98,7 +111,7 @@ def as_shape(shape: Any, what: str = "shape") -> Shape:
     try:
         entries = tuple(shape)
     except TypeError:
-        raise ShapeError(f"{what}: expected a sequence of sizes, got {shape!r}") from None
+        raise ShapeError(f"{what}: expected a sequence of sizes, got {_shown(shape)}") from None
     return tuple(_as_size(entry, what) for entry in entries)
 
 
@@ -112,8 +125,10 @@ def _as_size(entry: Any, what: str) -> Size:
     if isinstance(entry, (int, np.integer)) and not isinstance(entry, (bool, np.bool_)):
         if entry < 0:
             raise ShapeError(f"{what}: expected sizes of at least 0, got {int(entry)}", hint=NAME_IT)
+        if entry > LARGEST_SIZE:
+            raise ShapeError(f"{what}: expected sizes below 2**63, got {int(entry)}")
         return int(entry)
-    raise ShapeError(f"{what}: expected an integer or the name of a dim, got {entry!r}", hint=NAME_IT)
+    raise ShapeError(f"{what}: expected an integer or the name of a dim, got {_shown(entry)}", hint=NAME_IT)
 
 
 def format_shape(shape: Sequence[Size]) -> str:
@@ -176,7 +191,7 @@ def normalize_axis(axis: Any, rank: int, what: str) -> int:
         If it is no integer within ``-rank <= axis < rank``.
     """
     if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
-        raise ShapeError(f"{what}: expected an integer axis, got {axis!r}")
+        raise ShapeError(f"{what}: expected an integer axis, got {_shown(axis)}")
     if not -rank <= axis < rank:
         raise ShapeError(f"{what}: axis {int(axis)} is out of range for rank {rank}")
     return int(axis) % rank

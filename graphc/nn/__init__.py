@@ -1,5 +1,6 @@
 """Layers, activations, losses and initializers for neural networks."""
 
+from graphc.ir import callers
 from graphc.nn import initializers
 from graphc.nn.attention import MultiHeadAttention, TransformerBlock, scaled_dot_product_attention
 from graphc.nn.embedding import Embedding, PositionEmbedding
@@ -23,3 +24,16 @@ __all__ = [
     "mean_squared_error", "relu", "scaled_dot_product_attention", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax",
     "softmax_cross_entropy", "softplus", "tanh",
 ]  # fmt: skip
+
+callers.know(
+    {
+        "dropout": dropout,
+        "layer_norm": layer_norm,
+        "scaled_dot_product_attention": scaled_dot_product_attention,
+    }
+)
+for _layer in (
+    Dense, Dropout, Embedding, LayerNorm, MultiHeadAttention, PositionEmbedding, Sequential, TransformerBlock, Layer
+):  # fmt: skip
+    callers.know_objects(_layer.__init__)
+callers.know_objects(Layer.__call__)

@@ -28,14 +28,12 @@ from graphc.nn.layers import (
     Layer,
     dropout,
     require_axes,
-    require_bool,
     require_count,
-    require_number,
     require_rate,
     static_sizes,
 )
 from graphc.nn.normalization import LayerNorm
-from graphc.ops.base import as_tensor, promote, shown
+from graphc.ops.base import as_tensor, given, promote, require_bool, require_number, shown
 
 NAME = "scaled_dot_product_attention"
 
@@ -189,7 +187,7 @@ class MultiHeadAttention(Layer):
         self.causal = require_bool("MultiHeadAttention", "causal", causal)
         self.dropout_rate = require_rate("MultiHeadAttention", dropout_rate)
         self.options: dict[str, Any] = {
-            "use_bias": use_bias,
+            "use_bias": require_bool("MultiHeadAttention", "use_bias", use_bias),
             "kernel_initializer": kernel_initializer,
             "bias_initializer": bias_initializer,
         }
@@ -261,7 +259,7 @@ class TransformerBlock(Layer):
     ):
         super().__init__(name)
         if not callable(activation):
-            raise GraphError(f"TransformerBlock: expected a function as activation, got {activation!r}")
+            raise GraphError(f"TransformerBlock: expected a function as activation, got {given(activation)}")
         self.hidden = None if hidden is None else require_count("TransformerBlock", "hidden width", hidden)
         self.activation, self.rate = activation, require_rate("TransformerBlock", dropout_rate)
         self.norm1 = LayerNorm()

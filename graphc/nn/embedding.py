@@ -50,7 +50,7 @@ class Embedding(Layer):
         self.dtype = as_dtype(dtype)
         if not is_float(self.dtype):
             raise DTypeError(f"Embedding: expected a table of float32 or float64, got {self.dtype}")
-        self.initializer = initializer or initializers.normal(1.0)
+        self.initializer = initializers.normal(1.0) if initializer is None else initializer
 
     def build(self, x: Tensor) -> None:
         self.table = self.variable("table", self.initializer, (self.vocabulary, self.width), self.dtype)
@@ -86,7 +86,7 @@ class PositionEmbedding(Layer):
     def __init__(self, length: int, *, initializer: Initializer | None = None, name: str | None = None):
         super().__init__(name)
         self.length = require_count("PositionEmbedding", "number of positions", length)
-        self.initializer = initializer or initializers.normal(0.02)
+        self.initializer = initializers.normal(0.02) if initializer is None else initializer
 
     def build(self, x: Tensor) -> None:
         (width,) = static_sizes("PositionEmbedding", x, 1)

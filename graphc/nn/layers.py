@@ -7,10 +7,8 @@ what only training does, such as dropout.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import itertools
-import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,7 +23,7 @@ from graphc.ir.symbolic import Dim
 from graphc.ir.types import format_shape, is_float
 from graphc.nn import initializers
 from graphc.nn.initializers import Initializer
-from graphc.ops.base import as_tensor
+from graphc.ops.base import as_tensor, given, require_bool, require_number
 
 _numbers = itertools.count(1)
 
@@ -46,6 +44,8 @@ class Layer:
     """
 
     def __init__(self, name: str | None = None):
+        if name is not None and (not isinstance(name, str) or not name.strip("/ ")):
+            raise GraphError(f"{type(self).__name__}: expected a name such as 'encoder', got {given(name)}")
         self.path = name or type(self).__name__.lower()
         self.named = name is not None
         self._number = next(_numbers)
@@ -80,6 +80,7 @@ class Layer:
                 known = ", ".join(f"{name}=" for name in taken)
                 raise GraphError(f"{type(self).__name__}: takes no {option}=", hint=f"a call takes {known}")
         x = as_tensor(x)
+        require_bool(type(self).__name__, "training", training)
         with name_scope.of_layer(self.path, 0 if self.named else self._number):
             if not self._built:
                 self.build(x)
@@ -107,7 +108,7 @@ class Layer:
         label = f"{self.path}/{part}"
         if not callable(initializer):
             raise GraphError(
-                f"{label}: expected a function (shape, dtype, generator) as initializer, got {initializer!r}",
+                f"{label}: expected a function (shape, dtype, generator) as initializer, got {given(initializer)}",
                 hint="graphc.nn.initializers has some",
             )
         made = ops.variable(initializer, name=label, shape=tuple(shape), dtype=dtype, _auto=not self.named)
@@ -149,33 +150,18 @@ def require_axes(name: str, expected: str, x: Tensor) -> None:
         raise ShapeError(f"{name}: expected {expected}, got {format_shape(x.shape)}", operands=(x,))
 
 
-def require_bool(name: str, what: str, value: Any) -> bool:
-    """True or False, Python's or NumPy's, or a GraphError: any other object counts as true where nobody asks."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise GraphError(f"{name}: expected a bool as {what}, got {reprlib.repr(value)}")
-    return bool(value)
-
-
 def require_count(name: str, what: str, value: Any) -> int:
     """A whole number of at least 1, or a GraphError."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise GraphError(f"{name}: expected a positive {what}, got {value!r}")
+        raise GraphError(f"{name}: expected a positive {what}, got {given(value)}")
     return int(value)
 
 
 def require_rate(name: str, rate: Any) -> float:
     """A probability of dropping below 1, or a GraphError."""
     if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate < 1:
-        raise GraphError(f"{name}: expected 0 <= rate < 1, got {rate!r}")
+        raise GraphError(f"{name}: expected 0 <= rate < 1, got {given(rate)}")
     return float(rate)  # NumPy's float64 is not weak and would widen float32
-
-
-def require_number(name: str, what: str, value: Any) -> float:
-    """A number as Python's float, since NumPy's float64 is not weak and would widen float32; or a GraphError."""
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.complexfloating)):
-        with contextlib.suppress(OverflowError):
-            return float(value)
-    raise GraphError(f"{name}: expected a number as {what}, got {reprlib.repr(value)}")
 
 
 def require_epsilon(name: str, value: Any) -> float:
@@ -236,9 +222,10 @@ class Dense(Layer):
     ):
         super().__init__(name)
         require_count("Dense", "number of units", units)
+        require_bool("Dense", "use_bias", use_bias)
         if activation is not None and not callable(activation):
             raise GraphError(
-                f"Dense: expected a function as activation, got {activation!r}",
+                f"Dense: expected a function as activation, got {given(activation)}",
                 hint="only the units of the result are given; those of the input are known at the first call",
             )
         self.units, self.activation, self.use_bias = int(units), activation, use_bias
@@ -295,7 +282,7 @@ class Sequential(Layer):
         for layer in layers:
             if not callable(layer):
                 hint = "nn.Sequential(*layers)" if isinstance(layer, (list, tuple)) else None
-                raise GraphError(f"Sequential: expected layers and functions, got {layer!r}", hint=hint)
+                raise GraphError(f"Sequential: expected layers and functions, got {given(layer)}", hint=hint)
         self.layers = layers
 
     def build(self, x: Tensor) -> None:

@@ -11,7 +11,7 @@ from graphc.ir.types import format_shape
 from graphc.nn import initializers
 from graphc.nn.initializers import Initializer
 from graphc.nn.layers import Layer, require_count, require_epsilon, require_float, static_sizes
-from graphc.ops.base import as_tensor, shown
+from graphc.ops.base import as_tensor, require_bool, shown
 
 EPSILON = 1e-5
 
@@ -100,7 +100,8 @@ class LayerNorm(Layer):
         super().__init__(name)
         self.axes = require_count("LayerNorm", "number of axes", axes)
         self.epsilon = require_epsilon("LayerNorm", epsilon)
-        self.use_scale, self.use_bias = use_scale, use_bias
+        self.use_scale = require_bool("LayerNorm", "use_scale", use_scale)
+        self.use_bias = require_bool("LayerNorm", "use_bias", use_bias)
         self.scale_initializer, self.bias_initializer = scale_initializer, bias_initializer
 
     def build(self, x: Tensor) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from graphc.ir import callers
 from graphc.ir.op import REGISTRY, Op
 from graphc.ops import (  # noqa: F401 - the ops of every module enter the registry by being imported
     bitwise,
@@ -55,11 +56,13 @@ for _module in (
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):
             FUNCTIONS[_name.rstrip("_")] = getattr(_module, _name)
+            FUNCTIONS[_name.rstrip("_")].__qualname__ = _name.rstrip("_")  # which Python's own errors show
 
 # Names of the array API standard for functions that have another one here.
 for _alias, _name in {"pow": "power"}.items():
     FUNCTIONS[_alias] = FUNCTIONS[_name]
 
+callers.know(FUNCTIONS, REGISTRY)
 globals().update(FUNCTIONS, **standard.NAMES)
 methods.install()
 __array_api_version__ = standard.API_VERSION

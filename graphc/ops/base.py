@@ -8,6 +8,8 @@ only ever see equal shapes.
 
 from __future__ import annotations
 
+import contextlib
+import reprlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -33,6 +35,8 @@ from graphc.ir.types import (
 
 WEAK = (bool, int, float)
 
+AN_ARRAY = "expected a tensor, an array or numbers"
+
 LARGEST_SHARED = 1 << 31
 """Python integers up to this are looked up, as floats are, rather than converted anew at every use."""
 
@@ -56,21 +60,42 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
         return value if dtype is None or value.dtype == as_dtype(dtype) else REGISTRY["cast"](value, dtype)
     if (type(value) is float and value == value) or (type(value) is int and abs(value) <= LARGEST_SHARED):
         return REGISTRY["constant"].make(value=_number(repr(value), None if dtype is None else as_dtype(dtype)))
-    if isinstance(value, (list, tuple)) and any(isinstance(entry, Tensor) for entry in value):
-        raise GraphError("expected an array or a number, got a list that holds tensors", hint="use graphc.stack(list)")
     if isinstance(value, Dim):
         raise GraphError(f"the size {value} is no tensor", hint="use graphc.size_of(tensor, axis)")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # nested lists of unequal lengths
-        raise GraphError(f"expected an array or a number: {error}") from None
-    if array.dtype.kind == "O":
-        raise DTypeError(f"expected a tensor, an array or numbers, got {type(value).__name__}")
+    if type(value) is int and dtype is not None and is_float(as_dtype(dtype)):
+        with contextlib.suppress(OverflowError):
+            value = float(value)
+    array = as_array(value)
     if dtype is None and not isinstance(value, (np.ndarray, np.generic)):
         dtype = {"f": DEFAULT_FLOAT, "i": DEFAULT_INT, "b": np.dtype("bool")}.get(array.dtype.kind)
     if dtype is None:
         dtype = as_dtype(array.dtype)
     return REGISTRY["constant"](array, as_dtype(dtype))
+
+
+def as_array(value: Any) -> np.ndarray[Any, Any]:
+    """A NumPy array of numbers or bools.
+
+    Raises
+    ------
+    GraphError
+        For nested lists of unequal lengths, and lists that hold tensors.
+    DTypeError
+        For anything else that is no array of numbers.
+    """
+    if isinstance(value, (list, tuple)) and any(isinstance(entry, Tensor) for entry in value):
+        raise GraphError(f"{AN_ARRAY}, got a list that holds tensors", hint="use graphc.stack(list)")
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise GraphError(f"{AN_ARRAY}, got nested lists of unequal lengths") from None
+    if type(value) is int and array.dtype.kind == "O":
+        raise DTypeError(f"expected a number that an integer dtype holds, got {given(value)}")
+    if array.dtype.kind not in "biuf":
+        kind = type(value).__name__
+        own = isinstance(value, (np.ndarray, np.generic, list, tuple)) and array.dtype.kind != "O"
+        raise DTypeError(f"{AN_ARRAY}, got {kind}" + (f" of dtype {array.dtype}" if own else ""))
+    return array
 
 
 @lru_cache(maxsize=256)
@@ -162,7 +187,7 @@ def broadcast(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
     try:
         shape = broadcast_shapes(*(tensor.shape for tensor in tensors))
     except ShapeError as error:
-        raise ShapeError(f"{name}: {error.message}", operands=tensors) from None
+        raise ShapeError(f"{name}: {error.said}", operands=tensors) from None
     return [t if t.shape == shape else REGISTRY["broadcast_to"](t, shape) for t in tensors]
 
 
@@ -260,9 +285,28 @@ def as_integer(value: Any, what: str) -> int:
         If it is none.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        shown_value = value.type if isinstance(value, Tensor) else repr(value)
-        raise GraphError(f"{what}: expected an integer, got {shown_value}")
+        raise GraphError(f"{what}: expected an integer, got {given(value)}")
     return int(value)
+
+
+def require_bool(name: str, what: str, value: Any) -> bool:
+    """True or False, Python's or NumPy's, or a GraphError: any other object counts as true where nobody asks."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise GraphError(f"{name}: expected a bool as {what}, got {given(value)}")
+    return bool(value)
+
+
+def require_number(name: str, what: str, value: Any) -> float:
+    """A number as Python's float, since NumPy's float64 is not weak and would widen float32; or a GraphError."""
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.complexfloating)):
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    raise GraphError(f"{name}: expected a number as {what}, got {given(value)}")
+
+
+def given(value: Any) -> str:
+    """An argument for a message: the type of a tensor, else what Python shows, not too much of it."""
+    return str(value.type) if isinstance(value, Tensor) else reprlib.repr(value)
 
 
 def require_no_device(name: str, device: Any) -> None:

@@ -17,7 +17,7 @@ from graphc.errors import DTypeError, GraphError
 from graphc.ir.node import Tensor
 from graphc.ir.op import Sample, op
 from graphc.ir.types import INTEGERS, is_integer
-from graphc.ops.base import Elementwise, as_tensor, common_dtype
+from graphc.ops.base import Elementwise, as_array, as_tensor, common_dtype
 from graphc.ops.logic import logical_and, logical_not, logical_or, logical_xor
 from graphc.ops.samples import integers, normal
 
@@ -133,7 +133,7 @@ class Shift(Bitwise):
 def _value_known(value: Any) -> Array | None:
     """The value of an operand that is no node, or a constant of the program; eager tensors are data."""
     if not isinstance(value, Tensor):
-        return np.asarray(value)
+        return as_array(value)
     source = value.node.inputs[0].node if value.node.op.name == "broadcast_to" else value.node
     return source["value"] if source.op.name == "constant" and not source.evaluated else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -69,10 +70,18 @@ def results_of(made: Any) -> tuple[Tensor, ...]:
     return made if isinstance(made, tuple) else (made,)
 
 
-def check_callable(what: str, function: Any, role: str) -> None:
-    """Refuse what is no function."""
+def check_callable(what: str, function: Any, role: str, count: int = 1) -> None:
+    """Refuse what is no function, or one that does not take so many arguments."""
     if not callable(function):
         raise GraphError(f"{what}: expected {role}, got {type(function).__name__}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of a builtin
+        return
+    try:
+        signature.bind(*[None] * count)
+    except TypeError as error:
+        raise GraphError(f"{what}: expected {role}, got one that cannot be called with {count}: {error}") from None
 
 
 def checked_condition(what: str, given: Any, subject: str = "the condition") -> Tensor:

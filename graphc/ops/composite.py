@@ -13,7 +13,7 @@ from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import product
 from graphc.ir.types import is_integer, normalize_axes, normalize_axis
-from graphc.ops.base import as_tensor, promote, require, require_float, shown
+from graphc.ops.base import as_tensor, given, promote, require, require_bool, require_float, require_number, shown
 from graphc.ops.elementwise import (
     abs_,
     add,
@@ -93,6 +93,7 @@ def var(x: Any, axis: Axes = None, keepdims: bool = False, correction: int = 0) 
     """
     x = _floats(x)
     axes = normalize_axes(axis, x.ndim, "var")
+    require_number("var", "correction", correction)
     deviation = subtract(x, mean(x, axes, keepdims=True))
     return divide(sum_(square(deviation), axes, keepdims), _count(x, axes, less=correction))
 
@@ -167,13 +168,13 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     Tensor
     """
     x = _floats(x)
-    if approximate == "none":
+    if isinstance(approximate, str) and approximate == "none":
         bend = erf(multiply(x, math.sqrt(0.5)))
-    elif approximate == "tanh":
+    elif isinstance(approximate, str) and approximate == "tanh":
         cubic = add(x, multiply(multiply(x, square(x)), 0.044715))
         bend = tanh(multiply(cubic, math.sqrt(2 / math.pi)))
     else:
-        raise GraphError(f"gelu: expected approximate to be 'none' or 'tanh', got {approximate!r}")
+        raise GraphError(f"gelu: expected approximate to be 'none' or 'tanh', got {given(approximate)}")
     return multiply(multiply(x, 0.5), add(bend, 1))
 
 
@@ -228,6 +229,7 @@ def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """``log(sum(exp(x)))`` along axes; no overflow, and ``-inf`` where all elements are ``-inf``."""
     x = _floats(x)
     axes = normalize_axes(axis, x.ndim, "logsumexp")
+    require_bool("logsumexp", "keepdims", keepdims)
     top = _largest(x, axes)
     total = add(log(sum_(exp(subtract(x, top)), axes, keepdims=True)), top)
     return total if keepdims else squeeze(total, axes)
@@ -265,7 +267,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: int = -1, label_smooth
     logits, labels = as_tensor(logits), as_tensor(labels)
     require_float("softmax_cross_entropy", logits)
     axis = normalize_axis(axis, logits.ndim, "softmax_cross_entropy")
-    if not 0 <= label_smoothing <= 1:
+    if not 0 <= require_number("softmax_cross_entropy", "label_smoothing", label_smoothing) <= 1:
         raise GraphError(f"softmax_cross_entropy: expected label_smoothing between 0 and 1, got {label_smoothing!r}")
     examples = (*logits.shape[:axis], *logits.shape[axis + 1 :])
     if labels.shape == logits.shape:

@@ -148,8 +148,8 @@ def cond(condition: Any, true_function: Callable[..., Any], false_function: Call
     --------
     >>> graphc.cond(loss > 10.0, lambda g: g * (10.0 / loss), lambda g: g, gradient)
     """
-    check_callable("cond", true_function, "a function for the branch taken if true")
-    check_callable("cond", false_function, "a function for the branch taken if false")
+    check_callable("cond", true_function, "a function for the branch taken if true", len(operands))
+    check_callable("cond", false_function, "a function for the branch taken if false", len(operands))
     flag = checked_condition("cond", condition)
     arguments = [_as_tensors(operand) for operand in operands]
     start = parameter.like(flag, "start").node.serial  # what is made later belongs to a branch

@@ -17,7 +17,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Contraction, Sample, op
 from graphc.ir.symbolic import Size
 from graphc.ir.types import FLOATS, INTEGERS, Shape, TensorType, broadcast_shapes, normalize_axis
-from graphc.ops.base import promote, require, shown
+from graphc.ops.base import given, promote, require, shown
 from graphc.ops.logic import cast, not_equal, require_numbers
 from graphc.ops.samples import integers, normal
 
@@ -155,7 +155,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     try:
         batch = broadcast_shapes(batch_a, batch_b)
     except ShapeError as error:
-        raise ShapeError(f"matmul: batch {error.message}: {both}", operands=(b,)) from None
+        raise ShapeError(f"matmul: batch {error.said}: {both}", operands=(b,)) from None
     labels = _LETTERS[: len(batch)]
     a_labels, a = _batched(a, batch, labels, len(left))
     b_labels, b = _batched(b, batch, labels, len(right))
@@ -200,10 +200,12 @@ def tensordot(a: Any, b: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 
         If the axes are out of range, named twice, or differ in number or size.
     """
     a, b = _operands("tensordot", a, b)
-    if isinstance(axes, int):
+    if isinstance(axes, (int, np.integer)) and not isinstance(axes, bool):
         enough = 0 <= axes <= min(a.ndim, b.ndim)
         require(enough, ShapeError, f"tensordot: {shown(a)} and {shown(b)} do not have {axes} axes each", a, b)
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
+    elif not isinstance(axes, (tuple, list)) or len(axes) != 2:
+        raise ShapeError(f"tensordot: expected a number of axes or a pair of lists of them, got {given(axes)}")
     else:
         left, right = (
             [normalize_axis(k, tensor.ndim, "tensordot") for k in (own if isinstance(own, (tuple, list)) else (own,))]
@@ -255,7 +257,7 @@ def vecdot(a: Any, b: Any, axis: int = -1) -> Tensor:
     try:
         batch = broadcast_shapes(left.shape[:-1], right.shape[:-1])
     except ShapeError as error:
-        raise ShapeError(f"vecdot: besides axis {axis}, {error.message}", operands=(a, b)) from None
+        raise ShapeError(f"vecdot: besides axis {axis}, {error.said}", operands=(a, b)) from None
     labels = _LETTERS[: len(batch)]
     (of_left, left), (of_right, right) = (_batched(tensor, batch, labels, 1) for tensor in (left, right))
     return product_of_pair(left, right, f"{of_left}k,{of_right}k->{labels}")

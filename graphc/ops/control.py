@@ -38,7 +38,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Control, op
 from graphc.ir.symbolic import Size, concrete
 from graphc.ir.types import TensorType, as_shape, is_float
-from graphc.ops.base import as_tensor, is_zero, shown
+from graphc.ops.base import as_tensor, given, is_zero, require_bool, shown
 from graphc.ops.bodies import (
     INDEX,
     Array,
@@ -279,7 +279,8 @@ def scan(
     --------
     >>> graphc.scan(lambda total, x: (total + x, total), 0.0, graphc.constant([1.0, 2.0, 3.0]))
     """
-    check_callable("scan", function, "a function of (carry, x)")
+    check_callable("scan", function, "a function of (carry, x)", 2)
+    reverse = require_bool("scan", "reverse", reverse)
     if mask is not None:
         return scan(_masked(function, init), init, (xs, _as_mask(mask)), length, reverse)
     initial, rebuild_carry = flatten(init)
@@ -307,7 +308,7 @@ def scan(
         carries=len(initial),
         xs=len(slices),
         length=count,
-        reverse=bool(reverse),
+        reverse=reverse,
         counted=False,
     )
     results = results_of(results)
@@ -350,13 +351,13 @@ def _chosen(mask: Tensor, value: Tensor, other: Any) -> Tensor:
 
 def _checked_pair(made: Any) -> tuple[Any, Any]:
     if not isinstance(made, tuple) or len(made) != 2:
-        raise GraphError(f"scan: expected the function to return (carry, y), got {made!r}")
+        raise GraphError(f"scan: expected the function to return (carry, y), got {given(made)}")
     return made
 
 
 def _length(slices: Sequence[Tensor], length: Any) -> Size:
     """The number of iterations that xs and ``length`` agree on."""
-    found: Size | None = None if length is None else as_shape(length, "scan: length")[0]
+    found: Size | None = None if length is None else as_shape((length,), "scan: length")[0]
     for tensor in slices:
         if not tensor.ndim:
             raise ShapeError("scan: expected xs of rank 1 or more, got a scalar", operands=(tensor,))

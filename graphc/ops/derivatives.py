@@ -20,7 +20,7 @@ from graphc.ir.graph import Graph, remake, topological
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Effect
 from graphc.ir.types import TensorType, format_shape, is_float
-from graphc.ops.base import as_tensor, is_zero
+from graphc.ops.base import as_tensor, given, is_zero, require_bool
 from graphc.ops.gradient import (
     custom_call,
     differentiable_sources,
@@ -66,6 +66,7 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
     ShapeError, DTypeError
         If the seed does not fit ``y``.
     """
+    require_bool("gradients", "zeros_for_disconnected", zeros_for_disconnected)
     y = _float_tensor("gradients", y, "derivative of")
     sources = _tensors("gradients", xs, y)
     for x in sources:
@@ -229,6 +230,10 @@ def custom_gradient(function: Callable[..., Any] | None = None, vjp: Callable[..
         raise GraphError("custom_gradient: expected vjp=, the rule of the derivative")
     if function is None:
         return functools.partial(custom_gradient, vjp=vjp)
+    roles = {"a function to differentiate": function, "a function of (inputs, outputs, cotangents) as vjp": vjp}
+    for role, entry in roles.items():
+        if not callable(entry):
+            raise GraphError(f"custom_gradient: expected {role}, got {given(entry)}")
     body_of = function
 
     @functools.wraps(function)
@@ -368,10 +373,12 @@ def _like(what: str, value: Any, model: Tensor) -> Tensor:
 
 
 def _directions(what: str, vs: Any, xs: Any, sources: list[Tensor]) -> list[Tensor]:
-    given = [vs] if isinstance(xs, Tensor) else list(vs)
-    if len(given) != len(sources):
-        raise GraphError(f"{what}: expected {len(sources)} directions, one an x, got {len(given)}")
-    return [_like(f"{what}: direction", v, x) for v, x in zip(given, sources, strict=True)]
+    if not isinstance(xs, Tensor) and not isinstance(vs, (tuple, list)):
+        raise GraphError(f"{what}: expected a sequence of {len(sources)} directions, one an x, got {given(vs)}")
+    directions = [vs] if isinstance(xs, Tensor) else list(vs)
+    if len(directions) != len(sources):
+        raise GraphError(f"{what}: expected {len(sources)} directions, one an x, got {len(directions)}")
+    return [_like(f"{what}: direction", v, x) for v, x in zip(directions, sources, strict=True)]
 
 
 def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:

@@ -81,9 +81,9 @@ def counted_from_front(name: str, node: Node, indices: Array, extent: int, from_
     """
     wrong = (indices >= extent) | (indices < (-extent if from_end else 0))
     if wrong.any():
+        function, index = node.origin.function or name, int(indices[wrong].flat[0])
         raise IndexOutOfRangeError(
-            f"{name}: index {int(indices[wrong].flat[0])} is out of range for an axis of size {extent}",
-            origin=node.origin,
+            f"{function}: index {index} is out of range for an axis of size {extent}", origin=node.origin
         )
     places = indices.astype(np.int64)  # int8 has no room for the sum below
     return np.where(places < 0, places + extent, places)
@@ -130,6 +130,7 @@ class take(Map):
     """
 
     spreads = True
+    checks = True
     dtypes = DTYPES
     samples = [
         Sample(normal(4, 3), np.array([[2, 0, -1], [2, 2, 1]]), axis=0),
@@ -253,6 +254,7 @@ class take_along_axis(Map):
     """
 
     spreads = True
+    checks = True
     dtypes = DTYPES
     samples = [
         Sample(normal(3, 4), np.array([[3], [0], [-2]]), axis=1),
@@ -268,7 +270,7 @@ class take_along_axis(Map):
         try:
             common = broadcast_shapes(_without(x.shape, axis), _without(indices.shape, axis))
         except ShapeError as error:
-            raise ShapeError(f"take_along_axis: besides axis {axis}, {error.message}", operands=(x,)) from None
+            raise ShapeError(f"take_along_axis: besides axis {axis}, {error.said}", operands=(x,)) from None
         operands = (broadcast_to(t, (*common[:axis], t.shape[axis], *common[axis:])) for t in (x, indices))
         return self.make(*operands, axis=axis)
 
@@ -411,7 +413,7 @@ def one_hot(indices: Any, depth: Any, dtype: Any = "float32") -> Tensor:
     """
     indices = as_tensor(indices)
     require(is_integer(indices.dtype), DTypeError, f"one_hot: expected integer indices, got {indices.type}", indices)
-    (depth,) = as_shape(depth, "one_hot")
+    (depth,) = as_shape((depth,), "one_hot: depth")
     shape = (*indices.shape, depth)
     places = iota(shape, indices.ndim, "uint64" if indices.dtype == np.dtype("uint64") else "int64")
     given = broadcast_to(reshape(as_tensor(indices, places.dtype), (*indices.shape, 1)), shape)

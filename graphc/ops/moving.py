@@ -17,7 +17,7 @@ from graphc.ir.op import Sample, View, op
 from graphc.ir.symbolic import Dim, Size, concrete, maximum, minimum, mod
 from graphc.ir.types import DTYPES, TensorType, is_integer, normalize_axis
 from graphc.ops.arithmetic import subtract
-from graphc.ops.base import as_integer, as_tensor, broadcast, require, shown
+from graphc.ops.base import as_array, as_integer, as_tensor, broadcast, given, require, shown
 from graphc.ops.indexing import take
 from graphc.ops.logic import not_equal
 from graphc.ops.samples import normal
@@ -32,6 +32,9 @@ FEW = 16
 
 In longer ones a remainder for each element takes longer than its load.
 """
+
+MOST_DIFFERENCES = 1000
+"""Each is a node."""
 
 __all__ = ["broadcast_arrays", "diff", "meshgrid", "repeat", "tile"]
 
@@ -77,7 +80,8 @@ class roll(View):
         shifts, axes = _shifts(shift), axis if isinstance(axis, (tuple, list)) else (axis,)
         count = max(len(shifts), len(axes)) if shifts and axes else 0
         if not {len(shifts), len(axes)} <= {1, count}:
-            raise ShapeError(f"roll: expected as many shifts as axes, got shift={shift} and axis={axis}", operands=(x,))
+            counts = f"shift={given(shift)} and axis={given(axis)}"
+            raise ShapeError(f"roll: expected as many shifts as axes, got {counts}", operands=(x,))
         by_axis: list[Size] = [0] * x.ndim
         for place in range(count):
             k = normalize_axis(axes[place % len(axes)], x.ndim, "roll")
@@ -189,7 +193,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
             hint="the shape of the result would depend on data; graphc.take accepts any indices",
         )
     if not isinstance(repeats, Dim):
-        counts = np.asarray(repeats)
+        counts = as_array(repeats)
         if counts.size == 1 and counts.ndim <= 1:
             repeats = counts.reshape(())[()]
         else:
@@ -298,10 +302,20 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     if order and (before or behind):
         x = concat([*before, x, *behind], axis=axis)
     lead = (slice(None),) * axis
-    for _ in range(order):
+    for _ in range(_differences(x, order, axis)):
         later, earlier = getitem(x, (*lead, slice(1, None))), getitem(x, (*lead, slice(None, -1)))
         x = not_equal(later, earlier) if x.dtype.kind == "b" else subtract(later, earlier)
     return x
+
+
+def _differences(x: Tensor, order: int, axis: int) -> int:
+    """How many times differences are taken: none of nothing."""
+    size = x.shape[axis]
+    if isinstance(size, int):
+        return min(order, size)
+    message = f"diff: expected n of at most {MOST_DIFFERENCES} along a named dim, got {order}"
+    require(order <= MOST_DIFFERENCES, GraphError, message, x)
+    return order
 
 
 def _as_places(x: Tensor, value: Any, axis: int, what: str) -> list[Tensor]:

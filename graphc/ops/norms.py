@@ -10,7 +10,7 @@ import numpy as np
 from graphc.errors import GraphError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.types import normalize_axes
-from graphc.ops.base import as_tensor, promote, require, shown
+from graphc.ops.base import as_tensor, given, promote, require, require_bool, shown
 from graphc.ops.composite import count_nonzero
 from graphc.ops.elementwise import abs_, cast, equal, power, sqrt, square, where
 from graphc.ops.reductions import max_, min_, sum_
@@ -45,7 +45,7 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
         If an axis is out of range or named twice.
     """
     if isinstance(ord, (bool, str)) or not isinstance(ord, (int, float, np.integer, np.floating)) or math.isnan(ord):
-        raise GraphError(f"vector_norm: expected ord to be a number, got {ord!r}")
+        raise GraphError(f"vector_norm: expected ord to be a number, got {given(ord)}")
     (x,) = promote("vector_norm", [x], minimum="float")
     axes = normalize_axes(axis, x.ndim, "vector_norm")
     if ord == 0:
@@ -91,16 +91,18 @@ def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     """
     (x,) = promote("matrix_norm", [x], minimum="float")
     require(x.ndim >= 2, ShapeError, f"matrix_norm: expected at least two axes, got the shape {shown(x)}", x)
+    require_bool("matrix_norm", "keepdims", keepdims)
+    number = isinstance(ord, (int, float, np.number)) and not isinstance(ord, bool)
+    if not (ord in ("fro", "nuc") if isinstance(ord, str) else number and ord in (1, -1, 2, -2, math.inf, -math.inf)):
+        expected = "'fro', 'nuc', 1, -1, 2, -2, inf or -inf"
+        raise GraphError(f"matrix_norm: expected ord to be {expected}, got {given(ord)}", operands=(x,))
     if ord == "fro":
         return vector_norm(x, (-2, -1), keepdims)
-    if ord == "nuc" or (not isinstance(ord, (bool, str)) and ord in (2, -2)):
+    if ord in ("nuc", 2, -2):
         from graphc.ops.linalg.functions import svdvals  # which has norms of its own to offer
 
         combined: Tensor = (sum_ if ord == "nuc" else max_ if ord > 0 else min_)(svdvals(x), -1)
         return expand_dims(combined, (-2, -1)) if keepdims else combined
-    if isinstance(ord, (bool, str)) or ord not in (1, -1, math.inf, -math.inf):
-        expected = "'fro', 'nuc', 1, -1, 2, -2, inf or -inf"
-        raise GraphError(f"matrix_norm: expected ord to be {expected}, got {ord!r}", operands=(x,))
     sums = sum_(abs_(x), -2 if abs(ord) == 1 else -1, keepdims=True)
     return (max_ if ord > 0 else min_)(sums, (-2, -1), keepdims)
 

@@ -6,7 +6,6 @@ those of ``np.linalg`` with ``linalg.`` in front.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from graphc.errors import GraphError
@@ -93,7 +92,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     return kept if keepdims else reshape(result, result.shape[:-2])
 
 
-FORMS: dict[str, Callable[..., Any]] = {
+FORMS: dict[str, Any] = {
     "einsum": einsum, "outer": outer, "cross": cross, "var": var, "std": std, "cumsum": cumsum, "cumprod": cumprod,
     "sort": sort, "argsort": argsort, "linalg.norm": norm, "linalg.outer": outer_of_vectors,
 }  # fmt: skip

@@ -26,7 +26,7 @@ from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size
 from graphc.ir.types import normalize_axis
 from graphc.ops.arithmetic import multiply, subtract
-from graphc.ops.base import broadcast, promote, require, shown
+from graphc.ops.base import broadcast, given, promote, require, shown
 from graphc.ops.composite import any_
 from graphc.ops.contractions import product_of_pair
 from graphc.ops.diagonals import last_diagonal
@@ -106,7 +106,8 @@ def einsum(spec: str, *operands: Any) -> Tensor:
 def _parsed(spec: str, count: int) -> tuple[list[str], str | None]:
     """The terms of a specification, and that of the result if it has one."""
     example = {1: "ij->ji", 2: "ik,kj->ij"}.get(count, "ij,jk,kl->il")
-    wanted = f"einsum: expected labels of {count} operand{'s' if count != 1 else ''}, like {example!r}, got {spec!r}"
+    operands = f"{count} operand{'s' if count != 1 else ''}"
+    wanted = f"einsum: expected labels of {operands}, like {example!r}, got {given(spec)}"
     require(isinstance(spec, str) and count > 0, GraphError, wanted)
     left, arrow, out = spec.replace(" ", "").partition("->")
     terms = left.split(",")

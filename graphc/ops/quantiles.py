@@ -11,7 +11,7 @@ from graphc.errors import GraphError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size, floordiv
 from graphc.ir.types import Shape, normalize_axes
-from graphc.ops.base import promote, require, shown
+from graphc.ops.base import as_array, given, promote, require, require_bool, shown
 from graphc.ops.elementwise import (
     add,
     cast,
@@ -87,6 +87,7 @@ def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     ShapeError
         If an axis is out of range or named twice, or its size is 0.
     """
+    require_bool("median", "keepdims", keepdims)
     ordered, size, kept = _in_order("median", x, axis)
     below, above = (dim_size(floordiv(count, 2)) for count in (size_maximum(size - 1, 0), size))
     low, high = _at(ordered, below), _at(ordered, above)
@@ -121,12 +122,12 @@ def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False, method: s
     ShapeError
         If an axis is out of range or named twice, or its size is 0.
     """
-    if method not in METHODS:
-        raise GraphError(f"quantile: expected method to be one of {', '.join(METHODS)}, got {method!r}")
-    parts = None if isinstance(q, Tensor) else np.asarray(q)
+    if not isinstance(method, str) or method not in METHODS:
+        raise GraphError(f"quantile: expected method to be one of {', '.join(METHODS)}, got {given(method)}")
+    parts = None if isinstance(q, Tensor) else as_array(q)
     if parts is None or parts.dtype.kind not in "fiu" or parts.ndim > 1 or not np.all((parts >= 0) & (parts <= 1)):
-        given = q.type if isinstance(q, Tensor) else repr(q)
-        raise GraphError(f"quantile: expected q to be a number from 0 to 1, or several, got {given}")
+        raise GraphError(f"quantile: expected q to be a number from 0 to 1, or several, got {given(q)}")
+    require_bool("quantile", "keepdims", keepdims)
     ordered, size, kept = _in_order("quantile", x, axis)
     last = cast(dim_size(size_maximum(size - 1, 0)), "float64")
     place = multiply(last, constant(parts.astype("float64")))

@@ -17,7 +17,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import AxisScan, ChunkedReduction, Reduction, Sample, op
 from graphc.ir.symbolic import product
 from graphc.ir.types import DTYPES, FLOATS, INTEGERS, TensorType, normalize_axes, normalize_axis
-from graphc.ops.base import as_tensor, require, shown
+from graphc.ops.base import as_tensor, require, require_bool, shown
 from graphc.ops.elementwise import cast, divide, equal, logical_or, multiply, not_equal, where
 from graphc.ops.samples import integers, normal
 from graphc.ops.samples import spread as distinct
@@ -65,6 +65,7 @@ class AlongAxes(Reduction):
 
     def reduce(self, x: Tensor, axes: tuple[int, ...], keepdims: bool = False) -> Tensor:
         """The primitive on normalised axes."""
+        require_bool(self.name, "keepdims", keepdims)
         result = self.make(x, axes=axes) if axes else self.of_one(x)
         return keep_axes(result, x, axes) if keepdims else result
 
@@ -190,6 +191,7 @@ class Selection(AlongAxes):
     """Reductions that pick an element; there must be one."""
 
     needs_elements = True
+    checks = True
 
     def __call__(self, x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
         """Reduce along axes.
@@ -352,9 +354,10 @@ class Running(AxisScan):
             If the axis is out of range, or missing for a tensor that is no vector.
         """
         tensor = _widened(as_tensor(x), dtype)
+        require_bool(self.name, "include_initial", include_initial)
         clear = axis is not None or tensor.ndim == 1
         require(clear, ShapeError, f"{self.name}: expected axis= for the shape {shown(tensor)}", tensor)
-        axis = normalize_axis(axis or 0, tensor.ndim, self.name)
+        axis = normalize_axis(0 if axis is None else axis, tensor.ndim, self.name)
         result = self.make(tensor, axis=axis)
         if not include_initial:
             return result

@@ -14,7 +14,7 @@ from graphc.errors import ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import RowRoutine, Sample, op
 from graphc.ir.types import FLOATS, INTEGERS, TensorType, normalize_axis
-from graphc.ops.base import as_tensor, require, shown
+from graphc.ops.base import as_tensor, given, require, require_bool, shown
 from graphc.ops.indexing import accumulate_along_axis
 from graphc.ops.logic import cast
 from graphc.ops.samples import integers, spread
@@ -67,9 +67,11 @@ class sort_rows(RowRoutine):
         return (accumulate_along_axis.make(order, g, size=x.shape[-1], axis=x.ndim - 1),)
 
 
-def _sorted(name: str, x: Any, axis: int, descending: bool) -> tuple[Tensor, Tensor]:
+def _sorted(name: str, x: Any, axis: int, descending: bool, stable: bool = True) -> tuple[Tensor, Tensor]:
     """Values and positions in order along an axis."""
     x = as_tensor(x)
+    require_bool(name, "descending", descending)
+    require_bool(name, "stable", stable)
     require(x.ndim > 0, ShapeError, f"{name}: expected at least one axis, got the shape {shown(x)}", x)
     axis = normalize_axis(axis, x.ndim, name)
     keys = cast(x, "uint8") if x.dtype.kind == "b" else x
@@ -99,12 +101,12 @@ def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) 
     ShapeError
         If ``x`` is a scalar or the axis is out of range.
     """
-    return _sorted("sort", x, axis, descending)[0]
+    return _sorted("sort", x, axis, descending, stable)[0]
 
 
 def argsort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """Positions (int64) that put the elements in order along an axis: as :func:`sort`, stable, NaNs last."""
-    return _sorted("argsort", x, axis, descending)[1]
+    return _sorted("argsort", x, axis, descending, stable)[1]
 
 
 def top_k(x: Any, k: int, axis: int = -1) -> tuple[Tensor, Tensor]:
@@ -135,6 +137,6 @@ def top_k(x: Any, k: int, axis: int = -1) -> tuple[Tensor, Tensor]:
     size = x.shape[axis]
     require(isinstance(size, int), ShapeError, f"top_k: expected a static size along axis {axis}, got {shown(x)}", x)
     fits = isinstance(k, (int, np.integer)) and not isinstance(k, bool) and 0 <= k <= size
-    require(fits, ShapeError, f"top_k: expected k between 0 and {size}, the size of axis {axis}, got {k!r}", x)
+    require(fits, ShapeError, f"top_k: expected k between 0 and {size}, the size of axis {axis}, got {given(k)}", x)
     values, order = _sorted("top_k", x, axis, descending=True)
     return part(values, axis, 0, int(k)), part(order, axis, 0, int(k))

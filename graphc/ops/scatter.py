@@ -217,7 +217,7 @@ def _along(mask: Tensor, axis: int, target: Tensor) -> Tensor:
     return broadcast_to(reshape(mask, (*mask.shape, *(1,) * rest)), target.shape)
 
 
-def fitted(name: str, updates: Tensor, shape: Shape, what: str = "updates") -> Tensor:
+def fitted(name: str, updates: Tensor, shape: Shape, what: str = "updates", do: str = "broadcast") -> Tensor:
     """Updates broadcast to the shape that the places have.
 
     Raises
@@ -229,7 +229,7 @@ def fitted(name: str, updates: Tensor, shape: Shape, what: str = "updates") -> T
         fits = broadcast_shapes(updates.shape, shape) == shape
     except ShapeError:
         fits = False
-    message = f"{name}: expected {what} that broadcast to {format_shape(shape)}, got {shown(updates)}"
+    message = f"{name}: expected {what} that {do} to {format_shape(shape)}, got {shown(updates)}"
     require(fits, ShapeError, message, updates)
     return broadcast_to(updates, shape)
 

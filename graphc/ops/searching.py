@@ -11,7 +11,8 @@ import numpy as np
 
 from graphc.errors import GraphError, ShapeError
 from graphc.ir.node import Tensor
-from graphc.ops.base import as_tensor, promote, require, shown
+from graphc.ir.types import as_shape
+from graphc.ops.base import as_tensor, given, promote, require, shown
 from graphc.ops.control import scan
 from graphc.ops.elementwise import (
     add,
@@ -28,7 +29,7 @@ from graphc.ops.elementwise import (
     subtract,
     where,
 )
-from graphc.ops.indexing import accumulate, take
+from graphc.ops.indexing import accumulate, as_indices, take
 from graphc.ops.reductions import max_, min_
 from graphc.ops.shaping import ones, zeros_like
 from graphc.ops.sizes import dim_size, iota, size_of
@@ -76,9 +77,12 @@ def searchsorted(sorted_sequence: Any, values: Any, side: str = "left", sorter: 
         sequence,
     )
     if side not in ("left", "right"):
-        raise GraphError(f"searchsorted: expected side to be 'left' or 'right', got {side!r}")
+        raise GraphError(f"searchsorted: expected side to be 'left' or 'right', got {given(side)}")
     if sorter is not None:
-        sequence = take(sequence, sorter, axis=0)
+        order = as_indices("searchsorted", sorter, sequence.shape[0])
+        message = f"searchsorted: expected a sorter of shape {shown(sequence)}, got {shown(order)}"
+        require(order.shape == sequence.shape, ShapeError, message, order)
+        sequence = take(sequence, order, axis=0)
     (length,) = sequence.shape
     bits = length.bit_length() if isinstance(length, int) else LARGEST
     if bits == 0:
@@ -157,6 +161,7 @@ def _edges(x: Tensor, bins: Any, limits: Any) -> Tensor:
         return edges
     if bins < 1:
         raise GraphError(f"histogram: expected at least one bin, got {bins}")
+    as_shape((int(bins),), "histogram: bins")
     ends = (min_(x), max_(x)) if limits is None else _range(limits)
     low, high = (as_tensor(end, x.dtype) for end in ends)
     widen = where(equal(low, high), 0.5, 0.0)
@@ -171,7 +176,7 @@ def _range(limits: Any) -> tuple[float, float]:
     try:
         low, high = map(float, limits)
     except (TypeError, ValueError, GraphError):
-        raise GraphError(f"histogram: expected range to be two numbers, got {limits!r}") from None
+        raise GraphError(f"histogram: expected range to be two numbers, got {given(limits)}") from None
     if not -np.inf < low <= high < np.inf:
         raise GraphError(f"histogram: expected a range of finite numbers in ascending order, got {low} and {high}")
     return low, high

@@ -39,6 +39,7 @@ class segment_ids(Map):
     """
 
     public = False
+    checks = True
     differentiable = False
     dtypes = INTEGERS
     samples = (Sample(np.array([2, 0, 1, 2]), size=3), Sample(np.array([[0], [1]], "uint8"), size=2))
@@ -60,8 +61,7 @@ def _arguments(name: str, data: Any, ids: Any, num_segments: Any) -> tuple[Tenso
     """Data, checked numbers of segments, and how many segments there are."""
     data = as_tensor(data)
     data = cast(data, "int64") if data.dtype.kind == "b" else data
-    sizes = as_shape(num_segments, f"{name}: num_segments")
-    require(len(sizes) == 1, ShapeError, f"{name}: expected one number of segments, got {num_segments!r}", data)
+    sizes = as_shape((num_segments,), f"{name}: num_segments")
     ids = as_indices(name, ids, sizes[0], from_end=False)
     require(
         1 <= ids.ndim <= data.ndim and data.shape[: ids.ndim] == ids.shape,

@@ -12,7 +12,7 @@ from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size, exact_quotient
 from graphc.ir.types import DEFAULT_FLOAT, as_dtype, as_shape, is_integer, normalize_axes, normalize_axis
-from graphc.ops.base import as_tensor, promote, require, require_no_device, shown
+from graphc.ops.base import as_integer, as_tensor, given, promote, require, require_bool, require_no_device, shown
 from graphc.ops.elementwise import add, cast, divide, equal, floor, multiply, subtract, where
 from graphc.ops.sizes import dim_size, iota, size_maximum
 from graphc.ops.sources import constant
@@ -120,15 +120,16 @@ def linspace(
     """
     require_no_device("linspace", device)
     (num,) = as_shape((num,), "linspace: num")
-    given = [isinstance(bound, Tensor) for bound in (start, stop)]
+    require_bool("linspace", "endpoint", endpoint)
+    symbolic = any(isinstance(bound, Tensor) for bound in (start, stop))
     for bound in (start, stop):
         number = isinstance(bound, (int, float, np.integer, np.floating, Tensor)) and not isinstance(bound, bool)
-        require(number, DTypeError, f"linspace: expected numbers or scalar tensors, got {bound!r}")
-    bounds = [start, stop] if any(given) else [np.float64(bound) for bound in (start, stop)]
+        require(number, DTypeError, f"linspace: expected numbers or scalar tensors, got {given(bound)}")
+    bounds = [start, stop] if symbolic else [np.float64(bound) for bound in (start, stop)]
     first, last = promote("linspace", bounds, minimum="float")
     for bound in (first, last):
         require(bound.ndim == 0, ShapeError, f"linspace: expected scalars, got the shape {shown(bound)}", bound)
-    kind = as_dtype(dtype) if dtype is not None else first.dtype if any(given) else DEFAULT_FLOAT
+    kind = as_dtype(dtype) if dtype is not None else first.dtype if symbolic else DEFAULT_FLOAT
     gaps = cast(dim_size(size_maximum(num - 1 if endpoint else num, 1)), first.dtype)
     place = iota((num,), 0, first.dtype)
     span = subtract(last, first)
@@ -183,8 +184,8 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
         If an axis is out of range or named twice, or the two lists differ in length.
     """
     x = as_tensor(x)
-    origins = [source] if isinstance(source, int) else list(source)
-    targets = [destination] if isinstance(destination, int) else list(destination)
+    origins = list(source) if isinstance(source, (tuple, list)) else [source]
+    targets = list(destination) if isinstance(destination, (tuple, list)) else [destination]
     origins = [normalize_axis(axis, x.ndim, "moveaxis") for axis in origins]
     targets = [normalize_axis(axis, x.ndim, "moveaxis") for axis in targets]
     if len(set(origins)) != len(origins) or len(set(targets)) != len(targets) or len(origins) != len(targets):
@@ -224,6 +225,8 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     ShapeError
         If shapes differ.
     """
+    if not isinstance(tensors, (tuple, list, np.ndarray, Tensor)):
+        raise GraphError(f"stack: expected a list of tensors, got {given(tensors)}")
     parts = promote("stack", list(tensors))
     if not parts:
         raise GraphError("stack: expected at least one tensor, got none")
@@ -274,15 +277,15 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     x = as_tensor(x)
     axis = normalize_axis(axis, x.ndim, "split")
     size = x.shape[axis]
-    if isinstance(sections, (int, np.integer)):
-        count = int(sections)
+    if not isinstance(sections, (tuple, list, np.ndarray)):
+        count = as_integer(sections, "split: number of parts")
         width = exact_quotient(size, count) if count > 0 else None
         if width is None:
             raise ShapeError(f"split: an axis of size {size} does not make {count} equal parts", operands=(x,))
         return [part(x, axis, width * k, width) for k in range(count)]
     if isinstance(size, Dim):
         raise ShapeError(f"split: expected a static size along axis {axis}, got {shown(x)}", operands=(x,))
-    places = [0, *(min(int(place), size) for place in sections), size]
+    places = [0, *(min(as_integer(place, "split: place of a cut"), size) for place in sections), size]
     if sorted(places) != places:
         raise ShapeError(f"split: expected places of at least 0 in order, got {list(sections)}", operands=(x,))
     return [part(x, axis, start, stop - start) for start, stop in pairwise(places)]

@@ -8,7 +8,7 @@ are made with :func:`size_maximum` and :func:`size_minimum`, which drop a clamp 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, isfinite
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from graphc.ir.types import (
     as_shape,
     normalize_axis,
 )  # fmt: skip
-from graphc.ops.base import as_tensor, require_no_device
+from graphc.ops.base import as_tensor, given, require_no_device
 
 Array = np.ndarray[Any, Any]
 
@@ -159,12 +159,14 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     start, stop = (0, start) if stop is None else (start, stop)
     bounds = [value.item() if isinstance(value, np.generic) else value for value in (start, stop, step)]
     if not all(isinstance(v, (int, float, Dim)) and not isinstance(v, bool) for v in bounds) or isinstance(step, Dim):
-        raise GraphError(f"arange: expected numbers or dims, got {start!r}, {stop!r}, {step!r}")
+        raise GraphError(f"arange: expected numbers or dims, got {', '.join(map(given, (start, stop, step)))}")
+    if not all(isfinite(bound) for bound in bounds if isinstance(bound, float)):
+        raise GraphError(f"arange: expected finite numbers, got {start!r}, {stop!r}, {step!r}")
     start, stop, step = bounds
     if step == 0:
         raise GraphError("arange: expected a step other than 0")
     fractional = any(isinstance(v, float) for v in bounds)
-    kind = as_dtype(dtype or (DEFAULT_FLOAT if fractional else DEFAULT_INT))
+    kind = as_dtype(dtype if dtype is not None else DEFAULT_FLOAT if fractional else DEFAULT_INT)
     length: Size
     if fractional:
         if isinstance(start, Dim) or isinstance(stop, Dim):

@@ -12,7 +12,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect, Sample, Source, op
 from graphc.ir.symbolic import Dim
 from graphc.ir.types import DEFAULT_FLOAT, DEFAULT_INT, DTYPES, TensorType, as_dtype, as_shape, format_shape
-from graphc.ops.base import Elementwise, as_tensor, own_copy
+from graphc.ops.base import Elementwise, as_array, as_tensor, given, own_copy, require_bool
 
 Initializer = Callable[[tuple[int, ...], np.dtype[Any], np.random.Generator], np.ndarray[Any, Any]]
 """``initializer(shape, dtype, generator)`` makes a variable's first value."""
@@ -41,7 +41,7 @@ class placeholder(Source):
         Tensor
         """
         if not isinstance(name, str) or not name:
-            raise GraphError(f"placeholder: expected a name, got {name!r}")
+            raise GraphError(f"placeholder: expected a name, got {given(name)}")
         return self.make(name=name, shape=as_shape(shape, f"placeholder {name!r}"), dtype=as_dtype(dtype))
 
     def infer(self, *, name: str, shape: Any, dtype: Any) -> TensorType:
@@ -101,20 +101,23 @@ class variable(Source):
         ShapeError
             If the shape holds a named dim, or differs from the value's.
         """
+        if name is not None and not isinstance(name, str):
+            raise GraphError(f"variable: expected a name, got {given(name)}")
         label = f"variable {name!r}" if name else "variable"
+        require_bool(label, "trainable", trainable)
         if callable(value) and not isinstance(value, Tensor):
             if shape is None:
                 raise ShapeError(f"{label}: expected shape= with an initializer")
             kept: Any = value
-            dtype = as_dtype(dtype or DEFAULT_FLOAT)
+            dtype = as_dtype(DEFAULT_FLOAT if dtype is None else dtype)
             shape = as_shape(shape, label)
         else:
             if isinstance(value, Tensor):
-                raise GraphError(f"{label}: expected an array, got the tensor {value!r}", hint="use graphc.assign")
-            array = np.asarray(value)
+                raise GraphError(f"{label}: expected an array, got the tensor {value.type}", hint="use graphc.assign")
+            array = as_array(value)
             if dtype is None and not isinstance(value, (np.ndarray, np.generic)):
                 dtype = {"f": DEFAULT_FLOAT, "i": DEFAULT_INT}.get(array.dtype.kind)
-            dtype = as_dtype(dtype or array.dtype)
+            dtype = as_dtype(array.dtype if dtype is None else dtype)
             kept = own_copy(array, dtype, label)
             if shape is not None and as_shape(shape, label) != kept.shape:
                 raise ShapeError(
@@ -145,9 +148,7 @@ class constant(Source):
             raise GraphError("constant: expected an array, got a tensor")
         if dtype is None:
             return as_tensor(value)
-        source = np.asarray(value)
-        if source.dtype.kind not in "biuf":
-            raise DTypeError(f"constant: expected numbers, got dtype {source.dtype}")
+        source = as_array(value)
         with np.errstate(all="ignore"):
             array = own_copy(source, as_dtype(dtype), "constant")
         return self.make(value=array)
@@ -196,9 +197,8 @@ class assign(Effect):
             If the first argument is no variable, or the value does not fit it.
         """
         if not isinstance(variable, Tensor) or variable.node.op.name != "variable":
-            raise GraphError(
-                f"assign: expected a variable, got {variable!r}", hint="make one with graphc.variable(...)"
-            )
+            found = variable.type if isinstance(variable, Tensor) else type(variable).__name__
+            raise GraphError(f"assign: expected a variable, got {found}", hint="make one with graphc.variable(...)")
         value = value if isinstance(value, Tensor) else as_tensor(value, variable.dtype)
         return self.make(variable, value)
 

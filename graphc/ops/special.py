@@ -19,7 +19,7 @@ from graphc.ir.scalar import Apply, Literal, Scalar, apply, from_text
 from graphc.ir.symbolic import Size
 from graphc.ir.types import TensorType
 from graphc.ops.arithmetic import Cotangents, multiply, negative, square
-from graphc.ops.base import promote
+from graphc.ops.base import given, promote
 from graphc.ops.elementary import Elementary, exp
 from graphc.ops.samples import positive
 
@@ -262,5 +262,5 @@ def polygamma(n: int, x: Any) -> Tensor:
         If the order is none of these.
     """
     if type(n) is not int or not 0 <= n <= HIGHEST_ORDER:
-        raise GraphError(f"polygamma: expected an order from 0 to {HIGHEST_ORDER}, got {n!r}")
+        raise GraphError(f"polygamma: expected an order from 0 to {HIGHEST_ORDER}, got {given(n)}")
     return digamma(x) if n == 0 else digamma_derivative(x, n)

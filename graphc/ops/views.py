@@ -47,7 +47,7 @@ from graphc.ir.types import (
     normalize_axis,
     row_major_strides,
 )  # fmt: skip
-from graphc.ops.base import as_tensor, promote, shown
+from graphc.ops.base import as_array, as_tensor, given, promote, require, require_bool, shown
 from graphc.ops.samples import normal
 
 Array = np.ndarray[Any, Any]
@@ -136,6 +136,8 @@ class reshape(View):
 
     def __call__(self, x: Any, shape: Any, copy: bool | None = None) -> Tensor:
         x = as_tensor(x)
+        if copy is not None:
+            require_bool("reshape", "copy", copy)
         target = _solve(x, shape)
         return x if x.shape == target else self.make(x, shape=target)
 
@@ -233,10 +235,12 @@ class permute_dims(View):
 
     def __call__(self, x: Any, axes: Sequence[int] | None = None) -> Tensor:
         x = as_tensor(x)
+        if axes is not None and not isinstance(axes, (tuple, list, range)):
+            raise ShapeError(f"permute_dims: expected a sequence of axes, got {given(axes)}", operands=(x,))
         order = range(x.ndim)[::-1] if axes is None else [normalize_axis(axis, x.ndim, "permute_dims") for axis in axes]
         if sorted(order) != list(range(x.ndim)):
             raise ShapeError(
-                f"permute_dims: expected a permutation of the {x.ndim} axes of {shown(x)}, got {axes}",
+                f"permute_dims: expected a permutation of the {x.ndim} axes of {shown(x)}, got {given(axes)}",
                 operands=(x,),
             )
         return x if list(order) == list(range(x.ndim)) else self.make(x, axes=tuple(order))
@@ -337,8 +341,11 @@ class pad(Map):
     def __call__(self, x: Any, widths: Any, value: Any = 0) -> Tensor:
         x = as_tensor(x)
         pairs = _pairs(x, widths)
+        require(not isinstance(value, Tensor), GraphError, f"pad: expected one number as value, got {given(value)}", x)
+        filling = as_array(value)
+        require(not filling.ndim, ShapeError, f"pad: expected one number as value, got {given(value)}", x)
         shape = tuple(size + low + high for size, (low, high) in zip(x.shape, pairs, strict=True))
-        return self.place(x, shape, [low for low, _ in pairs], (1,) * x.ndim, value)
+        return self.place(x, shape, [low for low, _ in pairs], (1,) * x.ndim, filling)
 
     @staticmethod
     def place(x: Tensor, shape: Shape, starts: Sequence[Size], steps: Sequence[int], value: Any = 0) -> Tensor:
@@ -412,7 +419,7 @@ def _pairs(x: Tensor, widths: Any) -> list[tuple[Size, Size]]:
     valid = isinstance(entries, (tuple, list)) and len(entries) == x.ndim
     if not valid or not all(isinstance(e, (tuple, list)) and len(e) == 2 and all(map(is_size, e)) for e in entries):
         raise ShapeError(
-            f"pad: expected one (before, after) for each of the {x.ndim} axes of {shown(x)}, got {widths!r}",
+            f"pad: expected one (before, after) for each of the {x.ndim} axes of {shown(x)}, got {given(widths)}",
             operands=(x,),
         )
     if any(isinstance(size, (int, np.integer)) and size < 0 for pair in entries for size in pair):
@@ -452,8 +459,8 @@ class concat(Map):
     samples = [Sample(normal(2, 3), normal(4, 3), axis=0), Sample(normal(2, 3), normal(2, 1), normal(2, 4), axis=-1)]
 
     def __call__(self, *tensors: Any, axis: int | None = 0) -> Tensor:
-        if len(tensors) == 2 and (tensors[1] is None or isinstance(tensors[1], int)):
-            tensors, axis = tensors[0], tensors[1]  # concat(list, axis)
+        if len(tensors) == 2 and isinstance(tensors[0], (tuple, list)) and isinstance(tensors[1], int | None):
+            tensors, axis = tuple(tensors[0]), tensors[1]  # concat(list, axis)
         elif len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
             (tensors,) = tensors
         if not tensors:

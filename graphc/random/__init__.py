@@ -11,6 +11,7 @@ No distribution here needs a loop of trial and rejection, which a static graph c
 or Poisson distribution.
 """
 
+from graphc.ir import callers
 from graphc.random.continuous import exponential, gumbel, laplace, normal, truncated_normal, uniform
 from graphc.random.discrete import bernoulli, categorical, choice, permutation, randint
 
@@ -18,3 +19,5 @@ __all__ = [
     "bernoulli", "categorical", "choice", "exponential", "gumbel", "laplace", "normal", "permutation", "randint",
     "truncated_normal", "uniform",
 ]  # fmt: skip
+
+callers.know({name: globals()[name] for name in __all__}, heads=["random"])

@@ -10,11 +10,11 @@ import numpy as np
 from graphc.errors import DTypeError, GraphError
 from graphc.ir.node import Tensor
 from graphc.ir.types import as_dtype, is_float
-from graphc.ops.base import as_tensor
+from graphc.ops.base import as_tensor, given
 from graphc.ops.composite import clip
 from graphc.ops.elementwise import abs_, cast, cos, log, log1p, minimum, negative, sign, sqrt, subtract
 from graphc.ops.randomness import open_unit, unit
-from graphc.ops.views import broadcast_to
+from graphc.ops.scatter import fitted
 from graphc.random.quantile import normal_quantile
 
 FLOAT64 = np.dtype("float64")
@@ -44,7 +44,7 @@ def uniform(shape: Any = (), low: Any = 0.0, high: Any = 1.0, dtype: Any = "floa
         If ``dtype`` is no float.
     """
     dtype = _float_dtype("uniform", dtype)
-    return _scaled(unit(shape, dtype), low, as_tensor(high, dtype) - as_tensor(low, dtype))
+    return _scaled(unit(shape, dtype), low=low, span=as_tensor(high, dtype) - as_tensor(low, dtype))
 
 
 def normal(shape: Any = (), mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = "float32") -> Tensor:
@@ -64,12 +64,15 @@ def normal(shape: Any = (), mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = "fl
 
     Raises
     ------
+    GraphError
+        If the standard deviation is a negative number.
     DTypeError
         If ``dtype`` is no float.
     """
     dtype = _float_dtype("normal", dtype)
+    require_within("normal", "stddev", stddev, 0, math.inf)
     radius = sqrt(log(1.0 - unit(shape, dtype)) * -2.0)  # 1 - u lies in (0, 1], so the logarithm is finite
-    return _scaled(radius * cos(unit(shape, dtype) * (2.0 * math.pi)), mean, stddev)
+    return _scaled(radius * cos(unit(shape, dtype) * (2.0 * math.pi)), mean=mean, stddev=stddev)
 
 
 def truncated_normal(
@@ -95,15 +98,17 @@ def truncated_normal(
     Raises
     ------
     GraphError
-        If the bounds are no numbers in this order, or both lie more than 36 standard deviations to one side.
+        If the bounds are no numbers in this order, or both lie more than 36 standard deviations to one side; if the
+        standard deviation is a negative number.
     DTypeError
         If ``dtype`` is no float.
     """
     dtype = _float_dtype("truncated_normal", dtype)
+    require_within("truncated_normal", "stddev", stddev, 0, math.inf)
     try:
         bounds = float(low), float(high)
     except (TypeError, ValueError, GraphError):
-        raise GraphError(f"truncated_normal: expected numbers as bounds, got {low!r} and {high!r}") from None
+        raise GraphError(f"truncated_normal: expected numbers as bounds, got {given(low)} and {given(high)}") from None
     if not bounds[0] < bounds[1]:
         raise GraphError(f"truncated_normal: expected low < high, got {bounds[0]} and {bounds[1]}")
     # The lower tail keeps its digits where the upper one rounds to 1: draw on the side where more of the interval lies.
@@ -114,7 +119,7 @@ def truncated_normal(
     below, until = (math.erfc(-bound / math.sqrt(2)) / 2 for bound in (first, last))
     probability = below + open_unit(shape, FLOAT64) * (until - below)
     noise = clip(normal_quantile(minimum(probability, 1 - 2.0**-53)), first, last)
-    return _scaled(cast(negative(noise) if mirrored else noise, dtype), mean, stddev)
+    return _scaled(cast(negative(noise) if mirrored else noise, dtype), mean=mean, stddev=stddev)
 
 
 def exponential(shape: Any = (), scale: Any = 1.0, dtype: Any = "float32") -> Tensor:
@@ -143,7 +148,7 @@ def exponential(shape: Any = (), scale: Any = 1.0, dtype: Any = "float32") -> Te
     dtype = _float_dtype("exponential", dtype)
     require_within("exponential", "scale", scale, 0, math.inf)
     noise = negative(log(open_unit(shape, dtype)))
-    return broadcast_to(as_tensor(scale, dtype), noise.shape) * noise
+    return fitted("random", as_tensor(scale, dtype), noise.shape, "a scale", "broadcasts") * noise
 
 
 def gumbel(shape: Any = (), loc: Any = 0.0, scale: Any = 1.0, dtype: Any = "float32") -> Tensor:
@@ -172,7 +177,7 @@ def gumbel(shape: Any = (), loc: Any = 0.0, scale: Any = 1.0, dtype: Any = "floa
     """
     dtype = _float_dtype("gumbel", dtype)
     require_within("gumbel", "scale", scale, 0, math.inf)
-    return _scaled(negative(log(negative(log(open_unit(shape, dtype))))), loc, scale)
+    return _scaled(negative(log(negative(log(open_unit(shape, dtype))))), loc=loc, scale=scale)
 
 
 def laplace(shape: Any = (), loc: Any = 0.0, scale: Any = 1.0, dtype: Any = "float32") -> Tensor:
@@ -200,7 +205,7 @@ def laplace(shape: Any = (), loc: Any = 0.0, scale: Any = 1.0, dtype: Any = "flo
     dtype = _float_dtype("laplace", dtype)
     require_within("laplace", "scale", scale, 0, math.inf)
     centred = subtract(open_unit(shape, dtype), 0.5)  # never 0
-    return _scaled(negative(sign(centred) * log1p(abs_(centred) * -2.0)), loc, scale)
+    return _scaled(negative(sign(centred) * log1p(abs_(centred) * -2.0)), loc=loc, scale=scale)
 
 
 def require_within(name: str, role: str, value: Any, low: float, high: float) -> None:
@@ -217,7 +222,7 @@ def require_within(name: str, role: str, value: Any, low: float, high: float) ->
     values = np.asarray(tensor.node["value"])
     wrong = ~((values >= low) & (values <= high))
     if wrong.any():
-        what = f"at least {low}" if high == math.inf else f"between {low} and {high}"
+        what = f"of at least {low}" if high == math.inf else f"between {low} and {high}"
         raise GraphError(f"{name}: expected {role} {what}, got {values[wrong].flat[0]}")
 
 
@@ -228,7 +233,10 @@ def _float_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     return found
 
 
-def _scaled(noise: Tensor, offset: Any, scale: Any) -> Tensor:
-    """``offset + scale * noise``, of the noise's shape and dtype."""
-    offset, scale = (broadcast_to(as_tensor(value, noise.dtype), noise.shape) for value in (offset, scale))
+def _scaled(noise: Tensor, **parameters: Any) -> Tensor:
+    """``offset + scale * noise`` for two parameters, of the noise's shape and dtype."""
+    offset, scale = (
+        fitted("random", as_tensor(value, noise.dtype), noise.shape, f"a {what}", "broadcasts")
+        for what, value in parameters.items()
+    )
     return offset + scale * noise

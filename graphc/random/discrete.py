@@ -19,7 +19,7 @@ from graphc.ir.types import (
     is_integer,
     normalize_axis,
 )
-from graphc.ops.base import as_tensor, promote, require, shown
+from graphc.ops.base import as_tensor, given, promote, require, require_bool, shown
 from graphc.ops.composite import softmax
 from graphc.ops.elementwise import add, cast, divide, less, less_equal, log, minimum, multiply, negative, remainder
 from graphc.ops.gradient import stop_gradient
@@ -27,6 +27,7 @@ from graphc.ops.indexing import take
 from graphc.ops.randomness import long_words, open_unit, unit
 from graphc.ops.reductions import cumulative_sum, max_, sum_
 from graphc.ops.rows import argsort
+from graphc.ops.scatter import fitted
 from graphc.ops.searching import searchsorted
 from graphc.ops.shaping import moveaxis, zeros
 from graphc.ops.sizes import dim_size
@@ -58,7 +59,8 @@ def bernoulli(p: Any = 0.5, shape: Any = None) -> Tensor:
     """
     require_within("bernoulli", "probabilities", p, 0, 1)
     p = as_tensor(p) if is_float(as_tensor(p).dtype) else as_tensor(p, "float32")
-    return less(unit(p.shape if shape is None else shape, p.dtype), stop_gradient(p))
+    wanted = p.shape if shape is None else as_shape(shape, "bernoulli")
+    return less(unit(wanted, p.dtype), stop_gradient(fitted("bernoulli", p, wanted, "probabilities")))
 
 
 def randint(shape: Any, low: Any, high: Any, dtype: Any = "int64") -> Tensor:
@@ -113,7 +115,7 @@ def _bound(value: Any) -> Size:
         return int(value)
     if isinstance(value, (str, Dim)):
         return as_shape(value, "randint")[0]
-    raise GraphError(f"randint: expected integers or dims as bounds, got {value!r}")
+    raise GraphError(f"randint: expected integers or dims as bounds, got {given(value)}")
 
 
 def categorical(logits: Any, shape: Any = None, axis: int = -1) -> Tensor:
@@ -234,6 +236,7 @@ def choice(a: Any, shape: Any = (), replace: bool = True, p: Any = None, axis: i
         If constant probabilities are negative, NaN, or do not sum to 1.
     """
     wanted = as_shape(shape, "choice")
+    require_bool("choice", "replace", replace)
     if isinstance(a, (int, np.integer, str, Dim)) and not isinstance(a, bool):
         (size,) = as_shape(a, "choice")
         return _places(size, wanted, replace, p)

@@ -63,11 +63,9 @@ def index_error(kernel: Kernel, sizes: Mapping[str, int], extent: int, index: in
     """
     checks = {node: _checks(node) for node in kernel.nodes}
     suspects = [node for node in kernel.nodes if extent in _extents(checks[node], sizes)]
-    checked = {node.result for node in suspects if "caller" in node.attributes}  # whose readers find them right
-    suspects = [node for node in suspects if checked.isdisjoint(node.inputs)]
     unsigned = any(part.dtype == np.uint64 for node in suspects for check in checks[node] for part in walk(check))
     more = " or more" if unsigned and index == LARGEST else ""
-    names = " or ".join(dict.fromkeys(node.attributes.get("caller", node.op.name) for node in suspects))
+    names = " or ".join(dict.fromkeys(node.caller for node in suspects))
     origins = list(dict.fromkeys(node.origin for node in suspects))
     return IndexOutOfRangeError(
         f"{names}: index {index}{more} is out of range for an axis of size {extent}; no variable was changed",

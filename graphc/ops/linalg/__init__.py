@@ -12,6 +12,7 @@ main namespace; ``diagonal`` and ``trace`` differ from it, whose axes are NumPy'
 """
 
 from graphc.errors import LinAlgError
+from graphc.ir import callers
 from graphc.ops.contractions import matmul, outer, tensordot, vecdot
 from graphc.ops.linalg.decompositions import cholesky, eigh, qr, svd
 from graphc.ops.linalg.functions import (
@@ -34,3 +35,5 @@ __all__ = [
     "matrix_power", "matrix_rank", "matrix_transpose", "outer", "pinv", "qr", "slogdet", "solve", "solve_triangular",
     "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
+
+callers.know({name: globals()[name] for name in __all__ if name != "LinAlgError"})

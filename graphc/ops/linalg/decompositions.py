@@ -21,7 +21,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import MatrixRoutine, Sample, op
 from graphc.ir.symbolic import Size
 from graphc.ir.types import TensorType
-from graphc.ops.base import is_zero
+from graphc.ops.base import given, is_zero, require_bool
 from graphc.ops.elementwise import cast, equal, where
 from graphc.ops.linalg.matrices import (
     Array,
@@ -99,6 +99,7 @@ class cholesky(MatrixRoutine):
     def __call__(self, x: Any, *, upper: bool = False) -> Tensor:
         (a,) = as_matrices("cholesky", x)
         require_square("cholesky", a)
+        require_bool("cholesky", "upper", upper)
         return matrix_transpose(self.make(matrix_transpose(a))) if upper else self.make(a)
 
     def infer(self, *inputs: Tensor) -> TensorType:
@@ -178,7 +179,7 @@ class qr(MatrixRoutine):
     def __call__(self, x: Any, *, mode: str = "reduced") -> QRResult:
         (a,) = as_matrices("qr", x)
         if mode not in ("reduced", "complete"):
-            raise GraphError(f"qr: expected mode 'reduced' or 'complete', got {mode!r}")
+            raise GraphError(f"qr: expected mode 'reduced' or 'complete', got {given(mode)}")
         return QRResult(*self.make(a, complete=mode == "complete"))
 
     def infer(self, *inputs: Tensor, complete: bool) -> tuple[TensorType, TensorType]:
@@ -353,7 +354,7 @@ class svd(MatrixRoutine):
 
     def __call__(self, x: Any, *, full_matrices: bool = True) -> SVDResult:
         (a,) = as_matrices("svd", x)
-        return SVDResult(*self.make(a, full=bool(full_matrices)))
+        return SVDResult(*self.make(a, full=require_bool("svd", "full_matrices", full_matrices)))
 
     def infer(self, *inputs: Tensor, full: bool) -> tuple[TensorType, ...]:
         (a,) = inputs

@@ -9,7 +9,7 @@ import numpy as np
 from graphc.errors import GraphError
 from graphc.ir.node import Tensor
 from graphc.ops import diagonals
-from graphc.ops.base import promote
+from graphc.ops.base import given, promote
 from graphc.ops.composite import count_nonzero
 from graphc.ops.derivatives import custom_gradient
 from graphc.ops.elementwise import cast, equal, greater, multiply, where
@@ -135,7 +135,7 @@ def matrix_power(x: Any, n: int) -> Tensor:
     (a,) = as_matrices("matrix_power", x)
     require_square("matrix_power", a)
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise GraphError(f"matrix_power: expected an integer n, got {n!r}")
+        raise GraphError(f"matrix_power: expected an integer n, got {given(n)}")
     square, count = (inv(a), -int(n)) if n < 0 else (a, int(n))
     result = None
     while count:
@@ -180,7 +180,7 @@ def cond(x: Any, p: float | str | None = None) -> Tensor:
         When the program runs, if a matrix is singular and ``p`` asks for the inverse itself.
     """
     (a,) = as_matrices("cond", x)
-    if p is None or (not isinstance(p, str) and abs(p) == 2):
+    if p is None or (isinstance(p, (int, float, np.number)) and abs(p) == 2):
         values = svdvals(a)
         largest, smallest = max_(values, axis=-1), min_(values, axis=-1)
         return smallest / largest if p == -2 else largest / smallest

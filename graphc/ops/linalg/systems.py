@@ -19,7 +19,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import MatrixRoutine, Sample, op
 from graphc.ir.symbolic import Size
 from graphc.ir.types import TensorType, broadcast_shapes
-from graphc.ops.base import is_zero, promote, require, shown
+from graphc.ops.base import is_zero, promote, require, require_bool, shown
 from graphc.ops.linalg.matrices import (
     Array,
     as_matrices,
@@ -190,7 +190,7 @@ def matched(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     try:
         batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ShapeError as error:
-        raise ShapeError(f"{name}: batch {error.message}: {both}", operands=(a, b)) from None
+        raise ShapeError(f"{name}: batch {error.said}: {both}", operands=(a, b)) from None
     return a, batched(b, batch)
 
 
@@ -363,7 +363,8 @@ class solve_triangular(MatrixRoutine):
         if vector:
             b = expand_dims(b, -1)
         a, b = matched("solve_triangular", a, b)
-        flags = {"lower": bool(lower), "transposed": bool(transposed), "unit_diagonal": bool(unit_diagonal)}
+        flags = {"lower": lower, "transposed": transposed, "unit_diagonal": unit_diagonal}
+        flags = {what: require_bool("solve_triangular", what, flag) for what, flag in flags.items()}
         x = self.make(a, b, **flags, caller="solve_triangular")
         return squeeze(x, -1) if vector else x
 
