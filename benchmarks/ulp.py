@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measure the largest error of every function of the math library, in units in the last place.
 
-    python benchmarks/ulp.py [--functions exp,tan] [--dtype float32] [--sample 257] [--json errors.json]
-    python benchmarks/ulp.py --table errors.json > docs/accuracy.md
+    python benchmarks/ulp.py [--functions exp,tan] [--dtype float32] [--sample 257] [--json docs/accuracy.json]
+    python benchmarks/ulp.py --table docs/accuracy.json > docs/accuracy.md
 
 float32
     Functions of one argument: all 2**32 bit patterns, or with `--sample N` every Nth; N should be odd, so that all low
