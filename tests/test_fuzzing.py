@@ -161,6 +161,15 @@ def test_what_rounding_decides_is_measured_with_variables_too() -> None:
     assert all(((change > 0) & (change < 1e-15)).all() for change in changes)
 
 
+def test_a_product_that_overflows_beside_an_infinity_may_be_either() -> None:
+    """inf - 1e30 * 1e30 is infinite if the product is not rounded, and NaN if it is; inf - 1e30 is infinite."""
+    infinite, missing = (np.full((1, 1), value, "float32") for value in (np.inf, np.nan))
+    for factor, fails in ((1e30, False), (1.0, True)):
+        a, b = np.array([[np.inf, -1e30]], "float32"), np.array([[1.0], [factor]], "float32")
+        recipe = Recipe((Input((1, 2), a), Input((2, 1), b)), (Call("matmul", (Ref(0), Ref(1)), {}, (2,)),), (Ref(2),))
+        assert fuzzing.compare(fuzzing.Declared.of(recipe), [missing], [infinite]).failed is fails
+
+
 def test_bodies_are_built_renumbered_and_printed() -> None:
     """A running sum that captures a value from outside."""
     xs, scale = Input((3,), np.array([1.0, 2.0, 3.0])), Input((), np.asarray(10.0))

@@ -265,7 +265,8 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
 
 
 def _overflowed(node: Node, inputs: Sequence[Array], array: Array, generator: np.random.Generator) -> Array:
-    """A sum that is finite in a wider dtype, or any infinity or NaN: the order of its terms decides which it is."""
+    """A sum that is something else in a wider dtype, or any infinity or NaN: the order of its terms, or whether its
+    products are rounded, decides which it is."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return array
     wider = np.float64 if array.dtype == np.float32 else np.longdouble
@@ -276,7 +277,8 @@ def _overflowed(node: Node, inputs: Sequence[Array], array: Array, generator: np
         return array
     drawn = generator.choice([np.nan, np.inf, -np.inf, 0.0], array.shape)
     drawn = np.where(drawn == 0, whole, drawn)
-    return np.where(np.isfinite(whole) & ~np.isfinite(array), drawn, array).astype(array.dtype)
+    decided = ~np.isnan(whole) & ~np.isfinite(array) & (array != whole)
+    return np.where(decided, drawn, array).astype(array.dtype)
 
 
 def _moved(array: Array, most_units: int, generator: np.random.Generator) -> Array:
