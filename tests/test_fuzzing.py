@@ -18,7 +18,7 @@ import graphc
 from graphc.errors import GraphcError
 from graphc.ir.op import REGISTRY
 from graphc.program import Program
-from graphc.testing import fuzzing, growing, recipes, steps
+from graphc.testing import fuzzing, growing, networks, recipes, steps
 from graphc.testing.recipes import Body, Call, Input, Recipe, Ref
 
 
@@ -35,6 +35,10 @@ def interpreted(recipe: Recipe) -> tuple[Recipe, list[np.ndarray[Any, Any]]] | N
     with np.errstate(all="ignore"), contextlib.suppress(GraphcError):
         return recipe, fuzzing.Declared.of(recipe).run(backend="reference")
     return None
+
+
+OF_OWN_FORM = ("scan", "cond", "while_loop", "custom_gradient", "meshgrid", "nn.Dense", "optim.Adam")
+"""Functions whose calls are printed differently from those of most."""
 
 
 def small() -> Recipe:
@@ -190,7 +194,7 @@ def test_bodies_are_built_renumbered_and_printed() -> None:
     assert shown.getvalue().count("60.0\n[10. 20. 30.]") == 2  # by the reference, and compiled
 
 
-@pytest.mark.parametrize("which", [*range(8), "scan", "cond", "while_loop", "custom_gradient", "meshgrid"])
+@pytest.mark.parametrize("which", [*range(8), *OF_OWN_FORM])
 def test_the_script_of_a_graph_is_the_graph(which: int | str) -> None:
     """Of some graph, or of the first that calls a function whose code has a form of its own."""
     candidates = [fuzz.recipe_of(4, which, 25)] if isinstance(which, int) else graphs_with(which)
@@ -230,6 +234,7 @@ def test_every_kind_of_step_is_reached() -> None:
     assert set(steps.elementwise_names(1)) <= called
     assert {"cond", "while_loop", "custom_gradient"} <= called
     assert {"scan", "gradients", "variable", "jvp", "einsum", "sort", "matmul", "where", "random.normal"} <= called
+    assert {"polygamma", "linalg.svd", "linalg.qr", "linalg.eigh", *networks.LAYERS, *networks.OPTIMIZERS} <= called
 
 
 def test_a_search_resumes_and_survives_a_crash(

@@ -317,6 +317,11 @@ def make_node(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any])
     return _node(op, inputs, attributes, None)
 
 
+def declared(op: Op, attributes: Mapping[str, Any]) -> Node:
+    """A leaf of its own, even if the op is pure: nothing merges with it."""
+    return Node(op, (), attributes, op.infer_types((), attributes))
+
+
 def applied(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> tuple[Tensor, ...]:
     """The results of an op: a node's (:func:`make_node`), unless an input is of a class that has ways of its own.
 

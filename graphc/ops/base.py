@@ -70,7 +70,7 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
         dtype = {"f": DEFAULT_FLOAT, "i": DEFAULT_INT, "b": np.dtype("bool")}.get(array.dtype.kind)
     if dtype is None:
         dtype = as_dtype(array.dtype)
-    return REGISTRY["constant"](array, as_dtype(dtype))
+    return REGISTRY["constant"].shared(array, dtype)
 
 
 def as_array(value: Any) -> np.ndarray[Any, Any]:

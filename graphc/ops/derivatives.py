@@ -29,14 +29,14 @@ from graphc.ops.gradient import (
     pin,
     sources_of_derivative,
 )
-from graphc.ops.sources import constant, parameter
+from graphc.ops.sources import parameter
 
 __all__ = ["custom_gradient", "gradients", "hessian", "hvp", "jacobian", "jvp"]
 
 
 def full(value: float, kind: TensorType) -> Tensor:
     """A tensor of a type filled with one number, as a broadcast scalar."""
-    scalar = constant(value, kind.dtype)
+    scalar = as_tensor(value, kind.dtype)
     return REGISTRY["broadcast_to"](scalar, kind.shape) if kind.shape else scalar
 
 

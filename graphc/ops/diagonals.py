@@ -22,7 +22,6 @@ from graphc.ops.reductions import sum_
 from graphc.ops.samples import normal
 from graphc.ops.shaping import moveaxis
 from graphc.ops.sizes import iota, size_maximum, size_minimum
-from graphc.ops.sources import constant
 from graphc.ops.views import broadcast_to, pad, reshape
 
 Array = np.ndarray[Any, Any]
@@ -75,7 +74,7 @@ def _placed(values: Tensor, shape: Sequence[Size], offset: int) -> Tensor:
     zeros, ones = (0,) * len(lead), (1,) * values.ndim
     by_row = pad.place(values, (*lead, rows), (*zeros, max(-offset, 0)), ones)
     repeated = broadcast_to(reshape(by_row, (*lead, rows, 1)), (*lead, rows, columns))
-    return where(equal(_right_of_diagonal(rows, columns), offset), repeated, constant(0, values.dtype))
+    return where(equal(_right_of_diagonal(rows, columns), offset), repeated, as_tensor(0, values.dtype))
 
 
 def _right_of_diagonal(rows: Size, columns: Size) -> Tensor:
@@ -141,7 +140,7 @@ def diag(x: Any, k: int = 0) -> Tensor:
 def _triangle(name: str, x: Any, k: int, compare: Any) -> Tensor:
     x, k = as_tensor(x), as_integer(k, f"{name}: k")
     require(x.ndim >= 2, ShapeError, f"{name}: expected at least two axes, got the shape {shown(x)}", x)
-    return where(compare(_right_of_diagonal(*x.shape[-2:]), k), x, constant(0, x.dtype))
+    return where(compare(_right_of_diagonal(*x.shape[-2:]), k), x, as_tensor(0, x.dtype))
 
 
 def tril(x: Any, k: int = 0) -> Tensor:

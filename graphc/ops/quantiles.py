@@ -11,7 +11,7 @@ from graphc.errors import GraphError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size, floordiv
 from graphc.ir.types import Shape, normalize_axes
-from graphc.ops.base import as_array, given, promote, require, require_bool, shown
+from graphc.ops.base import as_array, as_tensor, given, promote, require, require_bool, shown
 from graphc.ops.elementwise import (
     add,
     cast,
@@ -29,7 +29,6 @@ from graphc.ops.indexing import take
 from graphc.ops.rows import sort
 from graphc.ops.shaping import moveaxis
 from graphc.ops.sizes import dim_size, size_maximum
-from graphc.ops.sources import constant
 from graphc.ops.views import pad, permute_dims, reshape
 
 __all__ = ["median", "quantile"]
@@ -130,7 +129,7 @@ def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False, method: s
     require_bool("quantile", "keepdims", keepdims)
     ordered, size, kept = _in_order("quantile", x, axis)
     last = cast(dim_size(size_maximum(size - 1, 0)), "float64")
-    place = multiply(last, constant(parts.astype("float64")))
+    place = multiply(last, as_tensor(parts, "float64"))
     below = floor(place)
     above = minimum(add(below, 1), last)
     if method in ("lower", "higher", "nearest"):

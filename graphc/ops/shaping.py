@@ -46,8 +46,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: None = None) ->
 
 def _filled(name: str, shape: Any, value: Any, dtype: Any, device: None) -> Tensor:
     require_no_device(name, device)
-    known = dtype is None or isinstance(value, Tensor)
-    filling = as_tensor(value) if known else constant(value, as_dtype(dtype))
+    filling = value if isinstance(value, Tensor) else constant(value, dtype)
     require(filling.ndim == 0, ShapeError, f"{name}: expected a scalar value, got the shape {shown(filling)}", filling)
     return broadcast_to(as_tensor(filling, dtype), as_shape(shape, name))
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DTypeError, GraphError, ShapeError
-from graphc.ir.node import Node, Tensor
+from graphc.ir.node import Node, Tensor, declared
 from graphc.ir.op import Effect, Sample, Source, op
 from graphc.ir.symbolic import Dim
-from graphc.ir.types import DEFAULT_FLOAT, DEFAULT_INT, DTYPES, TensorType, as_dtype, as_shape, format_shape
+from graphc.ir.types import DEFAULT_FLOAT, DEFAULT_INT, DTYPES, TensorType, as_dtype, as_shape, format_shape, is_float
 from graphc.ops.base import Elementwise, as_array, as_tensor, given, own_copy, require_bool
 
 Initializer = Callable[[tuple[int, ...], np.dtype[Any], np.random.Generator], np.ndarray[Any, Any]]
@@ -136,22 +136,28 @@ class variable(Source):
 
 @op
 class constant(Source):
-    """A fixed array; equal constants are one node."""
+    """A fixed array. Those that users declare are tensors of their own; equal ones in expressions are one node."""
 
     pure = True
     fixed = True
     public = True
 
     def __call__(self, value: Any, dtype: Any = None) -> Tensor:
-        """A constant tensor from an array, number or nested list (lists of floats are float32)."""
+        """A constant tensor from an array, number or nested list (lists of floats are float32).
+
+        A float constant can be differentiated by like a variable: it is apart from all others, so that in
+        ``x * x + 2.0`` the number is not ``x``, whatever the value of ``x``.
+        """
         if isinstance(value, Tensor):
             raise GraphError("constant: expected an array, got a tensor")
-        if dtype is None:
-            return as_tensor(value)
-        source = as_array(value)
+        shared = as_tensor(value) if dtype is None else self.shared(value, dtype)
+        return declared(self, shared.node.attributes).result if is_float(shared.dtype) else shared
+
+    @staticmethod
+    def shared(value: Any, dtype: Any) -> Tensor:
+        """A constant of that dtype that is one node with all equal ones."""
         with np.errstate(all="ignore"):
-            array = own_copy(source, as_dtype(dtype), "constant")
-        return self.make(value=array)
+            return constant.make(value=own_copy(as_array(value), as_dtype(dtype), "constant"))
 
     def infer(self, *, value: np.ndarray[Any, Any]) -> TensorType:
         return TensorType(value.shape, as_dtype(value.dtype))

@@ -33,6 +33,7 @@ from graphc.ops.gradient import gradient, jacobian_rows, path_sum, pin, stop_gra
 from graphc.ops.indexing import one_hot
 from graphc.ops.sizes import arange
 from graphc.ops.views import reshape
+from graphc.passes.pins import pin_derivatives
 from graphc.passes.sweep import sweep
 
 
@@ -61,7 +62,7 @@ def expand_gradients(graph: Graph) -> Graph:
     """The first half of :func:`differentiate`: ``stop_gradient`` and ``pin`` stay, so that the result can be
     differentiated further."""
     # A vjp may itself be written with gradients, as that of a loop is; the sweep expands them in turn.
-    return sweep(graph, _expanded, lambda node: node.op.derivative)
+    return sweep(pin_derivatives(graph), _expanded, lambda node: node.op.derivative)
 
 
 def _expanded(node: Node) -> Sequence[Tensor] | None:

@@ -248,6 +248,7 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
             arrays = [_overflowed(node, inputs, arrays[0], generator), *arrays[1:]]
         return [_moved(array, units, generator) if array.dtype.kind == "f" else array for array in arrays]
 
+    session = Session(backend="reference")  # it makes the values that variables begin with
     token = COMPUTE.set(compute)
     try:
         for node in graph.nodes:
@@ -256,7 +257,7 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
             if node.op.name == "random_state":
                 known[node.result] = np.zeros(2, np.uint64)  # of a session's first step, with the seed 0
             elif node.op.name == "variable":
-                known[node.result] = node["initial"]
+                known[node.result] = session.get(node.result)
             else:
                 known.update(zip(node.results, compute(node, [known[t] for t in node.inputs]), strict=True))
     finally:

@@ -66,7 +66,9 @@ class Call:
     Attributes
     ----------
     function : str
-        A dotted name below ``graphc``; ``getitem`` is subscription, and ``custom_gradient`` is applied at once.
+        A dotted name below ``graphc``; ``getitem`` is subscription, and ``custom_gradient`` is applied at once. A layer
+        is made with the keywords and called with the arguments. An optimizer is made with the keywords, and the results
+        are what it would assign to minimize the argument.
     arguments : tuple
         Refs, bodies, lists and tuples of these, and literals (arrays among them).
     keywords : mapping
@@ -144,15 +146,24 @@ def function_named(name: str) -> Callable[..., Any]:
     GraphcError
         If graphc has none of that name.
     """
-    import graphc  # it imports this package
-
     if name == "getitem":
         return lambda x, key: x[key]
+    found = named(name)
     if name == "custom_gradient":
-        return lambda function, rule, *xs: graphc.custom_gradient(function, rule)(*xs)
+        return lambda function, rule, *xs: found(function, rule)(*xs)
+    if name.startswith("optim."):
+        return lambda loss, **options: [update.node.inputs[1] for update in found(**options).minimize(loss)]
+    if isinstance(found, type):
+        return lambda *inputs, **options: found(**options)(*inputs)
+    return found
+
+
+def named(name: str) -> Any:
+    """What graphc calls so, a dotted name; a :exc:`GraphcError` if there is nothing."""
+    import graphc  # it imports this package
+
     try:
-        found: Any = functools.reduce(getattr, name.split("."), graphc)
-        return found
+        return functools.reduce(getattr, name.split("."), graphc)
     except AttributeError:
         raise GraphcError(f"graphc has no function {name!r}") from None
 
@@ -233,10 +244,14 @@ def renumbered(
 def as_code(recipe: Recipe) -> str:
     """A script that builds the graph, runs it compiled and by the reference, and prints both results."""
     lines = ["import numpy as np", "", "import graphc", "from numpy import array, float32, float64, inf, nan", ""]
-    feeds = []
+    feeds, dims = [], dict[str, str]()
     for number, given in enumerate(recipe.inputs):
         lines.append(f'v{number} = graphc.placeholder("x{number}", {given.shape!r}, "{given.dtype}")')
+        for axis, size in enumerate(given.shape):
+            if isinstance(size, str) and size not in dims:
+                dims[size] = f"{size} = v{number}.shape[{axis}]"  # sizes in calls are written as expressions of it
         feeds.append(f"v{number}: {_literal(given.array)}")
+    lines += dims.values()
     for call in recipe.calls:
         lines += _call_lines(call, "")
     updates = [f"graphc.assign(v{variable.number}, v{value.number})" for variable, value in recipe.updates]
@@ -251,15 +266,23 @@ def as_code(recipe: Recipe) -> str:
 
 def _call_lines(call: Call, indent: str) -> list[str]:
     lines: list[str] = []
-    shown = [_shown(argument, call, lines, indent) for argument in call.arguments]
-    shown += [f"{name}={_shown(value, call, lines, indent)}" for name, value in call.keywords.items()]
+    arguments = [_shown(argument, call, lines, indent) for argument in call.arguments]
+    keywords = [f"{name}={_shown(value, call, lines, indent)}" for name, value in call.keywords.items()]
     targets = ", ".join(f"v{number}" for number in call.results)
     if call.function == "getitem":
-        return [*lines, f"{indent}{targets} = {shown[0]}[{shown[1]}]"]
-    nested = call.function in ("scan", "while_loop") and len(call.results) > 1
-    own = 2 if call.function == "custom_gradient" else len(shown)
-    made = f"graphc.{call.function}({', '.join(shown[:own])})" + (f"({', '.join(shown[own:])})" if shown[own:] else "")
-    if nested:
+        return [*lines, f"{indent}{targets} = {arguments[0]}[{arguments[1]}]"]
+    first, second = [*arguments, *keywords], list[str]()
+    if call.function == "custom_gradient":
+        first, second = arguments[:2], arguments[2:]
+    elif isinstance(named(call.function), type):  # a layer, or an optimizer
+        first, second = keywords, arguments
+    made = f"graphc.{call.function}({', '.join(first)})"
+    if call.function.startswith("optim."):
+        targets += "," if len(call.results) == 1 else ""
+        made = f"[update.node.inputs[1] for update in {made}.minimize({second[0]})]"
+    elif second:
+        made += f"({', '.join(second)})"
+    if call.function in ("scan", "while_loop") and len(call.results) > 1:
         made = f"graphc.ops.tree.flatten({made})[0]"
     elif len(call.results) == 1 and call.function in ("split", "unstack", "meshgrid", "gradients"):
         targets += ","

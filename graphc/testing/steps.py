@@ -3,7 +3,7 @@
 Elementwise functions and reductions are taken from the registry: a new op is in from the day it is defined. What could
 leave the domain of a function is squashed by ``tanh`` into the range of the op's first sample. All other ops are called
 as their samples call them, on the samples' arrays mixed with what is there; functions made of ops are called as
-:data:`graphc.testing.structural.STRUCTURAL` says.
+:data:`graphc.testing.structural.STRUCTURAL` says, layers and optimizers as :mod:`graphc.testing.networks` does.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from graphc.ops.base import Elementwise
 from graphc.testing.cases import as_dtype
 from graphc.testing.controls import control_steps
 from graphc.testing.growing import Choices, Grower, Step
+from graphc.testing.networks import NETWORK_STEPS
 from graphc.testing.recipes import Recipe, Ref, numbers_in
 from graphc.testing.structural import STRUCTURAL
 
@@ -258,7 +259,7 @@ BODY_STEPS: tuple[Step, ...] = (
 STEPS: tuple[Step, ...] = (
     *[_unary] * 4, *[_binary] * 5, *[_number] * 2, _where, *[_reduce] * 2, _slice, *[_product] * 2, _cast, _take,
     *[_dense] * 2, *[_row_wise] * 3, *[_structural] * 10, _gradient, _sampled, _sampled, _random, _variable,
-    _directional, *control_steps(BODY_STEPS),
+    _directional, *control_steps(BODY_STEPS), *NETWORK_STEPS,
 )  # fmt: skip
 
 

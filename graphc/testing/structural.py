@@ -392,6 +392,23 @@ def _linear_algebra(grower: Grower) -> None:
         grower.call(f"linalg.{name}", matrix)
 
 
+def _polygamma(grower: Grower) -> None:
+    """Where the function is tame: between 1 and 5."""
+    (bounded,) = grower.call("tanh", grower.pick_float())
+    (raised,) = grower.call("add", grower.call("multiply", bounded, 2.0)[0], 3.0)
+    grower.call("polygamma", grower.integer(0, 4), raised)
+
+
+def _factors(grower: Grower) -> None:
+    """Factors of a matrix whose singular values are far apart, so that they are determined but for LAPACK's choices."""
+    first = grower.pick(lambda tensor: tensor.ndim >= 2 and tensor.shape[-1] == tensor.shape[-2] in SMALL)
+    tensor = grower.tensor(first)
+    (bounded,) = grower.call("multiply", grower.call("tanh", first)[0], 0.1)
+    width = grower.size(first, tensor.ndim - 1)
+    (matrix,) = grower.call("add", bounded, np.diag(np.arange(1.0, width + 1)).astype(grower.tensor(bounded).dtype))
+    grower.call(f"linalg.{grower.choose(('qr', 'svd', 'eigh'))}", matrix)
+
+
 SMALL = (1, 2, 3, 5)
 """Sizes of matrices of linear algebra."""
 
@@ -419,7 +436,7 @@ STRUCTURAL: dict[str, Step] = {
     "reciprocal": _reciprocal, "prelu": _prelu, "segments": _segments, "counted": _counted, "searched": _searched,
     "gathered_nd": _gathered_nd, "put_along": _put_along, "einsum_of_many": _einsum_of_many, "drawn": _drawn,
     "drawn_from": _drawn_from, "running": _running, "clip": _clip, "cross_entropy": _cross_entropy,
-    "attention": _attention, "linear_algebra": _linear_algebra,
+    "attention": _attention, "linear_algebra": _linear_algebra, "polygamma": _polygamma, "factors": _factors,
 }  # fmt: skip
 """By name, so that a report can say which were reached."""
 

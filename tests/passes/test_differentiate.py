@@ -11,6 +11,8 @@ from graphc.ops import (
     constant,
     custom_gradient,
     exp,
+    full,
+    full_like,
     gradients,
     hessian,
     hvp,
@@ -130,6 +132,21 @@ def test_derivative_by_an_intermediate_tensor(generator) -> None:
     by_h, by_x = run(gradients(y, (h, x)), feeds)
     np.testing.assert_allclose(by_h, 2 * np.tanh(feeds[x]))
     np.testing.assert_allclose(by_x, numeric(y, x, feeds), rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [lambda: constant([2.0, 2.0]), lambda: full(2, 2.0), lambda: full_like([0.0, 0.0], 2)])
+def test_a_declared_constant_is_none_of_the_equal_numbers(make) -> None:
+    x = make()
+    np.testing.assert_array_equal(run(gradients(sum_(x * x + 2.0 * x + make()), x), {}), [6, 6])
+
+
+def test_two_derivatives_that_turn_out_to_be_zeros_are_not_one() -> None:
+    """d/dx of y, and d/dx of that, both 0 by their form: the second does not depend on the first."""
+    x = double("x", 2)
+    first = gradients(sum_(gradients(sum_(3.0 * x), x)), x, zeros_for_disconnected=True)
+    second = gradients(sum_(first), x, zeros_for_disconnected=True)
+    jacobians = jacobian(second, first)
+    np.testing.assert_array_equal(run(jacobians, {x: [1.0, 2.0]}), np.zeros((2, 2)))
 
 
 def test_seed_weighs_the_outputs(generator) -> None:

@@ -59,4 +59,4 @@ def fold_constants(node: Node) -> tuple[Tensor, ...] | None:
     except GraphcError:
         return None  # it fails in every run; let the run say so
     results = made if isinstance(made, tuple) else (made,)
-    return tuple(constant(value, tensor.dtype) for value, tensor in zip(results, node.results, strict=True))
+    return tuple(constant.shared(value, tensor.dtype) for value, tensor in zip(results, node.results, strict=True))
