@@ -1,4 +1,4 @@
-"""Constant folding, and computing before repeating.
+"""Constant folding, one node for equal numbers, and computing before repeating.
 
 A node whose inputs are all constants is computed here and now, by its NumPy meaning. A constant that is one number
 repeated stays a ``broadcast_to`` of that number: it costs nothing in a kernel, and the other rules recognise it.
@@ -12,7 +12,7 @@ from graphc.errors import GraphcError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Control, Decomposed
 from graphc.ops.base import Elementwise
-from graphc.ops.elementwise import exp, multiply
+from graphc.ops.elementwise import exp, maximum, multiply
 from graphc.ops.sources import constant
 from graphc.ops.views import broadcast_to
 from graphc.passes.rules.registry import Example, constant_value, rule, sample
@@ -60,3 +60,17 @@ def fold_constants(node: Node) -> tuple[Tensor, ...] | None:
         return None  # it fails in every run; let the run say so
     results = made if isinstance(made, tuple) else (made,)
     return tuple(constant.shared(value, tensor.dtype) for value, tensor in zip(results, node.results, strict=True))
+
+
+def _two_equal_numbers() -> Example:
+    x, left, right = sample(), constant(2.0), constant(2.0)
+    return Example(multiply(maximum(x, left), maximum(x, right)), {"maximum": 1, "broadcast_to": 1, "square": 1})
+
+
+@rule("constant", example=_two_equal_numbers)
+def share_numbers(node: Node) -> Tensor | None:
+    """Equal numbers that were declared apart become one node, and what is made of them merges."""
+    if node["value"].size != 1:
+        return None
+    shared: Tensor = constant.make(value=node["value"])
+    return None if shared.node is node else shared
