@@ -15,6 +15,7 @@ import pytest
 import graphc
 from graphc import linalg
 from graphc.errors import GradientError, GraphcError, GraphError, LinAlgError, ShapeError
+from graphc.ir.origin import Origin, derived_from
 
 generator = np.random.default_rng(11)
 A, B = generator.normal(size=(2, 3, 4, 4)), generator.normal(size=(2, 3, 4, 2))
@@ -272,6 +273,7 @@ def test_factors_are_shared(session: graphc.Session) -> None:
     """One factorisation for all that is asked of a matrix, derivatives included, in a Jacobian's loop as well."""
     a, b = placeholder((4, 4)), placeholder((4,), name="b")
     x = linalg.solve(a, b)
+    assert linalg.det(a).node is linalg.slogdet(a).sign.node
     slopes = graphc.gradients(x.sum() + linalg.slogdet(a).logabsdet, [a, b])
     outputs = [x, linalg.det(a), *slopes, graphc.jacobian(x, a)]
     program = graphc.compile([a, b], outputs, session=session)
@@ -362,6 +364,14 @@ def test_matrices_without_a_result() -> None:
             for message, tensor, value in cases:
                 refused(message, LinAlgError, lambda t=tensor, v=value: session.run(t, {x: v}))
     assert issubclass(LinAlgError, ValueError)
+
+
+def test_what_a_derivative_made_first_is_named_by_the_function_that_is_called_later() -> None:
+    """Equal nodes are one node, whose errors speak of what the user called."""
+    x = placeholder((3, 3))
+    with derived_from(Origin("elsewhere.py", 1), "gradient of something"):
+        made = linalg.inv(x)
+    assert linalg.inv(x).node is made.node and made.node.caller == "inv"
 
 
 def test_a_step_that_fails_changes_nothing() -> None:

@@ -142,10 +142,10 @@ class solve(MatrixRoutine):
         if vector:
             b = expand_dims(b, -1)
         a, b = matched("solve", a, b)
-        x = self.make(a, *lu_factor(a), b, transposed=False, caller="solve")
+        x = self.make(a, *lu_factor(a), b, transposed=False)
         return squeeze(x, -1) if vector else x
 
-    def infer(self, *inputs: Tensor, transposed: bool, caller: str) -> TensorType:
+    def infer(self, *inputs: Tensor, transposed: bool) -> TensorType:
         return inputs[3].type
 
     def repeats(self, node: Node) -> tuple[Size, ...]:
@@ -170,7 +170,7 @@ class solve(MatrixRoutine):
         """For ``X = inv(A) B``: that of B is ``inv(A)' G``, and that of A is minus this times ``X'``."""
         (a, factors, pivots, _), (g,), x = node.inputs, cotangents, node.result
         transposed = node["transposed"]
-        by_b = self.make(a, factors, pivots, g, transposed=not transposed, caller=node["caller"])
+        by_b = self.make(a, factors, pivots, g, transposed=not transposed)
         left, right = (x, by_b) if transposed else (by_b, x)
         by_a = product_over_batch(left, right, a.shape)
         return -by_a, None, None, by_b
@@ -216,12 +216,12 @@ def inv(x: Any) -> Tensor:
     """
     (a,) = as_matrices("inv", x)
     require_square("inv", a)
-    return _inverse(a, "inv")
+    return _inverse(a)
 
 
-def _inverse(a: Tensor, caller: str, transposed: bool = False) -> Tensor:
+def _inverse(a: Tensor, transposed: bool = False) -> Tensor:
     ones = batched(identity(a.shape[-1], a.dtype), a.shape[:-2])
-    return solve.make(a, *lu_factor(a), ones, transposed=transposed, caller=caller)
+    return solve.make(a, *lu_factor(a), ones, transposed=transposed)
 
 
 @op
@@ -235,12 +235,12 @@ class determinant(MatrixRoutine):
     awaited = (0,)
     samples = (Sample(normal(2, 4, 4)), Sample(normal(3, 3)))
 
-    def __call__(self, x: Any, caller: str = "det") -> tuple[Tensor, Tensor, Tensor]:
-        (a,) = as_matrices(caller, x)
-        require_square(caller, a)
-        return self.make(a, *lu_factor(a), caller=caller)
+    def __call__(self, x: Any) -> tuple[Tensor, Tensor, Tensor]:
+        (a,) = as_matrices("determinant", x)
+        require_square("determinant", a)
+        return self.make(a, *lu_factor(a))
 
-    def infer(self, *inputs: Tensor, caller: str) -> tuple[TensorType, ...]:
+    def infer(self, *inputs: Tensor) -> tuple[TensorType, ...]:
         a = inputs[0]
         return (TensorType(a.shape[:-2], a.dtype),) * 3
 
@@ -258,7 +258,7 @@ class determinant(MatrixRoutine):
         """The derivative of ``log |det A|`` is the transposed inverse, and that of ``det A`` is ``det A`` times it."""
         a, (value, _, _), (g, _, by_log) = node.inputs[0], node.results, cotangents
         scale = by_log if is_zero(g) else g * value + by_log  # det may be infinite where its logarithm is not
-        return expand_dims(scale, (-2, -1)) * _inverse(a, node["caller"], transposed=True), None, None
+        return expand_dims(scale, (-2, -1)) * _inverse(a, transposed=True), None, None
 
 
 def det(x: Any) -> Tensor:
@@ -283,7 +283,7 @@ def det(x: Any) -> Tensor:
     LinAlgError
         When the program runs, if the derivative is asked for and a matrix is singular.
     """
-    return determinant(x, caller="det")[0]
+    return determinant(x)[0]
 
 
 def slogdet(x: Any) -> SlogdetResult:
@@ -306,7 +306,7 @@ def slogdet(x: Any) -> SlogdetResult:
     ShapeError, LinAlgError
         As :func:`det`.
     """
-    return SlogdetResult(*determinant(x, caller="slogdet")[1:])
+    return SlogdetResult(*determinant(x)[1:])
 
 
 @op
@@ -365,10 +365,10 @@ class solve_triangular(MatrixRoutine):
         a, b = matched("solve_triangular", a, b)
         flags = {"lower": lower, "transposed": transposed, "unit_diagonal": unit_diagonal}
         flags = {what: require_bool("solve_triangular", what, flag) for what, flag in flags.items()}
-        x = self.make(a, b, **flags, caller="solve_triangular")
+        x = self.make(a, b, **flags)
         return squeeze(x, -1) if vector else x
 
-    def infer(self, *inputs: Tensor, lower: bool, transposed: bool, unit_diagonal: bool, caller: str) -> TensorType:
+    def infer(self, *inputs: Tensor, lower: bool, transposed: bool, unit_diagonal: bool) -> TensorType:
         return inputs[1].type
 
     def repeats(self, node: Node) -> tuple[Size, ...]:
