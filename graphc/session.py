@@ -26,7 +26,7 @@ from graphc.ir.graph import Graph, named_dims, topological
 from graphc.ir.node import Tensor
 from graphc.ir.origin import here, stack_level
 from graphc.ir.symbolic import evaluate, names_of
-from graphc.ir.types import format_shape
+from graphc.ir.types import format_shape, is_whole
 from graphc.ops.sources import Updates
 from graphc.program import Program
 from graphc.runtime.memory import Slots, require
@@ -93,7 +93,7 @@ class Session:
         if backend not in ("compiled", "reference"):
             raise SessionError(f"session: expected backend 'compiled' or 'reference', got {backend!r}")
         threads = config.current().threads if threads is None else threads
-        if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
+        if not is_whole(threads) or threads < 1:
             raise SessionError(f"session: expected at least 1 thread, got {threads!r}")
         if threads > MOST_THREADS:
             raise SessionError(
@@ -442,7 +442,7 @@ def compile(inputs: Sequence[Tensor], outputs: Any, *, device: str = "cpu", sess
 
 
 def _checked_seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+    if not is_whole(seed):
         raise SessionError(f"session: expected an integer seed, got {seed!r}")
     return int(seed)
 

@@ -20,7 +20,7 @@ from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.origin import name_scope
 from graphc.ir.symbolic import Dim
-from graphc.ir.types import format_shape, is_float
+from graphc.ir.types import format_shape, is_float, is_whole
 from graphc.nn import initializers
 from graphc.nn.initializers import Initializer
 from graphc.ops.base import as_tensor, given, require_bool, require_number
@@ -152,7 +152,7 @@ def require_axes(name: str, expected: str, x: Tensor) -> None:
 
 def require_count(name: str, what: str, value: Any) -> int:
     """A whole number of at least 1, or a GraphError."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+    if not is_whole(value) or value < 1:
         raise GraphError(f"{name}: expected a positive {what}, got {given(value)}")
     return int(value)
 

@@ -31,6 +31,7 @@ from graphc.ir.types import (
     broadcast_shapes,
     format_shape,
     is_float,
+    is_whole,
 )
 
 WEAK = (bool, int, float)
@@ -284,7 +285,7 @@ def as_integer(value: Any, what: str) -> int:
     GraphError
         If it is none.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+    if not is_whole(value):
         raise GraphError(f"{what}: expected an integer, got {given(value)}")
     return int(value)
 

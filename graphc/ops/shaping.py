@@ -11,7 +11,16 @@ import numpy as np
 from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size, exact_quotient
-from graphc.ir.types import DEFAULT_FLOAT, as_dtype, as_shape, is_integer, normalize_axes, normalize_axis
+from graphc.ir.types import (
+    DEFAULT_FLOAT,
+    as_dtype,
+    as_shape,
+    is_integer,
+    normalize_axes,
+    normalize_axis,
+    one_or_more,
+    ordered_axes,
+)
 from graphc.ops.base import as_integer, as_tensor, given, promote, require, require_bool, require_no_device, shown
 from graphc.ops.elementwise import add, cast, divide, equal, floor, multiply, subtract, where
 from graphc.ops.sizes import dim_size, iota, size_maximum
@@ -151,7 +160,7 @@ def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Tensor:
         If a place is out of range of the result's rank, or named twice.
     """
     x = as_tensor(x)
-    count = len(axis) if isinstance(axis, (tuple, list)) else 1
+    count = len(one_or_more(axis))
     places = normalize_axes(axis, x.ndim + count, "expand_dims")
     sizes = iter(x.shape)
     return reshape(x, tuple(1 if k in places else next(sizes) for k in range(x.ndim + count)))
@@ -184,12 +193,9 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
         If an axis is out of range or named twice, or the two lists differ in length.
     """
     x = as_tensor(x)
-    origins = list(source) if isinstance(source, (tuple, list)) else [source]
-    targets = list(destination) if isinstance(destination, (tuple, list)) else [destination]
-    origins = [normalize_axis(axis, x.ndim, "moveaxis") for axis in origins]
-    targets = [normalize_axis(axis, x.ndim, "moveaxis") for axis in targets]
-    if len(set(origins)) != len(origins) or len(set(targets)) != len(targets) or len(origins) != len(targets):
-        raise ShapeError(f"moveaxis: expected as many different axes from as to, got {source} and {destination}")
+    origins, targets = (ordered_axes(axes, x.ndim, "moveaxis") for axes in (source, destination))
+    if len(origins) != len(targets):
+        raise ShapeError(f"moveaxis: expected as many axes from as to, got {given(source)} and {given(destination)}")
     moved = dict(zip(targets, origins, strict=True))
     rest = iter(k for k in range(x.ndim) if k not in origins)
     return permute_dims(x, [moved[k] if k in moved else next(rest) for k in range(x.ndim)])

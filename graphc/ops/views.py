@@ -43,8 +43,10 @@ from graphc.ir.types import (
     TensorType,
     as_shape,
     format_shape,
+    is_whole,
     normalize_axes,
     normalize_axis,
+    one_or_more,
     row_major_strides,
 )  # fmt: skip
 from graphc.ops.base import as_array, as_tensor, given, promote, require, require_bool, shown
@@ -176,8 +178,8 @@ class reshape(View):
 
 def _solve(x: Tensor, shape: Any) -> Shape:
     """A shape with -1 replaced by the size that makes the number of elements right."""
-    entries = list(shape) if isinstance(shape, (tuple, list)) else [shape]
-    unknown = [place for place, size in enumerate(entries) if isinstance(size, (int, np.integer)) and size == -1]
+    entries = list(one_or_more(shape))
+    unknown = [place for place, size in enumerate(entries) if is_whole(size) and size == -1]
     if len(unknown) > 1:
         raise ShapeError(f"reshape: at most one size may be -1, got {tuple(entries)}", operands=(x,))
     for place in unknown:
@@ -409,7 +411,7 @@ def _pairs(x: Tensor, widths: Any) -> list[tuple[Size, Size]]:
     """Widths of padding as one (before, after) an axis."""
 
     def is_size(value: Any) -> bool:
-        return isinstance(value, (int, np.integer, Dim)) and not isinstance(value, bool)
+        return is_whole(value) or isinstance(value, Dim)
 
     entries = widths.tolist() if isinstance(widths, np.ndarray) else widths
     if is_size(entries):
@@ -422,7 +424,7 @@ def _pairs(x: Tensor, widths: Any) -> list[tuple[Size, Size]]:
             f"pad: expected one (before, after) for each of the {x.ndim} axes of {shown(x)}, got {given(widths)}",
             operands=(x,),
         )
-    if any(isinstance(size, (int, np.integer)) and size < 0 for pair in entries for size in pair):
+    if any(is_whole(size) and size < 0 for pair in entries for size in pair):
         raise ShapeError(
             f"pad: expected widths of at least 0, got {widths!r}", operands=(x,), hint="slice to make it smaller"
         )

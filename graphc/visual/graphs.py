@@ -19,7 +19,7 @@ from graphc.errors import GradientError, GraphcError
 from graphc.ir.graph import Graph, topological
 from graphc.ir.node import Tensor
 from graphc.ir.op import Effect
-from graphc.ir.types import is_float
+from graphc.ir.types import is_float, is_whole
 from graphc.ops.derivatives import gradients
 from graphc.ops.gradient import differentiable_sources
 from graphc.passes.differentiate import expand_gradients
@@ -182,7 +182,7 @@ def draw_graph(
 
 
 def _drawing(picture: Picture, fold: Fold, limit: int, title: str, theme: str | Theme) -> Drawing:
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+    if not is_whole(limit) or limit < 1:
         raise GraphcError(f"draw: expected limit= as a positive number of nodes, got {limit!r}")
     picture.fold(fold, limit)
     return Drawing(picture.dot(title), adapts=theme == "auto")

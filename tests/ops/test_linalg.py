@@ -331,7 +331,7 @@ def test_wrong_operands() -> None:
             lambda: linalg.solve(placeholder((2, 3, 3)), placeholder((5, 3, 1))),
         ),
         ("qr: expected mode 'reduced' or 'complete', got 'r'", GraphError, lambda: linalg.qr(square, mode="r")),
-        ("matrix_power: expected an integer n, got 0.5", GraphError, lambda: linalg.matrix_power(square, 0.5)),
+        ("matrix_power: n: expected an integer, got 0.5", GraphError, lambda: linalg.matrix_power(square, 0.5)),
         (
             "matrix_norm: expected ord to be 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got 3", GraphError,
             lambda: linalg.matrix_norm(square, ord=3),

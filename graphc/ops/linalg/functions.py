@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphError
 from graphc.ir.node import Tensor
 from graphc.ops import diagonals
-from graphc.ops.base import given, promote
+from graphc.ops.base import as_integer, promote
 from graphc.ops.composite import count_nonzero
 from graphc.ops.derivatives import custom_gradient
 from graphc.ops.elementwise import cast, equal, greater, multiply, where
@@ -134,9 +133,8 @@ def matrix_power(x: Any, n: int) -> Tensor:
     """
     (a,) = as_matrices("matrix_power", x)
     require_square("matrix_power", a)
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise GraphError(f"matrix_power: expected an integer n, got {given(n)}")
-    square, count = (inv(a), -int(n)) if n < 0 else (a, int(n))
+    n = as_integer(n, "matrix_power: n")
+    square, count = (inv(a), -n) if n < 0 else (a, n)
     result = None
     while count:
         if count % 2:
