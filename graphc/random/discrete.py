@@ -187,7 +187,7 @@ def permutation(x: Any, axis: int = 0) -> Tensor:
     x : int, Dim or str; or Tensor or array_like
         A size, or what to shuffle.
     axis : int
-        Of a tensor. Its slices move as a whole.
+        Of a tensor, whose slices move as a whole; of no account for a size, as in NumPy.
 
     Returns
     -------
@@ -222,7 +222,7 @@ def choice(a: Any, shape: Any = (), replace: bool = True, p: Any = None, axis: i
         Probabilities, one for each entry; those that are known when declared must sum to 1, others are divided by their
         sum. Without it all entries are equally likely.
     axis : int
-        Of a tensor.
+        Of a tensor; of no account for a size, as in NumPy.
 
     Returns
     -------

@@ -203,6 +203,7 @@ def test_nan_and_infinity(session: graphc.Session) -> None:
             np.testing.assert_array_equal(value[others], before[others])
         values, _, _, s, *_ = session.run(outputs, {x: a})
         assert np.isnan(values[0, 1]).all() and np.isnan(s[0, 1]).all()
+        np.testing.assert_array_equal(session.run(linalg.matrix_rank(x), {x: a}), [[4, 0, 4], [4, 4, 4]])
 
 
 # -- derivatives --------------------------------------------------------------------------------------------------

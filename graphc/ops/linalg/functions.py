@@ -54,6 +54,9 @@ def _cutoff(a: Tensor, values: Tensor, rtol: Any) -> Tensor:
 def matrix_rank(x: Any, *, rtol: Any = None) -> Tensor:
     """How many singular values are larger than ``rtol`` times the largest.
 
+    0 for a matrix that is not finite, where NumPy raises or answers 0: its singular values are NaN, and it spoils no
+    other of its batch.
+
     Parameters
     ----------
     x : Tensor
