@@ -62,7 +62,7 @@ def draw(
     ``draw(train)``, for an optimizer's update, forward, backward and update. Shapes and dtypes stand on the edges;
     dashed edges are forward values that the other parts read; a yellow circle is the sum over the paths by which a
     value reaches the loss. Numbers are written inside the ops that use them. Scopes (:class:`graphc.name_scope`;
-    layers open their own) are boxes. Resting the pointer on a node shows its type, your line and, for a program, the
+    layers and losses open their own) are boxes. Resting the pointer on a node shows its type, your line and, for a program, the
     kernel that computes it.
 
     Parameters
