@@ -19,11 +19,12 @@ from graphc.ir.types import DTYPES, TensorType, is_integer, normalize_axis, one_
 from graphc.ops.arithmetic import subtract
 from graphc.ops.base import as_array, as_integer, as_tensor, broadcast, given, require, shown
 from graphc.ops.indexing import take
+from graphc.ops.joining import concat
 from graphc.ops.logic import not_equal
 from graphc.ops.samples import normal
 from graphc.ops.shaping import expand_dims
 from graphc.ops.subscript import getitem
-from graphc.ops.views import broadcast_to, concat, reshape
+from graphc.ops.views import broadcast_to, reshape
 
 Array = np.ndarray[Any, Any]
 

@@ -16,9 +16,10 @@ from graphc.ir.op import RowRoutine, Sample, op
 from graphc.ir.types import FLOATS, INTEGERS, TensorType, is_whole, normalize_axis
 from graphc.ops.base import as_tensor, given, require, require_bool, shown
 from graphc.ops.indexing import accumulate_along_axis
+from graphc.ops.joining import part
 from graphc.ops.logic import cast
 from graphc.ops.samples import integers, spread
-from graphc.ops.shaping import moveaxis, part
+from graphc.ops.shaping import moveaxis
 
 Array = np.ndarray[Any, Any]
 

@@ -13,6 +13,7 @@ from graphc.ops.composite import count_nonzero
 from graphc.ops.derivatives import custom_gradient
 from graphc.ops.elementwise import cast, equal, greater, multiply, where
 from graphc.ops.gradient import stop_gradient
+from graphc.ops.joining import concat
 from graphc.ops.linalg.decompositions import eigh, svd
 from graphc.ops.linalg.matrices import as_matrices, batched, identity, require_square
 from graphc.ops.linalg.systems import inv
@@ -20,7 +21,6 @@ from graphc.ops.norms import matrix_norm
 from graphc.ops.reductions import max_, min_
 from graphc.ops.shaping import expand_dims, full, matrix_transpose
 from graphc.ops.sizes import size_of
-from graphc.ops.views import concat
 
 Axes = int | tuple[int, ...] | list[int] | None
 
