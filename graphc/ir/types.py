@@ -103,6 +103,11 @@ def is_whole(value: Any) -> TypeGuard[int | np.integer[Any]]:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
+def is_number(value: Any) -> TypeGuard[int | float | np.integer[Any] | np.floating[Any]]:
+    """Whether a value is a real number of Python's or NumPy's; a bool is none, nor is a Tensor."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 def one_or_more(value: Any) -> tuple[Any, ...]:
     """The entries of a tuple or list, such as axes; anything else stands for itself alone."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)

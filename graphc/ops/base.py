@@ -31,6 +31,7 @@ from graphc.ir.types import (
     broadcast_shapes,
     format_shape,
     is_float,
+    is_number,
     is_whole,
 )
 
@@ -299,7 +300,7 @@ def require_bool(name: str, what: str, value: Any) -> bool:
 
 def require_number(name: str, what: str, value: Any) -> float:
     """A number as Python's float, since NumPy's float64 is not weak and would widen float32; or a GraphError."""
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.complexfloating)):
+    if is_number(value):
         with contextlib.suppress(OverflowError):
             return float(value)
     raise GraphError(f"{name}: expected a number as {what}, got {given(value)}")

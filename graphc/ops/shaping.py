@@ -14,6 +14,7 @@ from graphc.ir.types import (
     as_dtype,
     as_shape,
     is_integer,
+    is_number,
     normalize_axes,
     normalize_axis,
     one_or_more,
@@ -130,7 +131,7 @@ def linspace(
     require_bool("linspace", "endpoint", endpoint)
     symbolic = any(isinstance(bound, Tensor) for bound in (start, stop))
     for bound in (start, stop):
-        number = isinstance(bound, (int, float, np.integer, np.floating, Tensor)) and not isinstance(bound, bool)
+        number = is_number(bound) or isinstance(bound, Tensor)
         require(number, DTypeError, f"linspace: expected numbers or scalar tensors, got {given(bound)}")
     bounds = [start, stop] if symbolic else [np.float64(bound) for bound in (start, stop)]
     first, last = promote("linspace", bounds, minimum="float")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.node import Tensor
+from graphc.ir.types import is_number
 from graphc.ops import diagonals
 from graphc.ops.base import as_integer, promote
 from graphc.ops.composite import count_nonzero
@@ -181,7 +182,7 @@ def cond(x: Any, p: float | str | None = None) -> Tensor:
         When the program runs, if a matrix is singular and ``p`` asks for the inverse itself.
     """
     (a,) = as_matrices("cond", x)
-    if p is None or (isinstance(p, (int, float, np.number)) and abs(p) == 2):
+    if p is None or (is_number(p) and abs(p) == 2):
         values = svdvals(a)
         largest, smallest = max_(values, axis=-1), min_(values, axis=-1)
         return smallest / largest if p == -2 else largest / smallest
