@@ -200,8 +200,9 @@ derivative to multiply by, and only what flows back is shown.
         """\
 ## A perceptron, forward and backward
 
-Layers open scopes by themselves, named by their paths, and `graphc.name_scope` opens others. Scopes are boxes, and any
-of them can be folded into one node, a folder, that says how many ops and variables are in it, and what goes in and out.
+Layers and losses open scopes by themselves, layers named by their paths, and `graphc.name_scope` opens others. Scopes
+are boxes, and any of them can be folded into one node, a folder, that says how many ops and variables are in it, and
+what goes in and out.
 """,
         [
             (mlp_forward, "The forward graph, its loss folded. Cylinders are variables, called by their short names."),

@@ -180,7 +180,7 @@ def plot(losses: list[float], tested: dict[int, float], counted: float, path: Pa
     smooth = np.convolve(losses, np.ones(width) / width, "valid")
     figure, axes = plt.subplots(figsize=(6, 3.8), layout="constrained")
     axes.plot(np.arange(len(smooth)) + width, smooth, label="training, with dropout", alpha=0.7)
-    axes.plot(tested.keys(), tested.values(), "o-", label="held out")
+    axes.plot(list(tested), list(tested.values()), "o-", label="held out")
     axes.axhline(counted, color="tab:gray", linestyle="--", label=f"order-{ORDER} counts, held out")
     axes.set(xlabel="step", ylabel="bits per character", ylim=(0, None))
     axes.legend()

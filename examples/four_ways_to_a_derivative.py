@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def measure(count: int, session: graphc.Session, seconds: float) -> tuple[list[R
         found[way] = np.asarray(function(w))
         derived = time.perf_counter() - start
         row = {"way": way, "W": count, "operations": operations, "derive_s": derived}
-        rows.append(row | {"run_s": best_time(lambda function=function: function(w), seconds)})
+        rows.append(row | {"run_s": best_time(partial(function, w), seconds)})
     return rows, found
 
 

@@ -189,6 +189,7 @@ def anatomy(model: nn.Layer, session: graphc.Session) -> Counts:
             break
     program = session.prepare([loss, train], inputs.values())
     program(np.zeros((BATCH, PIXELS), np.float32), np.zeros(BATCH, np.int64))  # so that the sizes are known
+    assert program.source and program.memory, "what is compiled has both"
     return {
         "as written": (len(written.nodes), len(operations(written)), result_bytes(written)),
         "simplified": (len(graph.nodes), len(operations(graph)), result_bytes(graph)),
@@ -211,6 +212,7 @@ def draw(out: Path, images: np.ndarray, labels: np.ndarray) -> None:
         graphc.draw(tape_of(model, images, labels)).save(out / "tape.svg")
     inputs, loss, _ = declared(model)
     program = graphc.compile(list(inputs.values()), [loss, *graphc.gradients(loss, model.variables)])
+    assert program.source, "it is compiled"
     draw_schedule(program.source.schedule).save(out / "kernels.svg")
 
 

@@ -215,8 +215,8 @@ def _fold(text: str | None) -> Any:
 
 def _values(found: Any, texts: Sequence[str]) -> dict[Any, Any]:
     """Feeds by placeholders and variables, from texts such as ``x=2``."""
+    from graphc.fetches import flatten
     from graphc.ir.graph import topological
-    from graphc.session import flatten
 
     tensors = found.outputs if hasattr(found, "outputs") else flatten(found)[0]
     leaves = {

@@ -7,7 +7,6 @@ end. A step that fails, or is interrupted, leaves every variable as it was.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import threading
 import warnings
@@ -22,11 +21,12 @@ from numpy.typing import NDArray
 from graphc import config
 from graphc.errors import FeedError, GraphcWarning, GraphError, SessionError
 from graphc.feeds import Feeder
+from graphc.fetches import flatten
 from graphc.ir.graph import Graph, named_dims, topological
 from graphc.ir.node import Tensor
 from graphc.ir.origin import here, stack_level
 from graphc.ir.symbolic import evaluate, names_of
-from graphc.ir.types import format_shape
+from graphc.ir.types import format_shape, is_whole
 from graphc.ops.sources import Updates
 from graphc.program import Program
 from graphc.runtime.memory import Slots, require
@@ -93,7 +93,7 @@ class Session:
         if backend not in ("compiled", "reference"):
             raise SessionError(f"session: expected backend 'compiled' or 'reference', got {backend!r}")
         threads = config.current().threads if threads is None else threads
-        if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
+        if not is_whole(threads) or threads < 1:
             raise SessionError(f"session: expected at least 1 thread, got {threads!r}")
         if threads > MOST_THREADS:
             raise SessionError(
@@ -442,7 +442,7 @@ def compile(inputs: Sequence[Tensor], outputs: Any, *, device: str = "cpu", sess
 
 
 def _checked_seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+    if not is_whole(seed):
         raise SessionError(f"session: expected an integer seed, got {seed!r}")
     return int(seed)
 
@@ -469,48 +469,6 @@ def _picker(inputs: tuple[Tensor, ...]) -> Callable[[Mapping[Tensor, Any]], Sequ
     if len(inputs) > 1:
         return itemgetter(*inputs)
     return lambda feeds: [feeds[tensor] for tensor in inputs]
-
-
-def flatten(fetches: Any) -> tuple[list[Tensor], Callable[[list[Any]], Any]]:
-    """Tensors of a nested fetch, and how to nest their values alike.
-
-    Raises
-    ------
-    GraphError
-        If something in it is no tensor.
-    """
-    if isinstance(fetches, Tensor):
-        return [fetches], lambda values: values[0]
-    if isinstance(fetches, Updates):
-        return list(fetches), lambda values: None
-    if isinstance(fetches, Mapping):
-        keys, entries = list(fetches), list(fetches.values())
-    elif isinstance(fetches, (list, tuple)):
-        keys, entries = None, list(fetches)
-    else:
-        raise GraphError(
-            f"fetches: expected a tensor or a nested list, tuple or dict of tensors, got {type(fetches).__name__}"
-        )
-    kind = list if isinstance(fetches, list) else tuple
-    if keys is None and all(isinstance(entry, Tensor) for entry in entries):
-        return entries, tuple if kind is tuple else lambda values: values
-    parts = [flatten(entry) for entry in entries]
-    flat = [tensor for tensors, _ in parts for tensor in tensors]
-    sizes = [len(tensors) for tensors, _ in parts]
-    if keys is None and len(parts) > 1 and all(sizes) and all(isinstance(e, (Tensor, Updates)) for e in entries):
-        first = itemgetter(*itertools.accumulate(sizes[:-1], initial=0))  # an update's first value is None, as all are
-        return flat, lambda values: kind(first(values))
-
-    def rebuild(values: list[Any]) -> Any:
-        nested, first = [], 0
-        for tensors, inner in parts:
-            nested.append(inner(values[first : first + len(tensors)]))
-            first += len(tensors)
-        if keys is not None:
-            return dict(zip(keys, nested, strict=True))
-        return kind(nested)
-
-    return flat, rebuild
 
 
 _alive: weakref.WeakSet[Session] = weakref.WeakSet()

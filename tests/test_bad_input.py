@@ -133,6 +133,7 @@ def test_layers_optimizers_and_loops_made_wrongly() -> None:
     refused(GraphError, lambda: nn.Sequential([nn.Dense(3)]), "nn.Sequential(*layers)")
     refused(GraphError, lambda: optim.Adam([graphc.variable(1.0)]), "learning rate", "minimize")  # type: ignore[arg-type]
     refused(GraphError, lambda: optim.SGD("x"), "learning rate")  # type: ignore[arg-type]
+    refused(GraphError, lambda: optim.SGD(True), "learning rate")
     refused(GraphError, lambda: graphc.scan(0.0, placeholder(3), 0.0), "scan: expected a function")
 
     class Hasty(nn.Layer):

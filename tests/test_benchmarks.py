@@ -35,8 +35,13 @@ def rows_of(folder, name):
     return rows
 
 
+def measure_limits(folder):
+    """Write the file of limits, which takes least; return what is printed."""
+    return run("limits.py", *SHORT, "--places", "L2", "--threads", "1", "--json", folder / "limits.json")
+
+
 def test_limits(folder):
-    printed = run("limits.py", *SHORT, "--places", "L2", "--threads", "1", "--json", folder / "limits.json")
+    printed = measure_limits(folder)
     rows = rows_of(folder, "limits")
     assert {row["limit"] for row in rows} == {
         "multiply-add float32",
@@ -144,9 +149,9 @@ def test_wrong_options_are_refused_before_anything_is_measured(options, message)
 
 
 def test_the_page_is_made_of_the_files(folder, tmp_path):
+    if not (folder / "limits.json").exists():  # the tests that write files may run in another process than this one
+        measure_limits(folder)
     names = [path.stem for path in sorted(folder.glob("*.json"))]
-    if not names:
-        pytest.skip("the tests that write the files did not run in this process")
     run("report.py", folder, "--docs", tmp_path)
     text = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
     for name in names:

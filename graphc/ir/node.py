@@ -83,10 +83,7 @@ class Node:
         self.inputs = inputs
         self.attributes = attributes
         self.results = tuple(Tensor(self, place, kind) for place, kind in enumerate(types))
-        origin = here()
-        if op.checks and not origin.function and not origin.derived:
-            origin = replace(origin, function=called())
-        self.origins: tuple[Origin, ...] = (origin,)
+        self.origins: tuple[Origin, ...] = (_with_function(here(), op),)
         self.serial = next(serials)
 
     def __getitem__(self, attribute: str) -> Any:
@@ -392,9 +389,16 @@ def _add_origin(node: Node, origin: Origin) -> None:
         if origin in node.origins:
             return
     if node.origin.derived and not origin.derived:
-        node.origins = (origin, *node.origins)[:_MOST_ORIGINS]
+        node.origins = (_with_function(origin, node.op), *node.origins)[:_MOST_ORIGINS]
     elif len(node.origins) < _MOST_ORIGINS:
         node.origins = (*node.origins, origin)
+
+
+def _with_function(origin: Origin, op: Op) -> Origin:
+    """An origin that names the public function, for an op whose nodes may fail when a program runs."""
+    if op.checks and not origin.function and not origin.derived:
+        return replace(origin, function=called())
+    return origin
 
 
 @contextmanager

@@ -335,13 +335,11 @@ class MatrixRoutine(RowRoutine):
     def refusal(self, node: Node, place: tuple[int, ...], said: int) -> LinAlgError:
         """The error for the matrix at an index of the batch; ``said`` is what the routine says about it, -1 if it is
         too large.
-
-        The attribute ``caller`` of a node, if it has one, names the function where no user called one.
         """
-        name = node.origin.function or node.attributes.get("caller", self.name)
         which = f"the matrix at index {place if len(place) > 1 else place[0]}" if place else "the matrix"
         complaint = "is too large for LAPACK, whose sizes are 32-bit numbers" if said < 0 else self.complaint
-        return LinAlgError(f"{name}: {which} {complaint.format(said)}; no variable was changed", origin=node.origin)
+        message = f"{node.caller}: {which} {complaint.format(said)}; no variable was changed"
+        return LinAlgError(message, origin=node.origin)
 
     def trial(self, *inputs: Tensor, **attributes: Any) -> Any:
         """What the registry-driven tests apply to drawn values: the op on matrices made of these, which suit it."""

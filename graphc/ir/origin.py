@@ -140,7 +140,8 @@ class name_scope:  # not a generator, so that one object can be entered again, a
             h = graphc.tanh(x @ w)
 
     Scopes nest, and ``"encoder/block1"`` opens two at once. Opening a name again adds to the same scope. Names of
-    variables, programs and results do not depend on scopes. Layers open scopes by themselves, named by their paths.
+    variables, programs and results do not depend on scopes. Layers open scopes by themselves, named by their paths,
+    and losses by their names.
 
     Parameters
     ----------

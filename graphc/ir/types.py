@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -98,6 +98,21 @@ def is_integer(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "iu"
 
 
+def is_whole(value: Any) -> TypeGuard[int | np.integer[Any]]:
+    """Whether a value is an integer of Python's or NumPy's; a bool is none, nor is a Dim."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> TypeGuard[int | float | np.integer[Any] | np.floating[Any]]:
+    """Whether a value is a real number of Python's or NumPy's; a bool is none, nor is a Tensor."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def one_or_more(value: Any) -> tuple[Any, ...]:
+    """The entries of a tuple or list, such as axes; anything else stands for itself alone."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
 def as_shape(shape: Any, what: str = "shape") -> Shape:
     """A tuple of sizes from integers, dims and names of dims.
 
@@ -122,7 +137,7 @@ def _as_size(entry: Any, what: str) -> Size:
         if not entry.isidentifier():
             raise ShapeError(f"{what}: expected the name of a dim to be an identifier, got {entry!r}")
         return named(entry)
-    if isinstance(entry, (int, np.integer)) and not isinstance(entry, (bool, np.bool_)):
+    if is_whole(entry):
         if entry < 0:
             raise ShapeError(f"{what}: expected sizes of at least 0, got {int(entry)}", hint=NAME_IT)
         if entry > LARGEST_SIZE:
@@ -190,25 +205,27 @@ def normalize_axis(axis: Any, rank: int, what: str) -> int:
     ShapeError
         If it is no integer within ``-rank <= axis < rank``.
     """
-    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
+    if not is_whole(axis):
         raise ShapeError(f"{what}: expected an integer axis, got {_shown(axis)}")
     if not -rank <= axis < rank:
         raise ShapeError(f"{what}: axis {int(axis)} is out of range for rank {rank}")
     return int(axis) % rank
 
 
-def normalize_axes(axis: Any, rank: int, what: str) -> tuple[int, ...]:
-    """Axes counted from the front, sorted; None means all.
+def ordered_axes(axis: Any, rank: int, what: str) -> tuple[int, ...]:
+    """One or more axes counted from the front, in the order in which they are named.
 
     Raises
     ------
     ShapeError
         If one is out of range or named twice.
     """
-    if axis is None:
-        return tuple(range(rank))
-    entries = axis if isinstance(axis, (tuple, list)) else (axis,)
-    axes = sorted(normalize_axis(entry, rank, what) for entry in entries)
+    axes = tuple(normalize_axis(entry, rank, what) for entry in one_or_more(axis))
     if len(set(axes)) != len(axes):
         raise ShapeError(f"{what}: an axis is named twice in {axis!r}")
-    return tuple(axes)
+    return axes
+
+
+def normalize_axes(axis: Any, rank: int, what: str) -> tuple[int, ...]:
+    """What :func:`ordered_axes` gives, sorted; None means all."""
+    return tuple(range(rank)) if axis is None else tuple(sorted(ordered_axes(axis, rank, what)))

@@ -12,15 +12,13 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from graphc import ops
 from graphc import random as graphc_random
 from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.origin import name_scope
 from graphc.ir.symbolic import Dim
-from graphc.ir.types import format_shape, is_float
+from graphc.ir.types import format_shape, is_float, is_number, is_whole
 from graphc.nn import initializers
 from graphc.nn.initializers import Initializer
 from graphc.ops.base import as_tensor, given, require_bool, require_number
@@ -152,14 +150,14 @@ def require_axes(name: str, expected: str, x: Tensor) -> None:
 
 def require_count(name: str, what: str, value: Any) -> int:
     """A whole number of at least 1, or a GraphError."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+    if not is_whole(value) or value < 1:
         raise GraphError(f"{name}: expected a positive {what}, got {given(value)}")
     return int(value)
 
 
 def require_rate(name: str, rate: Any) -> float:
     """A probability of dropping below 1, or a GraphError."""
-    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate < 1:
+    if not is_number(rate) or not 0 <= rate < 1:
         raise GraphError(f"{name}: expected 0 <= rate < 1, got {given(rate)}")
     return float(rate)  # NumPy's float64 is not weak and would widen float32
 

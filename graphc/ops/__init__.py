@@ -24,6 +24,7 @@ from graphc.ops import (  # noqa: F401 - the ops of every module enter the regis
     elementwise,
     gradient,
     indexing,
+    joining,
     linalg,
     methods,
     moving,
@@ -49,9 +50,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {name: entry for name, entry in REGIS
 """Public name -> function. Ops are callables too."""
 
 for _module in (
-    reductions, contractions, rows, views, sizes, indexing, shaping, moving, diagonals, products, composite, norms,
-    quantiles, control, conditional, while_loops, scatter, segments, searching, derivatives, special,
-    standard,
+    reductions, contractions, rows, views, sizes, indexing, shaping, joining, moving, diagonals, products, composite,
+    norms, quantiles, control, conditional, while_loops, scatter, segments, searching, derivatives, special, standard,
 ):  # fmt: skip
     for _name in _module.__all__:
         if not isinstance(getattr(_module, _name), Op):

@@ -31,6 +31,8 @@ from graphc.ir.types import (
     broadcast_shapes,
     format_shape,
     is_float,
+    is_number,
+    is_whole,
 )
 
 WEAK = (bool, int, float)
@@ -284,7 +286,7 @@ def as_integer(value: Any, what: str) -> int:
     GraphError
         If it is none.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+    if not is_whole(value):
         raise GraphError(f"{what}: expected an integer, got {given(value)}")
     return int(value)
 
@@ -298,7 +300,7 @@ def require_bool(name: str, what: str, value: Any) -> bool:
 
 def require_number(name: str, what: str, value: Any) -> float:
     """A number as Python's float, since NumPy's float64 is not weak and would widen float32; or a GraphError."""
-    if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.complexfloating)):
+    if is_number(value):
         with contextlib.suppress(OverflowError):
             return float(value)
     raise GraphError(f"{name}: expected a number as {what}, got {given(value)}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Tensor
+from graphc.ir.origin import name_scope
 from graphc.ir.symbolic import product
 from graphc.ir.types import is_integer, normalize_axes, normalize_axis
 from graphc.ops.base import as_tensor, given, promote, require, require_bool, require_float, require_number, shown
@@ -269,17 +270,22 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: int = -1, label_smooth
     axis = normalize_axis(axis, logits.ndim, "softmax_cross_entropy")
     if not 0 <= require_number("softmax_cross_entropy", "label_smoothing", label_smoothing) <= 1:
         raise GraphError(f"softmax_cross_entropy: expected label_smoothing between 0 and 1, got {label_smoothing!r}")
-    examples = (*logits.shape[:axis], *logits.shape[axis + 1 :])
-    if labels.shape == logits.shape:
-        losses = negative(sum_(_weighted(cast(labels, logits.dtype), log_softmax(logits, axis)), axis))
-    else:
-        _require_classes(logits, labels, examples)
-        chosen = squeeze(take_along_axis(logits, expand_dims(labels, axis), axis), axis)
-        losses = subtract(logsumexp(logits, axis), chosen)
-    if label_smoothing == 0:
-        return losses
-    even = negative(mean(log_softmax(logits, axis), axis))
-    return add(multiply(losses, 1 - label_smoothing), multiply(even, label_smoothing))
+    with _scope("softmax_cross_entropy", logits):
+        if labels.shape == logits.shape:
+            losses = negative(sum_(_weighted(cast(labels, logits.dtype), log_softmax(logits, axis)), axis))
+        else:
+            _require_classes(logits, labels, (*logits.shape[:axis], *logits.shape[axis + 1 :]))
+            chosen = squeeze(take_along_axis(logits, expand_dims(labels, axis), axis), axis)
+            losses = subtract(logsumexp(logits, axis), chosen)
+        if label_smoothing == 0:
+            return losses
+        even = negative(mean(log_softmax(logits, axis), axis))
+        return add(multiply(losses, 1 - label_smoothing), multiply(even, label_smoothing))
+
+
+def _scope(loss: str, prediction: Tensor) -> name_scope:
+    """A box in drawings, as layers have it; one for each prediction."""
+    return name_scope.of_layer(loss, prediction.node.serial)
 
 
 def _weighted(probability: Tensor, value: Tensor) -> Tensor:
@@ -325,29 +331,37 @@ def sigmoid_cross_entropy(logits: Any, labels: Any) -> Tensor:
     require_float("sigmoid_cross_entropy", logits)
     labels = as_tensor(labels, logits.dtype)
     _require_same("sigmoid_cross_entropy", "logits", logits, "labels", labels)
-    return add(multiply(labels, softplus(negative(logits))), multiply(subtract(1, labels), softplus(logits)))
+    with _scope("sigmoid_cross_entropy", logits):
+        return add(multiply(labels, softplus(negative(logits))), multiply(subtract(1, labels), softplus(logits)))
 
 
 def mean_squared_error(prediction: Any, target: Any) -> Tensor:
     """Mean of ``(prediction - target)**2`` over all elements, a scalar; the shapes must be equal."""
-    return mean(square(_deviation("mean_squared_error", prediction, target)))
+    prediction, target = _compared("mean_squared_error", prediction, target)
+    with _scope("mean_squared_error", prediction):
+        return mean(square(subtract(prediction, target)))
 
 
 def mean_absolute_error(prediction: Any, target: Any) -> Tensor:
     """Mean of ``|prediction - target|`` over all elements, a scalar; the shapes must be equal."""
-    return mean(abs_(_deviation("mean_absolute_error", prediction, target)))
+    prediction, target = _compared("mean_absolute_error", prediction, target)
+    with _scope("mean_absolute_error", prediction):
+        return mean(abs_(subtract(prediction, target)))
 
 
 def huber_loss(prediction: Any, target: Any, delta: float = 1.0) -> Tensor:
     """For each element half the squared deviation, growing linearly beyond ``delta``; the shapes must be equal."""
-    size = abs_(_deviation("huber_loss", prediction, target))
-    return where(less_equal(size, delta), multiply(square(size), 0.5), multiply(subtract(size, delta / 2), delta))
+    prediction, target = _compared("huber_loss", prediction, target)
+    with _scope("huber_loss", prediction):
+        size = abs_(subtract(prediction, target))
+        return where(less_equal(size, delta), multiply(square(size), 0.5), multiply(subtract(size, delta / 2), delta))
 
 
-def _deviation(name: str, prediction: Any, target: Any) -> Tensor:
+def _compared(name: str, prediction: Any, target: Any) -> tuple[Tensor, Tensor]:
+    """Floats of one dtype and one shape."""
     prediction, target = promote(name, [prediction, target], minimum="float")
     _require_same(name, "prediction", prediction, "target", target)
-    return subtract(prediction, target)
+    return prediction, target
 
 
 def _require_same(name: str, left_role: str, left: Tensor, right_role: str, right: Tensor) -> None:

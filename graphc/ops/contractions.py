@@ -16,7 +16,16 @@ from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Contraction, Sample, op
 from graphc.ir.symbolic import Size
-from graphc.ir.types import FLOATS, INTEGERS, Shape, TensorType, broadcast_shapes, normalize_axis
+from graphc.ir.types import (
+    FLOATS,
+    INTEGERS,
+    Shape,
+    TensorType,
+    broadcast_shapes,
+    is_whole,
+    normalize_axis,
+    ordered_axes,
+)
 from graphc.ops.base import given, promote, require, shown
 from graphc.ops.logic import cast, not_equal, require_numbers
 from graphc.ops.samples import integers, normal
@@ -200,7 +209,7 @@ def tensordot(a: Any, b: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 
         If the axes are out of range, named twice, or differ in number or size.
     """
     a, b = _operands("tensordot", a, b)
-    if isinstance(axes, (int, np.integer)) and not isinstance(axes, bool):
+    if is_whole(axes):
         enough = 0 <= axes <= min(a.ndim, b.ndim)
         require(enough, ShapeError, f"tensordot: {shown(a)} and {shown(b)} do not have {axes} axes each", a, b)
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
@@ -208,12 +217,10 @@ def tensordot(a: Any, b: Any, axes: int | tuple[Sequence[int], Sequence[int]] = 
         raise ShapeError(f"tensordot: expected a number of axes or a pair of lists of them, got {given(axes)}")
     else:
         left, right = (
-            [normalize_axis(k, tensor.ndim, "tensordot") for k in (own if isinstance(own, (tuple, list)) else (own,))]
-            for own, tensor in zip(axes, (a, b), strict=True)
+            list(ordered_axes(own, tensor.ndim, "tensordot")) for own, tensor in zip(axes, (a, b), strict=True)
         )
-    paired = len(left) == len(right) == len(set(left)) == len(set(right))
     require(
-        paired and all(a.shape[i] == b.shape[j] for i, j in zip(left, right, strict=True)), ShapeError,
+        len(left) == len(right) and all(a.shape[i] == b.shape[j] for i, j in zip(left, right, strict=True)), ShapeError,
         f"tensordot: axes {left} of {shown(a)} do not go with axes {right} of {shown(b)}", a, b,
     )  # fmt: skip
     labels = _LETTERS[: a.ndim + b.ndim]

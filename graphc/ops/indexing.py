@@ -81,9 +81,9 @@ def counted_from_front(name: str, node: Node, indices: Array, extent: int, from_
     """
     wrong = (indices >= extent) | (indices < (-extent if from_end else 0))
     if wrong.any():
-        function, index = node.origin.function or name, int(indices[wrong].flat[0])
+        index = int(indices[wrong].flat[0])
         raise IndexOutOfRangeError(
-            f"{function}: index {index} is out of range for an axis of size {extent}", origin=node.origin
+            f"{name}: index {index} is out of range for an axis of size {extent}", origin=node.origin
         )
     places = indices.astype(np.int64)  # int8 has no room for the sum below
     return np.where(places < 0, places + extent, places)
@@ -158,7 +158,7 @@ class take(Map):
 
     def compute(self, node: Node, *inputs: Array) -> Array:
         (x, *indices), axis = inputs, node["axis"]
-        places = [counted_from_front("take", node, i, x.shape[axis + k]) for k, i in enumerate(indices)]
+        places = [counted_from_front(node.caller, node, i, x.shape[axis + k]) for k, i in enumerate(indices)]
         return np.asarray(x[(slice(None),) * axis + tuple(places)])
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
@@ -211,7 +211,7 @@ class accumulate(IndexedAccumulation):
         (*indices, updates), axis = inputs, node["axis"]
         result = np.zeros(concrete(node.result.shape), updates.dtype)
         extents = concrete(node["sizes"])
-        places = [counted_from_front("accumulate", node, i, n) for i, n in zip(indices, extents, strict=True)]
+        places = [counted_from_front(node.caller, node, i, n) for i, n in zip(indices, extents, strict=True)]
         np.add.at(result, (slice(None),) * axis + tuple(places), updates)
         return result
 
@@ -284,7 +284,7 @@ class take_along_axis(Map):
 
     def compute(self, node: Node, *inputs: Array) -> Array:
         (x, indices), axis = inputs, node["axis"]
-        return np.take_along_axis(x, counted_from_front("take_along_axis", node, indices, x.shape[axis]), axis)
+        return np.take_along_axis(x, counted_from_front(node.caller, node, indices, x.shape[axis]), axis)
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
         axis = node["axis"]
@@ -330,7 +330,7 @@ class accumulate_along_axis(IndexedAccumulation):
         result = np.zeros(concrete(node.result.shape), updates.dtype)
         places = list(np.indices(indices.shape))
         (extent,) = concrete([node["size"]])
-        places[node["axis"]] = counted_from_front(self.name, node, indices, extent)
+        places[node["axis"]] = counted_from_front(node.caller, node, indices, extent)
         np.add.at(result, tuple(places), updates)
         return result
 

@@ -15,15 +15,16 @@ from graphc.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Sample, View, op
 from graphc.ir.symbolic import Dim, Size, concrete, maximum, minimum, mod
-from graphc.ir.types import DTYPES, TensorType, is_integer, normalize_axis
+from graphc.ir.types import DTYPES, TensorType, is_integer, normalize_axis, one_or_more
 from graphc.ops.arithmetic import subtract
 from graphc.ops.base import as_array, as_integer, as_tensor, broadcast, given, require, shown
 from graphc.ops.indexing import take
+from graphc.ops.joining import concat
 from graphc.ops.logic import not_equal
 from graphc.ops.samples import normal
 from graphc.ops.shaping import expand_dims
 from graphc.ops.subscript import getitem
-from graphc.ops.views import broadcast_to, concat, reshape
+from graphc.ops.views import broadcast_to, reshape
 
 Array = np.ndarray[Any, Any]
 
@@ -77,7 +78,7 @@ class roll(View):
             flat = reshape(x, (-1,))
             total = sum(_shifts(shift))
             return reshape(self(flat, total, 0), x.shape)
-        shifts, axes = _shifts(shift), axis if isinstance(axis, (tuple, list)) else (axis,)
+        shifts, axes = _shifts(shift), one_or_more(axis)
         count = max(len(shifts), len(axes)) if shifts and axes else 0
         if not {len(shifts), len(axes)} <= {1, count}:
             counts = f"shift={given(shift)} and axis={given(axis)}"
@@ -115,8 +116,7 @@ class roll(View):
 
 
 def _shifts(shift: Any) -> tuple[Size, ...]:
-    entries = shift if isinstance(shift, (tuple, list)) else (shift,)
-    return tuple(entry if isinstance(entry, Dim) else as_integer(entry, "roll: shift") for entry in entries)
+    return tuple(s if isinstance(s, Dim) else as_integer(s, "roll: shift") for s in one_or_more(shift))
 
 
 def tile(x: Any, reps: Any) -> Tensor:
@@ -139,7 +139,7 @@ def tile(x: Any, reps: Any) -> Tensor:
         If a number of repetitions is negative or no integer.
     """
     x = as_tensor(x)
-    entries = reps if isinstance(reps, (tuple, list)) else (reps,)
+    entries = one_or_more(reps)
     rank = max(x.ndim, len(entries))
     counts = [*(1 for _ in range(rank - len(entries))), *(_count(entry, "tile") for entry in entries)]
     sizes: list[Size] = [*(1 for _ in range(rank - x.ndim)), *x.shape]

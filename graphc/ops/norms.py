@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from graphc.errors import GraphError, ShapeError
 from graphc.ir.node import Tensor
-from graphc.ir.types import normalize_axes
+from graphc.ir.types import is_number, normalize_axes
 from graphc.ops.base import as_tensor, given, promote, require, require_bool, shown
 from graphc.ops.composite import count_nonzero
 from graphc.ops.elementwise import abs_, cast, equal, power, sqrt, square, where
@@ -44,7 +42,7 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
     ShapeError
         If an axis is out of range or named twice.
     """
-    if isinstance(ord, (bool, str)) or not isinstance(ord, (int, float, np.integer, np.floating)) or math.isnan(ord):
+    if not is_number(ord) or math.isnan(ord):
         raise GraphError(f"vector_norm: expected ord to be a number, got {given(ord)}")
     (x,) = promote("vector_norm", [x], minimum="float")
     axes = normalize_axes(axis, x.ndim, "vector_norm")
@@ -92,8 +90,8 @@ def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     (x,) = promote("matrix_norm", [x], minimum="float")
     require(x.ndim >= 2, ShapeError, f"matrix_norm: expected at least two axes, got the shape {shown(x)}", x)
     require_bool("matrix_norm", "keepdims", keepdims)
-    number = isinstance(ord, (int, float, np.number)) and not isinstance(ord, bool)
-    if not (ord in ("fro", "nuc") if isinstance(ord, str) else number and ord in (1, -1, 2, -2, math.inf, -math.inf)):
+    numbers = (1, -1, 2, -2, math.inf, -math.inf)
+    if not (ord in ("fro", "nuc") if isinstance(ord, str) else is_number(ord) and ord in numbers):
         expected = "'fro', 'nuc', 1, -1, 2, -2, inf or -inf"
         raise GraphError(f"matrix_norm: expected ord to be {expected}, got {given(ord)}", operands=(x,))
     if ord == "fro":

@@ -10,6 +10,7 @@ from typing import Any
 
 from graphc.errors import GraphError
 from graphc.ir.node import Tensor
+from graphc.ir.types import one_or_more
 from graphc.ops import composite, linalg, products, reductions, rows
 from graphc.ops.base import as_tensor
 from graphc.ops.contractions import outer as outer_of_vectors
@@ -82,7 +83,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     x = as_tensor(x)
     if axis is None and ord is None:
         return vector_norm(x, None, keepdims)
-    axes = tuple(range(x.ndim)) if axis is None else tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+    axes = tuple(range(x.ndim)) if axis is None else one_or_more(axis)
     if len(axes) == 1:
         return vector_norm(x, axes, keepdims, 2 if ord is None else ord)
     if len(axes) != 2:

@@ -13,12 +13,13 @@ import numpy as np
 from graphc.errors import ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import RowRoutine, Sample, op
-from graphc.ir.types import FLOATS, INTEGERS, TensorType, normalize_axis
+from graphc.ir.types import FLOATS, INTEGERS, TensorType, is_whole, normalize_axis
 from graphc.ops.base import as_tensor, given, require, require_bool, shown
 from graphc.ops.indexing import accumulate_along_axis
+from graphc.ops.joining import part
 from graphc.ops.logic import cast
 from graphc.ops.samples import integers, spread
-from graphc.ops.shaping import moveaxis, part
+from graphc.ops.shaping import moveaxis
 
 Array = np.ndarray[Any, Any]
 
@@ -136,7 +137,7 @@ def top_k(x: Any, k: int, axis: int = -1) -> tuple[Tensor, Tensor]:
     axis = normalize_axis(axis, x.ndim, "top_k")
     size = x.shape[axis]
     require(isinstance(size, int), ShapeError, f"top_k: expected a static size along axis {axis}, got {shown(x)}", x)
-    fits = isinstance(k, (int, np.integer)) and not isinstance(k, bool) and 0 <= k <= size
+    fits = is_whole(k) and 0 <= k <= size
     require(fits, ShapeError, f"top_k: expected k between 0 and {size}, the size of axis {axis}, got {given(k)}", x)
     values, order = _sorted("top_k", x, axis, descending=True)
     return part(values, axis, 0, int(k)), part(order, axis, 0, int(k))

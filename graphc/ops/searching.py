@@ -11,7 +11,7 @@ import numpy as np
 
 from graphc.errors import GraphError, ShapeError
 from graphc.ir.node import Tensor
-from graphc.ir.types import as_shape
+from graphc.ir.types import as_shape, is_whole
 from graphc.ops.base import as_tensor, given, promote, require, shown
 from graphc.ops.control import scan
 from graphc.ops.elementwise import (
@@ -154,7 +154,7 @@ def histogram(x: Any, bins: Any = 10, range: Any = None, weights: Any = None) ->
 
 def _edges(x: Tensor, bins: Any, limits: Any) -> Tensor:
     """The edges of bins, of the dtype of ``x``."""
-    if not isinstance(bins, (int, np.integer)) or isinstance(bins, bool):
+    if not is_whole(bins):
         edges = as_tensor(bins, x.dtype)
         message = f"histogram: expected the number of bins, or at least two edges in rank 1, got {shown(edges)}"
         require(edges.ndim == 1 and edges.shape[0] not in (0, 1), ShapeError, message, edges)

@@ -33,10 +33,7 @@ __all__ = ["bincount", "segment_max", "segment_mean", "segment_min", "segment_su
 
 @op
 class segment_ids(Map):
-    """Numbers of segments as int64, each checked when the program runs: ``0 <= number < size``.
-
-    The attribute ``caller`` names the function that the user called, for the error.
-    """
+    """Numbers of segments as int64, each checked when the program runs: ``0 <= number < size``."""
 
     public = False
     checks = True
@@ -44,14 +41,14 @@ class segment_ids(Map):
     dtypes = INTEGERS
     samples = (Sample(np.array([2, 0, 1, 2]), size=3), Sample(np.array([[0], [1]], "uint8"), size=2))
 
-    def __call__(self, ids: Any, size: Size, caller: str = "segment_ids") -> Tensor:
-        return self.make(as_indices(caller, ids, size, from_end=False), size=size, caller=caller)
+    def __call__(self, ids: Any, size: Size) -> Tensor:
+        return self.make(as_indices("segment_ids", ids, size, from_end=False), size=size)
 
-    def infer(self, ids: Tensor, *, size: Size, caller: str) -> TensorType:
+    def infer(self, ids: Tensor, *, size: Size) -> TensorType:
         return TensorType(ids.shape, INT64)
 
     def compute(self, node: Node, *inputs: Array) -> Array:
-        return counted_from_front(node["caller"], node, inputs[0], concrete([node["size"]])[0], from_end=False)
+        return counted_from_front(node.caller, node, inputs[0], concrete([node["size"]])[0], from_end=False)
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
         return Position(place_of(read(0, index), node["size"], from_end=False))
@@ -69,7 +66,7 @@ def _arguments(name: str, data: Any, ids: Any, num_segments: Any) -> tuple[Tenso
         f"{name}: expected segment ids of the shape of the first axes of the data {shown(data)}, got {shown(ids)}",
         ids,
     )
-    return data, segment_ids(ids, sizes[0], name), sizes[0]
+    return data, segment_ids.make(ids, size=sizes[0]), sizes[0]
 
 
 def segment_sum(data: Any, segment_ids: Any, num_segments: Any) -> Tensor:

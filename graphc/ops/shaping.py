@@ -1,26 +1,34 @@
-"""Functions that reshape, join, cut up and fill tensors, made of the views and of constants."""
+"""Functions that reshape and fill tensors, made of the views and of constants."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, GraphError, ShapeError
+from graphc.errors import DTypeError, ShapeError
 from graphc.ir.node import Tensor
-from graphc.ir.symbolic import Dim, Size, exact_quotient
-from graphc.ir.types import DEFAULT_FLOAT, as_dtype, as_shape, is_integer, normalize_axes, normalize_axis
-from graphc.ops.base import as_integer, as_tensor, given, promote, require, require_bool, require_no_device, shown
+from graphc.ir.types import (
+    DEFAULT_FLOAT,
+    as_dtype,
+    as_shape,
+    is_integer,
+    is_number,
+    normalize_axes,
+    normalize_axis,
+    one_or_more,
+    ordered_axes,
+)
+from graphc.ops.base import as_tensor, given, promote, require, require_bool, require_no_device, shown
 from graphc.ops.elementwise import add, cast, divide, equal, floor, multiply, subtract, where
 from graphc.ops.sizes import dim_size, iota, size_maximum
 from graphc.ops.sources import constant
-from graphc.ops.views import broadcast_to, concat, permute_dims, reshape, strided_slice
+from graphc.ops.views import broadcast_to, permute_dims, reshape
 
 __all__ = [
     "empty", "empty_like", "expand_dims", "full", "full_like", "linspace", "matrix_transpose", "moveaxis", "ones",
-    "ones_like", "split", "squeeze", "stack", "swapaxes", "unstack", "zeros", "zeros_like",
+    "ones_like", "squeeze", "swapaxes", "zeros", "zeros_like",
 ]  # fmt: skip
 
 
@@ -122,7 +130,7 @@ def linspace(
     require_bool("linspace", "endpoint", endpoint)
     symbolic = any(isinstance(bound, Tensor) for bound in (start, stop))
     for bound in (start, stop):
-        number = isinstance(bound, (int, float, np.integer, np.floating, Tensor)) and not isinstance(bound, bool)
+        number = is_number(bound) or isinstance(bound, Tensor)
         require(number, DTypeError, f"linspace: expected numbers or scalar tensors, got {given(bound)}")
     bounds = [start, stop] if symbolic else [np.float64(bound) for bound in (start, stop)]
     first, last = promote("linspace", bounds, minimum="float")
@@ -150,7 +158,7 @@ def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Tensor:
         If a place is out of range of the result's rank, or named twice.
     """
     x = as_tensor(x)
-    count = len(axis) if isinstance(axis, (tuple, list)) else 1
+    count = len(one_or_more(axis))
     places = normalize_axes(axis, x.ndim + count, "expand_dims")
     sizes = iter(x.shape)
     return reshape(x, tuple(1 if k in places else next(sizes) for k in range(x.ndim + count)))
@@ -183,12 +191,9 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
         If an axis is out of range or named twice, or the two lists differ in length.
     """
     x = as_tensor(x)
-    origins = list(source) if isinstance(source, (tuple, list)) else [source]
-    targets = list(destination) if isinstance(destination, (tuple, list)) else [destination]
-    origins = [normalize_axis(axis, x.ndim, "moveaxis") for axis in origins]
-    targets = [normalize_axis(axis, x.ndim, "moveaxis") for axis in targets]
-    if len(set(origins)) != len(origins) or len(set(targets)) != len(targets) or len(origins) != len(targets):
-        raise ShapeError(f"moveaxis: expected as many different axes from as to, got {source} and {destination}")
+    origins, targets = (ordered_axes(axes, x.ndim, "moveaxis") for axes in (source, destination))
+    if len(origins) != len(targets):
+        raise ShapeError(f"moveaxis: expected as many axes from as to, got {given(source)} and {given(destination)}")
     moved = dict(zip(targets, origins, strict=True))
     rest = iter(k for k in range(x.ndim) if k not in origins)
     return permute_dims(x, [moved[k] if k in moved else next(rest) for k in range(x.ndim)])
@@ -212,87 +217,3 @@ def matrix_transpose(x: Any) -> Tensor:
     x = as_tensor(x)
     require(x.ndim >= 2, ShapeError, f"matrix_transpose: expected at least two axes, got the shape {shown(x)}", x)
     return swapaxes(x, -1, -2)
-
-
-def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
-    """Join tensors of one shape along a new axis, at the place ``axis`` of the result.
-
-    Raises
-    ------
-    GraphError
-        If there is no tensor.
-    ShapeError
-        If shapes differ.
-    """
-    if not isinstance(tensors, (tuple, list, np.ndarray, Tensor)):
-        raise GraphError(f"stack: expected a list of tensors, got {given(tensors)}")
-    parts = promote("stack", list(tensors))
-    if not parts:
-        raise GraphError("stack: expected at least one tensor, got none")
-    for part in parts[1:]:
-        same = part.shape == parts[0].shape
-        require(same, ShapeError, f"stack: expected one shape, got {shown(parts[0])} and {shown(part)}", part)
-    axis = normalize_axis(axis, parts[0].ndim + 1, "stack")
-    return concat([expand_dims(part, axis) for part in parts], axis)
-
-
-def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
-    """The slices along a static axis, without that axis.
-
-    Raises
-    ------
-    ShapeError
-        If the axis is a named dim.
-    """
-    x = as_tensor(x)
-    axis = normalize_axis(axis, x.ndim, "unstack")
-    size = x.shape[axis]
-    if isinstance(size, Dim):
-        raise ShapeError(f"unstack: expected a static size along axis {axis}, got {shown(x)}", operands=(x,))
-    return tuple(squeeze(part(x, axis, place, 1), axis) for place in range(size))
-
-
-def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """Cut a tensor along an axis.
-
-    Parameters
-    ----------
-    x : Tensor or array_like
-    sections : int or sequence of int
-        How many equal parts, or, as in NumPy, the places at which to cut (not negative, in order; a cut beyond the end
-        gives empty parts).
-    axis : int
-
-    Returns
-    -------
-    list of Tensor
-
-    Raises
-    ------
-    ShapeError
-        If the axis is no multiple of the number of parts, the places are out of order, or places are given for an axis
-        that is a named dim.
-    """
-    x = as_tensor(x)
-    axis = normalize_axis(axis, x.ndim, "split")
-    size = x.shape[axis]
-    if not isinstance(sections, (tuple, list, np.ndarray)):
-        count = as_integer(sections, "split: number of parts")
-        width = exact_quotient(size, count) if count > 0 else None
-        if width is None:
-            raise ShapeError(f"split: an axis of size {size} does not make {count} equal parts", operands=(x,))
-        return [part(x, axis, width * k, width) for k in range(count)]
-    if isinstance(size, Dim):
-        raise ShapeError(f"split: expected a static size along axis {axis}, got {shown(x)}", operands=(x,))
-    places = [0, *(min(as_integer(place, "split: place of a cut"), size) for place in sections), size]
-    if sorted(places) != places:
-        raise ShapeError(f"split: expected places of at least 0 in order, got {list(sections)}", operands=(x,))
-    return [part(x, axis, start, stop - start) for start, stop in pairwise(places)]
-
-
-def part(x: Tensor, axis: int, start: Size, size: Size) -> Tensor:
-    """``size`` places of an axis from ``start`` on."""
-    axis %= x.ndim
-    starts = tuple(start if k == axis else 0 for k in range(x.ndim))
-    sizes = tuple(size if k == axis else extent for k, extent in enumerate(x.shape))
-    return strided_slice(x, starts, sizes, (1,) * x.ndim)

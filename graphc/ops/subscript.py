@@ -24,6 +24,7 @@ from graphc.errors import GraphError, IndexOutOfRangeError, ShapeError
 from graphc.ir.node import Tensor
 from graphc.ir.origin import here
 from graphc.ir.symbolic import Dim, Size, floordiv
+from graphc.ir.types import is_whole
 from graphc.ops.base import as_tensor, shown
 from graphc.ops.indexing import take
 from graphc.ops.sizes import never_negative, size_maximum, size_minimum
@@ -125,7 +126,7 @@ def _entry(x: Tensor, entry: Any) -> Any:
     """An entry of a key: int, slice, ellipsis, None or an integer tensor."""
     if entry is None or isinstance(entry, (EllipsisType, slice)):
         return entry
-    if isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
+    if is_whole(entry):
         return int(entry)
     if isinstance(entry, (list, np.ndarray)):
         entry = np.asarray(entry, "int64") if isinstance(entry, list) and not entry else entry

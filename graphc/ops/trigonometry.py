@@ -14,10 +14,10 @@ import numpy as np
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Sample, op
 from graphc.ir.types import FLOATS
-from graphc.ops.arithmetic import Cotangents, add, divide, multiply, negative, square, subtract
+from graphc.ops.arithmetic import Cotangents, abs_, add, divide, maximum, multiply, negative, sign, square, subtract
 from graphc.ops.base import Elementwise
 from graphc.ops.elementary import Elementary, rsqrt
-from graphc.ops.logic import equal, logical_or, where
+from graphc.ops.logic import equal, greater, logical_or, where
 from graphc.ops.samples import normal, positive
 
 
@@ -95,17 +95,35 @@ class OfPoint(Elementwise):
 
 @op
 class hypot(OfPoint):
-    """``sqrt(x*x + y*y)``, without overflow; infinite if either is. The derivatives are 0 at the origin."""
+    """``sqrt(x*x + y*y)``, without overflow; infinite if either is.
+
+    The derivatives are the coordinates of the point's direction; 0 at the origin. An infinite coordinate outweighs a
+    finite one, and two are taken to be equally large, as in :class:`atan2`.
+    """
 
     arguments = ("x", "y")
     reference = np.hypot
     expression = "hypot(x, y)"
 
     def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
-        (x, y), (g,) = node.inputs, cotangents
-        origin = equal(node.result, 0)
-        length = where(origin, 1, node.result)
-        return tuple(multiply(g, where(origin, 0, divide(side, length))) for side in (x, y))
+        x, y = node.inputs
+        point = _drawn_near(x, y)
+        length = hypot(*point)
+        origin = equal(length, 0)
+        length = where(origin, 1, length)
+        return tuple(multiply(cotangents[0], where(origin, 0, divide(side, length))) for side in point)
+
+
+def _drawn_near(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The point itself; where its distance from the origin may overflow, one in the same direction that is nearer."""
+    larger = maximum(abs_(x), abs_(y))
+    too_far, infinite = greater(larger, float(np.finfo(x.dtype).max) / 2), equal(larger, math.inf)
+
+    def nearer(side: Tensor) -> Tensor:
+        end = where(equal(abs_(side), math.inf), sign(side), 0)
+        return where(too_far, where(infinite, end, multiply(side, 0.5)), side)
+
+    return nearer(x), nearer(y)
 
 
 @op

@@ -1,4 +1,4 @@
-"""Ops that only move elements: broadcast, reshape, permute, slice, flip; and pad and concat, which choose.
+"""Ops that only move elements: broadcast, reshape, permute, slice, flip; and pad, which chooses.
 
 None of these copies anything by itself. Each says, for a position in its result, which position of its input stands
 there (``source``); a kernel that reads the result substitutes that into its own loads, so that a transpose or a slice
@@ -9,8 +9,7 @@ other shape by floor division and remainder. Both are done for each smallest gro
 (``(2, 3, n) -> (6, n)`` is the groups ``(2, 3) -> (6,)`` and ``(n,) -> (n,)``), so that untouched axes keep their
 plain index, and :func:`graphc.ir.symbolic.recombine` lets a split and its merge cancel.
 
-Derivatives come in pairs: broadcast and sum, slice and :class:`pad` (with interior padding where the slice has steps),
-concat and slices.
+Derivatives come in pairs: broadcast and sum, slice and :class:`pad` (with interior padding where the slice has steps).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, GraphError, ShapeError
+from graphc.errors import GraphError, ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Map, Read, Sample, View, op
 from graphc.ir.scalar import INT64, Literal, Position, Scalar, apply
@@ -43,16 +42,18 @@ from graphc.ir.types import (
     TensorType,
     as_shape,
     format_shape,
+    is_whole,
     normalize_axes,
     normalize_axis,
+    one_or_more,
     row_major_strides,
 )  # fmt: skip
-from graphc.ops.base import as_array, as_tensor, given, promote, require, require_bool, shown
+from graphc.ops.base import as_array, as_tensor, given, require, require_bool, shown
 from graphc.ops.samples import normal
 
 Array = np.ndarray[Any, Any]
 
-__all__ = ["broadcast_to", "concat", "flip", "pad", "permute_dims", "reshape"]
+__all__ = ["broadcast_to", "flip", "pad", "permute_dims", "reshape"]
 
 
 @op
@@ -176,8 +177,8 @@ class reshape(View):
 
 def _solve(x: Tensor, shape: Any) -> Shape:
     """A shape with -1 replaced by the size that makes the number of elements right."""
-    entries = list(shape) if isinstance(shape, (tuple, list)) else [shape]
-    unknown = [place for place, size in enumerate(entries) if isinstance(size, (int, np.integer)) and size == -1]
+    entries = list(one_or_more(shape))
+    unknown = [place for place, size in enumerate(entries) if is_whole(size) and size == -1]
     if len(unknown) > 1:
         raise ShapeError(f"reshape: at most one size may be -1, got {tuple(entries)}", operands=(x,))
     for place in unknown:
@@ -393,15 +394,16 @@ def _within(offset: Size, remainder: Size, count: Size, size: Size, whole: bool)
         return []
     tests: list[Scalar] = []
     if not is_nonnegative(offset):
-        tests.append(_compare("greater_equal", offset, 0))
+        tests.append(compare_sizes("greater_equal", offset, 0))
     if remainder != 0:
-        tests.append(_compare("equal", remainder, 0))
+        tests.append(compare_sizes("equal", remainder, 0))
     if not is_nonnegative(size - 1 - count):
-        tests.append(_compare("less", count, size))
+        tests.append(compare_sizes("less", count, size))
     return tests
 
 
-def _compare(function: str, left: Size, right: Size) -> Scalar:
+def compare_sizes(function: str, left: Size, right: Size) -> Scalar:
+    """A comparison of positions or sizes, computed where the elements are."""
     return apply(function, *(Position(s) if isinstance(s, Dim) else Literal(s, INT64) for s in (left, right)))
 
 
@@ -409,7 +411,7 @@ def _pairs(x: Tensor, widths: Any) -> list[tuple[Size, Size]]:
     """Widths of padding as one (before, after) an axis."""
 
     def is_size(value: Any) -> bool:
-        return isinstance(value, (int, np.integer, Dim)) and not isinstance(value, bool)
+        return is_whole(value) or isinstance(value, Dim)
 
     entries = widths.tolist() if isinstance(widths, np.ndarray) else widths
     if is_size(entries):
@@ -422,7 +424,7 @@ def _pairs(x: Tensor, widths: Any) -> list[tuple[Size, Size]]:
             f"pad: expected one (before, after) for each of the {x.ndim} axes of {shown(x)}, got {given(widths)}",
             operands=(x,),
         )
-    if any(isinstance(size, (int, np.integer)) and size < 0 for pair in entries for size in pair):
+    if any(is_whole(size) and size < 0 for pair in entries for size in pair):
         raise ShapeError(
             f"pad: expected widths of at least 0, got {widths!r}", operands=(x,), hint="slice to make it smaller"
         )
@@ -431,99 +433,6 @@ def _pairs(x: Tensor, widths: Any) -> list[tuple[Size, Size]]:
 
 def _as_width(size: Any) -> Size:
     return size if isinstance(size, Dim) else int(size)
-
-
-@op
-class concat(Map):
-    """Join tensors along an existing axis.
-
-    Parameters
-    ----------
-    tensors : sequence of Tensor or array_like
-        At least one; equal sizes on all other axes. Dtypes are promoted.
-    axis : int or None
-        None flattens the tensors first.
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    ShapeError
-        If ranks or sizes differ.
-    """
-
-    chooses = True
-    dtypes = DTYPES
-    samples = [Sample(normal(2, 3), normal(4, 3), axis=0), Sample(normal(2, 3), normal(2, 1), normal(2, 4), axis=-1)]
-
-    def __call__(self, *tensors: Any, axis: int | None = 0) -> Tensor:
-        if len(tensors) == 2 and isinstance(tensors[0], (tuple, list)) and isinstance(tensors[1], int | None):
-            tensors, axis = tuple(tensors[0]), tensors[1]  # concat(list, axis)
-        elif len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
-            (tensors,) = tensors
-        if not tensors:
-            raise GraphError("concat: expected at least one tensor, got none")
-        parts = promote("concat", list(tensors))
-        if axis is None:
-            parts, axis = [reshape(part, (-1,)) for part in parts], 0
-        if not parts[0].ndim:
-            raise ShapeError("concat: expected tensors of rank 1 or more, got a scalar", hint="use graphc.stack")
-        axis = normalize_axis(axis, parts[0].ndim, "concat")
-        return parts[0] if len(parts) == 1 else self.make(*parts, axis=axis)
-
-    def infer(self, *parts: Tensor, axis: int) -> TensorType:
-        first = parts[0]
-        for part in parts[1:]:
-            same = part.ndim == first.ndim and all(
-                a == b for k, (a, b) in enumerate(zip(part.shape, first.shape, strict=True)) if k != axis
-            )
-            if not same:
-                raise ShapeError(
-                    f"concat: {shown(first)} and {shown(part)} differ on another axis than {axis}",
-                    operands=(part,),
-                )
-            if part.dtype != first.dtype:
-                raise DTypeError(f"concat: expected one dtype, got {first.dtype} and {part.dtype}")
-        total: Size = 0
-        for part in parts:
-            total = total + part.shape[axis]
-        return TensorType((*first.shape[:axis], total, *first.shape[axis + 1 :]), first.dtype)
-
-    def compute(self, node: Node, *parts: Array) -> Array:
-        return np.concatenate(parts, axis=node["axis"])
-
-    @staticmethod
-    def offsets(node: Node) -> list[Size]:
-        """Where each input begins along the axis."""
-        starts: list[Size] = [0]
-        for part in node.inputs[:-1]:
-            starts.append(starts[-1] + part.shape[node["axis"]])
-        return starts
-
-    def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
-        axis, starts = node["axis"], self.offsets(node)
-        filled = [k for k, part in enumerate(node.inputs) if part.shape[axis] != 0] or [0]
-
-        def choose(among: list[int]) -> Scalar:
-            """A balanced tree of comparisons: its depth grows with the logarithm of the number of inputs."""
-            if len(among) > 1:
-                left, right = among[: len(among) // 2], among[len(among) // 2 :]
-                before = _compare("less", index[axis], starts[right[0]])
-                return apply("where", before, choose(left), choose(right))
-            (k,) = among
-            within = maximum(minimum(index[axis] - starts[k], node.inputs[k].shape[axis] - 1), 0)
-            return read(k, (*index[:axis], within, *index[axis + 1 :]))
-
-        return choose(filled)
-
-    def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        (g,), axis = cotangents, node["axis"]
-        return tuple(
-            strided_slice(g, [start if k == axis else 0 for k in range(g.ndim)], part.shape, (1,) * g.ndim)
-            for part, start in zip(node.inputs, self.offsets(node), strict=True)
-        )
 
 
 def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:

@@ -18,6 +18,7 @@ from graphc.errors import GradientError, GraphError
 from graphc.ir.graph import topological
 from graphc.ir.node import Tensor
 from graphc.ir.origin import name_scope
+from graphc.ir.types import is_number
 from graphc.ops.derivatives import gradients
 from graphc.ops.sources import Updates
 
@@ -40,12 +41,12 @@ class Optimizer:
 
     def __init__(self, learning_rate: LearningRate):
         kind = type(self).__name__
-        if not isinstance(learning_rate, (int, float, np.number, Tensor)) and not callable(learning_rate):
+        if not (is_number(learning_rate) or isinstance(learning_rate, Tensor) or callable(learning_rate)):
             raise GraphError(
                 f"{kind}: expected a number, a tensor or a function as learning rate, got {learning_rate!r}",
                 hint="minimize(loss, variables) is told what to update",
             )
-        if isinstance(learning_rate, (int, float, np.number)) and not learning_rate >= 0:
+        if is_number(learning_rate) and not learning_rate >= 0:
             raise GraphError(f"{kind}: expected a learning rate of at least 0, got {learning_rate!r}")
         # NumPy's scalars are not weak as Python's are: a float64 would widen the update of a float32 variable
         self.learning_rate = float(learning_rate) if isinstance(learning_rate, np.number) else learning_rate

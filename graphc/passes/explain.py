@@ -8,13 +8,14 @@ the graph, and the first few are listed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from graphc.errors import GradientError, GraphError
-from graphc.ir.graph import Graph, rewrite
+from graphc.ir.graph import Graph, rewrite, topological
 from graphc.ir.node import Node, Tensor
+from graphc.ir.variables import names_here
 from graphc.ops.base import Elementwise
 from graphc.ops.derivatives import full, gradients
 from graphc.ops.sources import placeholder
@@ -37,6 +38,8 @@ class Step:
         Which input of the node ``source`` is.
     local : str
         The local derivative: a factor for elementwise ops, else a linear map of ``g``, the derivative by ``target``.
+    names : tuple of str
+        What ``source`` and ``target`` are called.
     """
 
     source: Tensor
@@ -44,6 +47,7 @@ class Step:
     node: Node
     place: int
     local: str
+    names: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,10 @@ class Path:
     contribution: Tensor
 
     def __str__(self) -> str:
-        names = [step.source.name for step in self.steps] + [step.target.name for step in self.steps[-1:]]
-        lines = [" -> ".join(names)]
+        lines = [" -> ".join([step.names[0] for step in self.steps] + [step.names[1] for step in self.steps[-1:]])]
         for step in reversed(self.steps):
-            lines.append(f"    d {step.target.name} / d {step.source.name} = {step.local}    # {step.node.origin}")
+            source, target = step.names
+            lines.append(f"    d {target} / d {source} = {step.local}    # {step.node.origin}")
         return "\n".join(lines)
 
 
@@ -82,6 +86,8 @@ class Explanation:
         The first of them.
     total : Tensor
         ``gradients(y, x)``: the sum of the contributions of all paths.
+    names : tuple of str
+        What ``y`` and ``x`` are called.
     """
 
     y: Tensor
@@ -89,21 +95,26 @@ class Explanation:
     count: int
     paths: tuple[Path, ...]
     total: Tensor
+    names: tuple[str, str]
 
     def __str__(self) -> str:
         plural = "path" if self.count == 1 else "paths"
-        lines = [f"d {self.y.name} / d {self.x.name}: {self.count} {plural}"]
-        lines += [f"path {number}: {path}" for number, path in enumerate(self.paths, 1)]
+        derivative = f"d {self.names[0]} / d {self.names[1]}"
+        lines = [f"{derivative}: {self.count} {plural}"]
+        lines += [f"path {number}: {str(path) or self.names[0]}" for number, path in enumerate(self.paths, 1)]
         if self.count > len(self.paths):
             lines.append(f"... and {self.count - len(self.paths)} more")
         sign = " + ".join(f"path {number}" for number in range(1, len(self.paths) + 1))
         more = " + ..." if self.count > len(self.paths) else ""
-        lines.append(f"along a path local derivatives multiply; d {self.y.name} / d {self.x.name} = {sign}{more}")
+        lines.append(f"along a path local derivatives multiply; {derivative} = {sign}{more}")
         return "\n".join(lines)
 
 
 def explain_gradient(y: Tensor, x: Tensor, limit: int = 10) -> Explanation:
     """Show how the derivative of ``y`` by ``x`` comes about.
+
+    Tensors are called by their names; those that have none, by the variables of yours that hold them; others by their
+    ops and numbers.
 
     Parameters
     ----------
@@ -132,15 +143,29 @@ def explain_gradient(y: Tensor, x: Tensor, limit: int = 10) -> Explanation:
             hint="call the same function on placeholders",
         )
     total = gradients(y, x)
+    variables = _variables(y)
+    called = (_name(y, variables), _name(x, variables))
     if y is x:
-        return Explanation(y, x, 1, (Path((), full(1.0, x.type)),), total)
+        return Explanation(y, x, 1, (Path((), full(1.0, x.type)),), total, called)
     # gradients that y itself is made of become ordinary graph first
     top, bottom = expand_gradients(Graph((), (y, x))).outputs
+    names = variables | dict(zip((top, bottom), called, strict=True))
     edges, counts = _edges(top, bottom)
     if not counts[bottom]:
         raise GradientError(f"explain_gradient: {y.label} turns out not to depend on {x.label}", origin=x.node.origin)
-    paths = tuple(_path(list(steps), top) for steps in islice(_walks(bottom, top, edges), limit))
-    return Explanation(y, x, counts[bottom], paths, total)
+    paths = tuple(_path(list(steps), top, names) for steps in islice(_walks(bottom, top, edges), limit))
+    return Explanation(y, x, counts[bottom], paths, total, called)
+
+
+def _variables(y: Tensor) -> dict[Tensor, str]:
+    """The user's variables that hold tensors, but for those called like another tensor that ``y`` is made of."""
+    own = {tensor.node.attributes.get("name"): tensor for node in topological([y]) for tensor in node.results}
+    return {tensor: name for tensor, name in names_here().items() if own.get(name, tensor) is tensor}
+
+
+def _name(tensor: Tensor, variables: Mapping[Tensor, str]) -> str:
+    """A tensor's own name, else that of the variable that holds it, else one made of its op."""
+    return tensor.node.attributes.get("name") or variables.get(tensor) or tensor.name
 
 
 Edge = tuple[Node, int, Tensor]
@@ -191,26 +216,36 @@ def _walks(x: Tensor, y: Tensor, edges: dict[Tensor, list[Edge]]) -> Iterator[li
             stack.append(iter(edges[tensor]))
 
 
-def _path(steps: list[tuple[Tensor, Edge]], y: Tensor) -> Path:
+def _path(steps: list[tuple[Tensor, Edge]], y: Tensor, names: Mapping[Tensor, str]) -> Path:
     contribution = full(1.0, y.type)
     for _, (node, place, target) in reversed(steps):
         contribution = _pulled_back(node, target, contribution)[place]
-    shown = tuple(Step(source, edge[2], edge[0], edge[1], _local(*edge)) for source, edge in steps)
-    return Path(shown, contribution)
+    shown = []
+    for source, (node, place, target) in steps:
+        called = (_name(source, names), _name(target, names))
+        shown.append(Step(source, target, node, place, _local(node, place, target, names), called))
+    return Path(tuple(shown), contribution)
 
 
-def _local(node: Node, place: int, target: Tensor) -> str:
+def _local(node: Node, place: int, target: Tensor, names: Mapping[Tensor, str]) -> str:
     """The derivative of one result by one input, as a formula in terms of the node's inputs and results."""
     elementwise = isinstance(node.op, Elementwise)
     cotangent = full(1.0, target.type) if elementwise else placeholder("g", target.shape, target.dtype)
     part = _pulled_back(node, target, cotangent)[place]
-    names = {tensor: tensor.name for tensor in (*node.inputs, *node.results)}
-    # the node's own tensors are leaves of the formula, whatever they are made of
+    # the node's own tensors are leaves of the formula, whatever they are made of, but for numbers
     leaves: dict[Tensor, Tensor] = {}
-    for tensor, name in names.items():
-        leaves[tensor] = placeholder(name, tensor.shape, tensor.dtype)
+    for tensor in (*node.inputs, *node.results):
+        if not _is_number(tensor):
+            leaves[tensor] = placeholder(_name(tensor, names), tensor.shape, tensor.dtype)
     formula = rewrite(Graph((), (part,)), lambda node, inputs: None, replaced=leaves)
     return _formula(simplify(formula).outputs[0], DEEPEST_SHOWN)
+
+
+def _is_number(tensor: Tensor) -> bool:
+    """Whether a tensor holds one number, which a formula shows."""
+    while tensor.node.op.name == "broadcast_to":
+        tensor = tensor.node.inputs[0]
+    return tensor.node.op.name == "constant" and bool(tensor.node["value"].size == 1)
 
 
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ops.gradient import path_sum
-from graphc.ops.views import concat
+from graphc.ops.joining import concat
 from graphc.passes.sweep import sweep
 
 MOST_INPUTS = 16

@@ -20,6 +20,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import View
 from graphc.ir.symbolic import evaluate
+from graphc.ir.types import is_whole
 from graphc.profile.costs import Cost, cost_of, stage_cost
 from graphc.profile.limits import Limits, limits
 from graphc.profile.table import format_profile
@@ -190,9 +191,9 @@ class Profile:
         GraphcError
             If that is no whole number of at least 0.
         """
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+        if most is not None and (not is_whole(most) or most < 0):
             raise GraphcError(f"profile: expected a whole number of kernels to show, got {most!r}")
-        return format_profile(self, most)
+        return format_profile(self, None if most is None else int(most))
 
     def __str__(self) -> str:
         return self.table()

@@ -17,6 +17,7 @@ from graphc.ir.types import (
     format_shape,
     is_float,
     is_integer,
+    is_whole,
     normalize_axis,
 )
 from graphc.ops.base import as_tensor, given, promote, require, require_bool, shown
@@ -111,7 +112,7 @@ def randint(shape: Any, low: Any, high: Any, dtype: Any = "int64") -> Tensor:
 
 def _bound(value: Any) -> Size:
     """A bound of integers, as a size that may be negative."""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+    if is_whole(value):
         return int(value)
     if isinstance(value, (str, Dim)):
         return as_shape(value, "randint")[0]
@@ -186,7 +187,7 @@ def permutation(x: Any, axis: int = 0) -> Tensor:
     x : int, Dim or str; or Tensor or array_like
         A size, or what to shuffle.
     axis : int
-        Of a tensor. Its slices move as a whole.
+        Of a tensor, whose slices move as a whole; of no account for a size, as in NumPy.
 
     Returns
     -------
@@ -198,7 +199,7 @@ def permutation(x: Any, axis: int = 0) -> Tensor:
     ShapeError
         If ``x`` is a negative number or a scalar tensor.
     """
-    if isinstance(x, (int, np.integer, str, Dim)) and not isinstance(x, bool):
+    if is_whole(x) or isinstance(x, (str, Dim)):
         (size,) = as_shape(x, "permutation")
         return argsort(long_words((size,)))
     x = as_tensor(x)
@@ -221,7 +222,7 @@ def choice(a: Any, shape: Any = (), replace: bool = True, p: Any = None, axis: i
         Probabilities, one for each entry; those that are known when declared must sum to 1, others are divided by their
         sum. Without it all entries are equally likely.
     axis : int
-        Of a tensor.
+        Of a tensor; of no account for a size, as in NumPy.
 
     Returns
     -------
@@ -237,7 +238,7 @@ def choice(a: Any, shape: Any = (), replace: bool = True, p: Any = None, axis: i
     """
     wanted = as_shape(shape, "choice")
     require_bool("choice", "replace", replace)
-    if isinstance(a, (int, np.integer, str, Dim)) and not isinstance(a, bool):
+    if is_whole(a) or isinstance(a, (str, Dim)):
         (size,) = as_shape(a, "choice")
         return _places(size, wanted, replace, p)
     a = as_tensor(a)

@@ -495,9 +495,8 @@ def _routine(node: Node, pool: Pool, nodes: tuple[Node, ...]) -> Stage:
         values.append(Load(tensor, (*outer, *own[tensor.ndim - core :])))
     repeated = tuple(Axis(extent) for extent in op.repeats(node))
     checked = isinstance(op, MatrixRoutine) and bool(op.complaint)
-    attributes = {name: value for name, value in node.attributes.items() if name != "caller"}
     return form.Routine(
-        node.results, pool.axes(shape), op.routine, tuple(values), attributes, repeated, checked, nodes=nodes
+        node.results, pool.axes(shape), op.routine, tuple(values), dict(node.attributes), repeated, checked, nodes=nodes
     )
 
 

@@ -8,10 +8,8 @@ among the outputs, the one that the first passes of the compiler's own pipeline 
 from __future__ import annotations
 
 import reprlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from graphc.compiler import PIPELINE
@@ -19,7 +17,8 @@ from graphc.errors import GradientError, GraphcError
 from graphc.ir.graph import Graph, topological
 from graphc.ir.node import Tensor
 from graphc.ir.op import Effect
-from graphc.ir.types import is_float
+from graphc.ir.types import is_float, is_whole
+from graphc.ir.variables import names_here
 from graphc.ops.derivatives import gradients
 from graphc.ops.gradient import differentiable_sources
 from graphc.passes.differentiate import expand_gradients
@@ -62,8 +61,8 @@ def draw(
     ``draw(train)``, for an optimizer's update, forward, backward and update. Shapes and dtypes stand on the edges;
     dashed edges are forward values that the other parts read; a yellow circle is the sum over the paths by which a
     value reaches the loss. Numbers are written inside the ops that use them. Scopes (:class:`graphc.name_scope`;
-    layers open their own) are boxes. Resting the pointer on a node shows its type, your line and, for a program, the
-    kernel that computes it.
+    layers and losses open their own) are boxes. Resting the pointer on a node shows its type, your line and, for a
+    program, the kernel that computes it.
 
     Parameters
     ----------
@@ -116,7 +115,7 @@ def draw(
         outputs, profile = outputs.schedule, outputs
     named, program, schedule = _outputs_of(outputs)
     _check_profile(profile, schedule)
-    names = _names_in(sys._getframe(1)) | {tensor: name for name, tensor in named if name}
+    names = names_here() | {tensor: name for name, tensor in named if name}
     tensors = [tensor for _, tensor in named]
     shown = _shown(show)
     if values is not None and (kernels or show != "all"):
@@ -182,7 +181,7 @@ def draw_graph(
 
 
 def _drawing(picture: Picture, fold: Fold, limit: int, title: str, theme: str | Theme) -> Drawing:
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+    if not is_whole(limit) or limit < 1:
         raise GraphcError(f"draw: expected limit= as a positive number of nodes, got {limit!r}")
     picture.fold(fold, limit)
     return Drawing(picture.dot(title), adapts=theme == "auto")
@@ -274,16 +273,6 @@ def _outputs_of(outputs: Any) -> tuple[list[tuple[str, Tensor]], Program | None,
     if not found:
         raise GraphcError("draw: there is nothing to draw in an empty list")
     return found, None, None
-
-
-def _names_in(frame: FrameType) -> dict[Tensor, str]:
-    """The caller's variables that hold tensors."""
-    found: dict[Tensor, str] = {}
-    for values in (frame.f_globals, frame.f_locals):
-        for name, value in list(values.items()):
-            if isinstance(value, Tensor) and not name.startswith("_"):
-                found[value] = name
-    return found
 
 
 def _add_gradients(

@@ -13,12 +13,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from graphc.errors import GraphcError
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect, Source
 from graphc.ir.types import is_float
-from graphc.passes.parts import BACKWARD, FORWARD, PARTS, UPDATE, parts_of
+from graphc.passes.parts import BACKWARD, FORWARD, PARTS, UPDATE
+from graphc.visual.content import Content
 from graphc.visual.dot import Dot, Line, Span
 from graphc.visual.kernels import Kernels
 from graphc.visual.labels import (
@@ -35,16 +35,11 @@ from graphc.visual.labels import (
     title_of,
 )  # fmt: skip
 from graphc.visual.numbers import Numbers, legend_of_edges
-from graphc.visual.scopes import Fold, Group, Names, Scopes, groups_of, ways_to_fold
+from graphc.visual.scopes import Group, Names
 from graphc.visual.theme import FONT, MEANINGS, Attributes, Theme
-from graphc.visual.values import Use, Values
+from graphc.visual.values import Values
 
 Path = tuple[str, ...]
-Drawn = Node | Group
-"""What one node of the picture stands for."""
-
-MOST_FOLDED = 120
-"""Nodes of a picture that folds by itself, at most: boxes with counts take more room than ops."""
 
 MOST_TYPES = 8
 """Tensors that the tooltip of an edge between folded scopes names."""
@@ -56,7 +51,7 @@ TITLES = {
 }
 
 
-class Picture:
+class Picture(Content):
     """A graph to be drawn.
 
     Parameters
@@ -89,17 +84,11 @@ class Picture:
         boxes: bool = False,
         values: Values | None = None,
     ):
-        self.graph, self.names, self.show, self.direction, self.theme = graph, names, show, direction, theme
+        super().__init__(graph, show, kernels.of if boxes else {})
+        self.names, self.direction, self.theme = names, direction, theme
         self.kernels, self.boxes = kernels, boxes
         self.numbers = None if values is None else Numbers(values, theme)
         self.outputs = set(graph.outputs)  # a tuple would compare with ==, which builds graph
-        self.parts = parts_of(graph)
-        self.scopes = Scopes(graph.nodes)
-        self.folded = folded_nodes(graph)
-        self.nodes = [node for node in graph.nodes if self.parts[node] in show and node not in self.folded]
-        self.groups: dict[Node, Group] = {}
-        self.with_bodies = True
-        self.note = ""
         self.kinds: dict[str, None] = {}
         self.ids: dict[tuple[str, Any], str] = {}
         self._made_boxes: set[Path] = set()
@@ -107,62 +96,6 @@ class Picture:
         self._has_upper: set[str] = set()
         self._passages: set[str] = set()  # how values get along the edges that look special
         self._bundles: dict[tuple[str, str], list[tuple[Tensor, Node]]] = {}
-
-    @property
-    def size(self) -> int:
-        """Number of nodes drawn, those of bodies included."""
-        drawn = {self._drawn(node) for node in self.nodes}
-        waiting = [body for node in drawn if isinstance(node, Node) and self.with_bodies for body in node.bodies]
-        total = len(drawn)
-        while waiting:
-            body = waiting.pop()
-            total += len(body.nodes)
-            waiting += [inner for node in body.nodes for inner in node.bodies]
-        return total
-
-    def fold(self, fold: Fold, limit: int) -> None:
-        """Fold scopes: those asked for or, if ``fold`` is None, as many as bring the picture to the limit.
-
-        Raises
-        ------
-        GraphcError
-            If there is no such scope, or what is asked for leaves more nodes than the limit.
-        """
-        chosen = self.scopes.chosen(fold)
-        if chosen is not None:
-            self._group(groups_of(self.parts, chosen))
-        size = self.size
-        if size <= limit:
-            return
-        if chosen is None:
-            self.with_bodies = False
-            ways = [("bodies left out", self.groups)] if self.size < size else []
-            for words, groups in (*ways, *ways_to_fold(self.graph, self.scopes, self.parts, self._boxed)):
-                self._group(groups)
-                if self.size <= min(limit, MOST_FOLDED):
-                    self.note = f"{size:,} nodes, drawn as {self.size}: {words}"
-                    return
-        less = "" if fold is None else "leave out fold=, or fold more; "
-        raise GraphcError(
-            f"draw: {self.size:,} nodes are left to draw, more than the {limit} that make a readable picture",
-            hint=f"{less}draw a part (show='forward'), or raise limit=",
-        )
-
-    def _group(self, groups: dict[Node, Group]) -> None:
-        """Use a folding; of what is no scope of the user's, a group of one node is that node."""
-        counts: dict[Group, int] = {}
-        for node in self.nodes:
-            if node in groups:
-                counts[groups[node]] = counts.get(groups[node], 0) + 1
-        self.groups = {node: group for node, group in groups.items() if group.folded or counts.get(group, 0) > 1}
-
-    def _drawn(self, node: Node) -> Drawn:
-        return self.groups.get(node, node)
-
-    @property
-    def _boxed(self) -> dict[Node, int]:
-        """Kernels of the nodes, where kernels are boxes."""
-        return self.kernels.of if self.boxes else {}
 
     @cached_property
     def canvas(self) -> Dot:
@@ -220,8 +153,8 @@ class Picture:
         """A box for each kernel, with the parts of the step that it belongs to."""
         members: dict[int, list[Node]] = {}
         for node in self.nodes:
-            if node in self._boxed and node not in self.groups:
-                members.setdefault(self._boxed[node], []).append(node)
+            if node in self.boxed and node not in self.groups:
+                members.setdefault(self.boxed[node], []).append(node)
         self._kernel_path: dict[Node, Path] = {}
         for number, inside in sorted(members.items()):
             parts = [part for part in PARTS if any(self.parts[node] == part for node in inside)]
@@ -272,7 +205,7 @@ class Picture:
             lines[0] = f"{given} = {lines[0]}"
         if not scope:
             lines[0] = self._without_scope(node, str(lines[0]))
-            lines += self.numbers.sums(node, self._terms) if self.numbers else []
+            lines += self.numbers.sums(node, self.terms) if self.numbers else []
         self.canvas.node(name, lines, self.theme.node(kind), self._tip(node), path)
 
     def _without_scope(self, node: Node, text: str) -> str:
@@ -287,18 +220,9 @@ class Picture:
             lines.append(f"in {self.kernels.title(self.kernels.of[node])}")
         return "\n".join(filter(None, lines))
 
-    @cached_property
-    def _terms(self) -> dict[Tensor, list[Use]]:
-        """For each tensor the edges that start from it."""
-        found: dict[Tensor, list[Use]] = {}
-        for node in self.nodes:
-            for place, tensor in enumerate(node.inputs):
-                found.setdefault(self._source(tensor), []).append((node, place))
-        return found
-
     def _group_node(self, group: Group) -> None:
         """The node of a folded scope: how much is in it, and what goes in and out."""
-        members, entering, leaving = self._traffic[group]
+        members, entering, leaving = self.traffic[group]
         self.kinds["scope"] = None
         name = self.ids["", group] = f"n{len(self.ids)}"
         self._part_of[name] = group.part
@@ -309,27 +233,6 @@ class Picture:
         full = "/".join((*group.scope, group.title))
         shown: list[Line] = [[Span(title, bold=True)], *lines]
         self.canvas.node(name, shown, self.theme.node("scope"), "\n".join([full, *lines]), path)
-
-    @cached_property
-    def _traffic(self) -> dict[Group, tuple[list[Node], dict[Tensor, None], dict[Tensor, None]]]:
-        """For each folded scope its nodes, what they read of others, and what others read of them."""
-        found: dict[Group, tuple[list[Node], dict[Tensor, None], dict[Tensor, None]]] = {}
-        for node in self.nodes:
-            if node in self.groups:
-                found.setdefault(self.groups[node], ([], {}, {}))[0].append(node)
-        for reader in self.graph.nodes:
-            to = self.groups.get(reader)
-            for tensor in map(self._source, reader.inputs if reader not in self.folded else ()):
-                of = self.groups.get(tensor.node)
-                if of is not to and of != to and tensor.node not in self.folded:
-                    if to in found:
-                        found[to][1][tensor] = None
-                    if of in found:
-                        found[of][2][tensor] = None
-        for tensor in map(self._source, self.graph.outputs):
-            if self.groups.get(tensor.node) in found and not isinstance(tensor.node.op, Effect):
-                found[self.groups[tensor.node]][2][tensor] = None
-        return found
 
     def _border(self, tensor: Tensor) -> str:
         """A node for a tensor of a part that is not drawn."""
@@ -351,23 +254,17 @@ class Picture:
     def _called(self, tensor: Tensor) -> str:
         return self.names.get(tensor) or called(tensor)
 
-    def _source(self, tensor: Tensor) -> Tensor:
-        """Where an edge for a tensor starts: behind the broadcasts that are not drawn."""
-        while tensor.node in self.folded and tensor.node.inputs:
-            tensor = tensor.node.inputs[0]
-        return tensor
-
     def _edges(self, node: Node) -> None:
         inputs = list(enumerate(node.inputs))
         if isinstance(node.op, Effect):
             inputs = inputs[1:]  # the variable that is written stands in the label
-        drawn = [(place, self._source(tensor)) for place, tensor in inputs]
+        drawn = [(place, self.source(tensor)) for place, tensor in inputs]
         drawn = [(place, tensor) for place, tensor in drawn if tensor.node not in self.folded]
         for place, tensor in drawn:
             if node in self.groups or tensor.node in self.groups:
                 shown = self.parts[tensor.node] in self.show
-                tail = self.ids["", self._drawn(tensor.node)] if shown else self._border(tensor)
-                ends = tail, self.ids["", self._drawn(node)]
+                tail = self.ids["", self.drawn(tensor.node)] if shown else self._border(tensor)
+                ends = tail, self.ids["", self.drawn(node)]
                 if ends[0] != ends[1]:
                     self._bundles.setdefault(ends, []).append((tensor, node))
                 continue
@@ -399,18 +296,10 @@ class Picture:
             lines = [*lines, words] if words else lines
             attributes = dict(self.theme.passages[how])
             tip = f"{tip}\nthrough {how}" if how != "recomputed" else f"{tip}\n{how}"
-        elif end != FORWARD and tensor in self._typed:
+        elif end != FORWARD and tensor in self.typed:
             letter, colon, _ = str(lines[0]).partition(":")  # long dashed edges run through each other's labels
             lines = [*([letter] if colon else []), *lines[1:]]
         self._directed(tail, self.ids["", node], start, end, lines, tip, attributes)
-
-    @cached_property
-    def _typed(self) -> set[Tensor]:
-        """Forward tensors whose types stand on other edges, or in their nodes."""
-        forward = [node for node in self.nodes if self.parts[node] == FORWARD and node not in self.groups]
-        leaves = [node.results[0] for node in forward if isinstance(node.op, Source)]
-        read = [self._source(tensor) for node in forward for tensor in node.inputs]
-        return {*leaves, *(tensor for tensor in read if tensor.node not in self.groups)}
 
     def _directed(
         self, tail: str, head: str, start: str, end: str, lines: list[Line], tip: str, attributes: Attributes
@@ -440,19 +329,19 @@ class Picture:
         for node in reversed(self.nodes):
             if self.parts[node] == BACKWARD:
                 for tensor in node.inputs:
-                    source = self._source(tensor).node
+                    source = self.source(tensor).node
                     height[source] = max(height.get(source, 0), height.get(node, 0) + 1)
         chain = [node for node in self.nodes if self.parts[node] == BACKWARD and is_float(node.results[0].dtype)]
         if chain:
             start = max(chain, key=lambda node: height.get(node, 0))
-            last, first = self.ids["", self._drawn(ends[0])], self.ids["", self._drawn(start)]
+            last, first = self.ids["", self.drawn(ends[0])], self.ids["", self.drawn(start)]
             self.canvas.raw(f"{last} -> {first} [style=invis minlen=0 weight=0];")
 
     # --- results, bodies, legend
 
     def _outputs(self) -> None:
         for place, tensor in enumerate(self.graph.outputs):
-            source = self._source(tensor)
+            source = self.source(tensor)
             if isinstance(tensor.node.op, Effect) or self.parts[source.node] not in self.show:
                 continue
             self.kinds["output"] = None
@@ -464,7 +353,7 @@ class Picture:
             lines: list[Line] = [str(tensor.type)]
             if self.numbers is not None and tensor in self.numbers.values.forward:
                 lines = self.numbers.result(tensor)
-            ends = self.ids["", self._drawn(source.node)], name
+            ends = self.ids["", self.drawn(source.node)], name
             if self.beside and part != FORWARD:
                 self._connect(ends[1], ends[0], lines, {"dir": "back"})
             else:

@@ -1,9 +1,9 @@
 """Which nodes of a graph are drawn as one box.
 
-A node belongs to the scopes that were open where it was declared (:class:`graphc.name_scope`; layers open their own);
-a derivative to those of the node it is the derivative of. A *group* is what one box stands for: the nodes of one part
-(forward, backward, update) and one folded scope. Graphs that are too large for a readable picture are folded by
-themselves, by the finest of these ways that fits:
+A node belongs to the scopes that were open where it was declared (:class:`graphc.name_scope`; layers and losses open
+their own); a derivative to those of the node it is the derivative of. A *group* is what one box stands for: the nodes
+of one part (forward, backward, update) and one folded scope. Graphs that are too large for a readable picture are
+folded by themselves, by the finest of these ways that fits:
 
 1. scopes to a depth, the deepest that fits;
 2. the outermost scopes, and all nodes outside them of one line of the user's;

@@ -15,6 +15,7 @@ import pytest
 import graphc
 from graphc import linalg
 from graphc.errors import GradientError, GraphcError, GraphError, LinAlgError, ShapeError
+from graphc.ir.origin import Origin, derived_from
 
 generator = np.random.default_rng(11)
 A, B = generator.normal(size=(2, 3, 4, 4)), generator.normal(size=(2, 3, 4, 2))
@@ -202,6 +203,7 @@ def test_nan_and_infinity(session: graphc.Session) -> None:
             np.testing.assert_array_equal(value[others], before[others])
         values, _, _, s, *_ = session.run(outputs, {x: a})
         assert np.isnan(values[0, 1]).all() and np.isnan(s[0, 1]).all()
+        np.testing.assert_array_equal(session.run(linalg.matrix_rank(x), {x: a}), [[4, 0, 4], [4, 4, 4]])
 
 
 # -- derivatives --------------------------------------------------------------------------------------------------
@@ -268,10 +270,38 @@ def test_derivative_of_the_logarithm_of_a_determinant_out_of_range(session: grap
     np.testing.assert_allclose(slope, 1e-20 * np.eye(3), rtol=1e-6)
 
 
+def _cofactors(a: np.ndarray) -> np.ndarray:
+    """By minors."""
+    n = len(a)
+    minors = [[np.linalg.det(np.delete(np.delete(a, i, 0), j, 1)) for j in range(n)] for i in range(n)]
+    return np.array(minors) * (-1.0) ** np.add.outer(range(n), range(n))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_derivative_of_a_determinant_is_the_cofactors_at_every_rank(backend: str, dtype: str) -> None:
+    """In one batch, regular matrices beside singular ones; the second derivative of these is refused."""
+    batch = np.concatenate([
+        [generator.normal(size=(4, rank)) @ generator.normal(size=(rank, 4)) for rank in range(5)],
+        [generator.integers(-3, 4, (4, rank)) @ generator.integers(-3, 4, (rank, 4)) for rank in range(5)],
+        [np.eye(4, k=1), np.diag([1e-8, 0, 2e-8, -1e-8]), np.ones((4, 4)), np.diag([0, 1, 1e8, 1])],
+    ]).astype(dtype)  # fmt: skip
+    x = placeholder(("batch", "n", "n"), dtype)
+    slopes = graphc.gradients(linalg.det(x).sum(), x)
+    with graphc.Session(threads=1, backend=backend) as session:
+        found = session.run(slopes, {x: batch})
+        for slope, a in zip(found, batch.astype("float64"), strict=True):
+            error = 100 * np.finfo(dtype).eps * np.abs(a).max() ** 3
+            np.testing.assert_allclose(slope, _cofactors(a), rtol=0, atol=error, err_msg=str(a))
+        np.testing.assert_allclose(session.run(slopes, {x: np.zeros((2, 1, 1), dtype)}), np.ones((2, 1, 1)))
+        assert session.run(slopes, {x: np.zeros((3, 0, 0), dtype)}).shape == (3, 0, 0)
+
+
 def test_factors_are_shared(session: graphc.Session) -> None:
     """One factorisation for all that is asked of a matrix, derivatives included, in a Jacobian's loop as well."""
     a, b = placeholder((4, 4)), placeholder((4,), name="b")
     x = linalg.solve(a, b)
+    assert linalg.det(a).node is linalg.slogdet(a).sign.node
     slopes = graphc.gradients(x.sum() + linalg.slogdet(a).logabsdet, [a, b])
     outputs = [x, linalg.det(a), *slopes, graphc.jacobian(x, a)]
     program = graphc.compile([a, b], outputs, session=session)
@@ -329,7 +359,7 @@ def test_wrong_operands() -> None:
             lambda: linalg.solve(placeholder((2, 3, 3)), placeholder((5, 3, 1))),
         ),
         ("qr: expected mode 'reduced' or 'complete', got 'r'", GraphError, lambda: linalg.qr(square, mode="r")),
-        ("matrix_power: expected an integer n, got 0.5", GraphError, lambda: linalg.matrix_power(square, 0.5)),
+        ("matrix_power: n: expected an integer, got 0.5", GraphError, lambda: linalg.matrix_power(square, 0.5)),
         (
             "matrix_norm: expected ord to be 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got 3", GraphError,
             lambda: linalg.matrix_norm(square, ord=3),
@@ -338,6 +368,12 @@ def test_wrong_operands() -> None:
     ]  # fmt: skip
     for message, kind, function in cases:
         refused(message, kind, function)
+
+
+def _slope(y: Any, x: graphc.Tensor) -> graphc.Tensor:
+    """The derivative of the sum of squares."""
+    found: graphc.Tensor = graphc.gradients((y * y).sum(), x)
+    return found
 
 
 def test_matrices_without_a_result() -> None:
@@ -349,7 +385,8 @@ def test_matrices_without_a_result() -> None:
     cases = [
         (f"solve: the matrix at index (1, 2) is singular{end}", linalg.solve(x, B), SINGULAR),
         (f"inv: the matrix at index (1, 2) is singular{end}", linalg.inv(x), SINGULAR),
-        (f"det: the matrix at index (1, 2) is singular{end}", graphc.gradients(linalg.det(x).sum(), x), SINGULAR),
+        (f"slogdet: the matrix at index (1, 2) is singular{end}", _slope(linalg.slogdet(x).logabsdet, x), SINGULAR),
+        (f"det: the matrix at index (1, 2) is singular{end}", _slope(_slope(linalg.det(2 * x), x), x), SINGULAR),
         (f"inv: the matrix is singular{end}", linalg.inv(x[1, 2]), SINGULAR),
         (f"cholesky: the matrix at index 1 is not positive definite{end}", linalg.cholesky(x[0]), indefinite),
         (
@@ -362,6 +399,14 @@ def test_matrices_without_a_result() -> None:
             for message, tensor, value in cases:
                 refused(message, LinAlgError, lambda t=tensor, v=value: session.run(t, {x: v}))
     assert issubclass(LinAlgError, ValueError)
+
+
+def test_what_a_derivative_made_first_is_named_by_the_function_that_is_called_later() -> None:
+    """Equal nodes are one node, whose errors speak of what the user called."""
+    x = placeholder((3, 3))
+    with derived_from(Origin("elsewhere.py", 1), "gradient of something"):
+        made = linalg.inv(x)
+    assert linalg.inv(x).node is made.node and made.node.caller == "inv"
 
 
 def test_a_step_that_fails_changes_nothing() -> None:

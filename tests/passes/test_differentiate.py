@@ -1,5 +1,7 @@
 """Derivatives of graphs: values against central differences, structure, errors, size and time."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -355,6 +357,29 @@ def test_what_an_explanation_makes_counts_as_derivative_in_drawings_too() -> Non
     assert "cos" in text
     graph = simplify(differentiate(Graph((x,), (y, gradients(y, x)))))
     assert all(is_derived(node) == (node not in set(topological([y]))) for node in graph.nodes)
+
+
+def test_an_explanation_has_names_for_tensors():
+    """Their own; else the user's variables', unless another tensor is called so; else the op's and a number."""
+    a = double("a")
+    b = exp(a)
+    c = 3.0 * b * sin(b)
+    text = re.sub(r"    #.*", "", str(explain_gradient(c, a)))
+    text = re.sub(r"(?<=sin|ply)_\d+", "", text)
+    assert text == """\
+d c / d a: 2 paths
+path 1: a -> b -> sin -> c
+    d c / d sin = multiply
+    d sin / d b = cos(b)
+    d b / d a = b
+path 2: a -> b -> multiply -> c
+    d c / d multiply = sin
+    d multiply / d b = 3
+    d b / d a = b
+along a path local derivatives multiply; d c / d a = path 1 + path 2"""
+    assert str(explain_gradient(b, b)).splitlines()[:2] == ["d b / d b: 1 path", "path 1: b"]
+    x = exp(double("x"))
+    assert str(explain_gradient(sin(x), x.node.inputs[0])).splitlines()[1].startswith("path 1: x -> exp_")
 
 
 def test_explanation_counts_exponentially_many_paths() -> None:

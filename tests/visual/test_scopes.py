@@ -112,6 +112,17 @@ def test_two_layers_without_names_are_two_scopes_and_one_called_twice_is_one():
     assert set(boxes(draw(first(first(x))).dot)) == {"dense"}
 
 
+def test_each_loss_is_a_scope():
+    x, z = ops.placeholder("x", ("batch", 4)), ops.placeholder("z", ("batch", 4))
+    labels = ops.placeholder("labels", ("batch",), "int64")
+    for loss in (nn.sigmoid_cross_entropy, nn.mean_squared_error, ops.mean_absolute_error, ops.huber_loss):
+        assert scope(loss(x, z)) == loss.__name__
+    first, again = (nn.softmax_cross_entropy(x, labels, label_smoothing=0.1) for _ in range(2))
+    assert set(boxes(draw([first, again]).dot)) == {"softmax_cross_entropy"}
+    second = nn.softmax_cross_entropy(z, labels)
+    assert set(boxes(draw([first, second]).dot)) == {"softmax_cross_entropy", "softmax_cross_entropy#1"}
+
+
 def test_gradients_belong_to_the_scope_of_what_they_derive_from():
     x = ops.placeholder("x", ("batch", 4))
     loss = ops.square(nn.Sequential(nn.Dense(3), nn.Dense(2))(x)).mean()

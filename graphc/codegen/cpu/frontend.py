@@ -309,6 +309,10 @@ def procedure(function: Callable[..., Any]) -> Any:
     made: dict[tuple[Any, ...], Lowered] = {}
 
     def typing_of(context: Any, *given: Any) -> Any:
+        """What Numba asks of an intrinsic: its signature for arguments of these types, and how a call is emitted.
+
+        The function is lowered once for each combination of types; literals count as their types.
+        """
         arguments = tuple(types.unliteral(kind) for kind in given)
         if arguments not in made:
             made[arguments] = _lower(function, arguments, None, function.__name__)

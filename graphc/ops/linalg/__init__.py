@@ -13,6 +13,7 @@ main namespace; ``diagonal`` and ``trace`` differ from it, whose axes are NumPy'
 
 from graphc.errors import LinAlgError
 from graphc.ir import callers
+from graphc.ir.op import REGISTRY
 from graphc.ops.contractions import matmul, outer, tensordot, vecdot
 from graphc.ops.linalg.decompositions import cholesky, eigh, qr, svd
 from graphc.ops.linalg.functions import (
@@ -36,4 +37,4 @@ __all__ = [
     "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
 
-callers.know({name: globals()[name] for name in __all__ if name != "LinAlgError"})
+callers.know({name: globals()[name] for name in __all__ if name != "LinAlgError"}, heads=REGISTRY)

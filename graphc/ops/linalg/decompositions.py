@@ -23,6 +23,7 @@ from graphc.ir.symbolic import Size
 from graphc.ir.types import TensorType
 from graphc.ops.base import given, is_zero, require_bool
 from graphc.ops.elementwise import cast, equal, where
+from graphc.ops.joining import concat, part
 from graphc.ops.linalg.matrices import (
     Array,
     as_diagonal,
@@ -38,9 +39,8 @@ from graphc.ops.linalg.matrices import (
 )
 from graphc.ops.linalg.systems import solve_triangular
 from graphc.ops.samples import normal
-from graphc.ops.shaping import expand_dims, matrix_transpose, part
+from graphc.ops.shaping import expand_dims, matrix_transpose
 from graphc.ops.sizes import iota, never_negative, size_minimum
-from graphc.ops.views import concat
 
 Cotangents = tuple[Tensor | None, ...]
 

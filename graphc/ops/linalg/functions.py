@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphError
 from graphc.ir.node import Tensor
+from graphc.ir.types import is_number
 from graphc.ops import diagonals
-from graphc.ops.base import given, promote
+from graphc.ops.base import as_integer, promote
 from graphc.ops.composite import count_nonzero
 from graphc.ops.derivatives import custom_gradient
 from graphc.ops.elementwise import cast, equal, greater, multiply, where
 from graphc.ops.gradient import stop_gradient
+from graphc.ops.joining import concat
 from graphc.ops.linalg.decompositions import eigh, svd
 from graphc.ops.linalg.matrices import as_matrices, batched, identity, require_square
 from graphc.ops.linalg.systems import inv
@@ -21,7 +22,6 @@ from graphc.ops.norms import matrix_norm
 from graphc.ops.reductions import max_, min_
 from graphc.ops.shaping import expand_dims, full, matrix_transpose
 from graphc.ops.sizes import size_of
-from graphc.ops.views import concat
 
 Axes = int | tuple[int, ...] | list[int] | None
 
@@ -54,6 +54,9 @@ def _cutoff(a: Tensor, values: Tensor, rtol: Any) -> Tensor:
 
 def matrix_rank(x: Any, *, rtol: Any = None) -> Tensor:
     """How many singular values are larger than ``rtol`` times the largest.
+
+    0 for a matrix that is not finite, where NumPy raises or answers 0: its singular values are NaN, and it spoils no
+    other of its batch.
 
     Parameters
     ----------
@@ -134,9 +137,8 @@ def matrix_power(x: Any, n: int) -> Tensor:
     """
     (a,) = as_matrices("matrix_power", x)
     require_square("matrix_power", a)
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise GraphError(f"matrix_power: expected an integer n, got {given(n)}")
-    square, count = (inv(a), -int(n)) if n < 0 else (a, int(n))
+    n = as_integer(n, "matrix_power: n")
+    square, count = (inv(a), -n) if n < 0 else (a, n)
     result = None
     while count:
         if count % 2:
@@ -180,7 +182,7 @@ def cond(x: Any, p: float | str | None = None) -> Tensor:
         When the program runs, if a matrix is singular and ``p`` asks for the inverse itself.
     """
     (a,) = as_matrices("cond", x)
-    if p is None or (isinstance(p, (int, float, np.number)) and abs(p) == 2):
+    if p is None or (is_number(p) and abs(p) == 2):
         values = svdvals(a)
         largest, smallest = max_(values, axis=-1), min_(values, axis=-1)
         return smallest / largest if p == -2 else largest / smallest

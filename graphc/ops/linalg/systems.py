@@ -20,6 +20,8 @@ from graphc.ir.op import MatrixRoutine, Sample, op
 from graphc.ir.symbolic import Size
 from graphc.ir.types import TensorType, broadcast_shapes
 from graphc.ops.base import is_zero, promote, require, require_bool, shown
+from graphc.ops.derivatives import custom_gradient
+from graphc.ops.elementwise import abs_, equal, logical_and, maximum, multiply, where
 from graphc.ops.linalg.matrices import (
     Array,
     as_matrices,
@@ -28,13 +30,15 @@ from graphc.ops.linalg.matrices import (
     each,
     identity,
     lower_triangle,
+    on_diagonal,
     product_over_batch,
     require_square,
     rows_of,
     upper_triangle,
 )
+from graphc.ops.reductions import sum_
 from graphc.ops.samples import normal
-from graphc.ops.shaping import expand_dims, squeeze
+from graphc.ops.shaping import expand_dims, matrix_transpose, squeeze
 
 Cotangents = tuple[Tensor | None, ...]
 
@@ -142,10 +146,10 @@ class solve(MatrixRoutine):
         if vector:
             b = expand_dims(b, -1)
         a, b = matched("solve", a, b)
-        x = self.make(a, *lu_factor(a), b, transposed=False, caller="solve")
+        x = self.make(a, *lu_factor(a), b, transposed=False)
         return squeeze(x, -1) if vector else x
 
-    def infer(self, *inputs: Tensor, transposed: bool, caller: str) -> TensorType:
+    def infer(self, *inputs: Tensor, transposed: bool) -> TensorType:
         return inputs[3].type
 
     def repeats(self, node: Node) -> tuple[Size, ...]:
@@ -155,13 +159,11 @@ class solve(MatrixRoutine):
         return self(dominated(inputs[0]), inputs[1])
 
     def compute(self, node: Node, *inputs: Array) -> Array:
-        a, _, _, b = inputs
-        x = np.empty_like(b)
-        if node["transposed"]:
-            a = np.swapaxes(a, -1, -2)
-        for place, matrix, right, result in each((a, 2), (b, 2), (x, 2), batch=b.shape[:-2]):
+        _, factors, pivots, b = inputs
+        x = np.array(b)
+        for place, columns, swaps, result in each((factors, 2), (pivots, 1), (x, 2), batch=b.shape[:-2]):
             try:
-                result[...] = np.linalg.solve(matrix, right)
+                _substitute(columns.T, swaps, result, node["transposed"])
             except np.linalg.LinAlgError:
                 raise self.refusal(node, place, 0) from None
         return x
@@ -170,10 +172,24 @@ class solve(MatrixRoutine):
         """For ``X = inv(A) B``: that of B is ``inv(A)' G``, and that of A is minus this times ``X'``."""
         (a, factors, pivots, _), (g,), x = node.inputs, cotangents, node.result
         transposed = node["transposed"]
-        by_b = self.make(a, factors, pivots, g, transposed=not transposed, caller=node["caller"])
+        by_b = self.make(a, factors, pivots, g, transposed=not transposed)
         left, right = (x, by_b) if transposed else (by_b, x)
         by_a = product_over_batch(left, right, a.shape)
         return -by_a, None, None, by_b
+
+
+def _substitute(factors: Array, swaps: Array, x: Array, transposed: bool) -> None:
+    """The solution from the factors, in place of the right-hand side."""
+    lower, upper = np.tril(factors, -1) + np.eye(len(factors), dtype=factors.dtype), np.triu(factors)
+    interchanges = [[step, other - 1] for step, other in enumerate(swaps)]
+    if transposed:
+        x[...] = np.linalg.solve(lower.T, np.linalg.solve(upper.T, x))
+        for rows in reversed(interchanges):
+            x[rows] = x[rows[::-1]]
+    else:
+        for rows in interchanges:
+            x[rows] = x[rows[::-1]]
+        x[...] = np.linalg.solve(upper, np.linalg.solve(lower, x))
 
 
 def matched(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,12 +232,12 @@ def inv(x: Any) -> Tensor:
     """
     (a,) = as_matrices("inv", x)
     require_square("inv", a)
-    return _inverse(a, "inv")
+    return _inverse(a)
 
 
-def _inverse(a: Tensor, caller: str, transposed: bool = False) -> Tensor:
+def _inverse(a: Tensor, transposed: bool = False) -> Tensor:
     ones = batched(identity(a.shape[-1], a.dtype), a.shape[:-2])
-    return solve.make(a, *lu_factor(a), ones, transposed=transposed, caller=caller)
+    return solve.make(a, *lu_factor(a), ones, transposed=transposed)
 
 
 @op
@@ -235,12 +251,12 @@ class determinant(MatrixRoutine):
     awaited = (0,)
     samples = (Sample(normal(2, 4, 4)), Sample(normal(3, 3)))
 
-    def __call__(self, x: Any, caller: str = "det") -> tuple[Tensor, Tensor, Tensor]:
-        (a,) = as_matrices(caller, x)
-        require_square(caller, a)
-        return self.make(a, *lu_factor(a), caller=caller)
+    def __call__(self, x: Any) -> tuple[Tensor, Tensor, Tensor]:
+        (a,) = as_matrices("determinant", x)
+        require_square("determinant", a)
+        return self.make(a, *lu_factor(a))
 
-    def infer(self, *inputs: Tensor, caller: str) -> tuple[TensorType, ...]:
+    def infer(self, *inputs: Tensor) -> tuple[TensorType, ...]:
         a = inputs[0]
         return (TensorType(a.shape[:-2], a.dtype),) * 3
 
@@ -251,20 +267,66 @@ class determinant(MatrixRoutine):
         return self(dominated(inputs[0]))
 
     def compute(self, node: Node, *inputs: Array) -> tuple[Array, ...]:
+        _, factors, pivots = inputs
+        diagonal = np.diagonal(factors, axis1=-2, axis2=-1)
+        odd = np.count_nonzero(pivots != np.arange(1, pivots.shape[-1] + 1), axis=-1) % 2
+        turned = np.where(odd, -1, 1).astype(factors.dtype)
         with np.errstate(all="ignore"):
-            return (np.linalg.det(inputs[0]), *np.linalg.slogdet(inputs[0]))
+            sign = turned * np.prod(np.sign(diagonal), axis=-1)
+            return turned * np.prod(diagonal, axis=-1), sign, np.log(np.abs(diagonal)).sum(axis=-1)
 
     def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
-        """The derivative of ``log |det A|`` is the transposed inverse, and that of ``det A`` is ``det A`` times it."""
-        a, (value, _, _), (g, _, by_log) = node.inputs[0], node.results, cotangents
-        scale = by_log if is_zero(g) else g * value + by_log  # det may be infinite where its logarithm is not
-        return expand_dims(scale, (-2, -1)) * _inverse(a, node["caller"], transposed=True), None, None
+        """The derivative of ``log |det A|`` is the transposed inverse, and that of ``det A`` are the cofactors."""
+        (a, factors, pivots), (g, _, by_log) = node.inputs, cotangents
+        parts = []
+        if not is_zero(g):
+            parts.append(expand_dims(g, (-2, -1)) * _cofactors(a, factors, pivots))
+        if not is_zero(by_log):
+            parts.append(expand_dims(by_log, (-2, -1)) * _inverse(a, transposed=True))
+        return (sum(parts[1:], parts[0]) if parts else None), None, None
+
+
+def _made_regular(factors: Tensor) -> Tensor:
+    """Factors in which rounding errors stand in the place of zeros on the diagonal of U."""
+    n, limits = factors.shape[-1], np.finfo(factors.dtype)
+    upper = abs_(lower_triangle(factors))  # column by column
+    error = sum_(multiply(upper, float(limits.eps)), (-2, -1), keepdims=True) / rows_of(factors)
+    zero = logical_and(on_diagonal(n, n), equal(factors, 0))
+    return where(zero, maximum(error, float(limits.tiny)), factors)
+
+
+def _cofactors_from(a: Tensor, factors: Tensor, pivots: Tensor) -> Tensor:
+    """The matrix of cofactors, ``det A`` times the transposed inverse.
+
+    It is continuous in A. That of a singular matrix is therefore the one of a regular matrix next to it, which differs
+    from it no more than A differs from the product of its factors.
+    """
+    factors = _made_regular(factors)
+    ones = batched(identity(a.shape[-1], a.dtype), a.shape[:-2])
+    inverse: Tensor = solve.make(a, factors, pivots, ones, transposed=True)
+    return expand_dims(determinant.make(a, factors, pivots)[0], (-2, -1)) * inverse
+
+
+def _derivative_of_cofactors(inputs: Any, outputs: Any, cotangents: Any) -> tuple[Tensor | None, ...]:
+    """For ``C = det(A) B`` with the transposed inverse B: ``det(A) (sum(G * B) B - B G' B)``.
+
+    Regular matrices next to a singular one say nothing here: their terms are large, and cancel.
+    """
+    (a, factors, pivots), (g,) = inputs, cotangents
+    inverse = _inverse(a, transposed=True)
+    value = expand_dims(determinant.make(a, factors, pivots)[0], (-2, -1))
+    along = sum_(g * inverse, (-2, -1), keepdims=True)
+    return value * (along * inverse - inverse @ matrix_transpose(g) @ inverse), None, None
+
+
+_cofactors = custom_gradient(_cofactors_from, vjp=_derivative_of_cofactors)
 
 
 def det(x: Any) -> Tensor:
     """The determinant of every square matrix of a batch; 1 of an empty matrix.
 
-    Its derivative is made of the inverse, so it is asked for at regular matrices only.
+    Its derivative is the matrix of cofactors, at singular matrices, too. The derivative of that is made of the inverse,
+    so second derivatives are asked for at regular matrices only.
 
     Parameters
     ----------
@@ -281,9 +343,9 @@ def det(x: Any) -> Tensor:
     ShapeError
         If the matrices are not square.
     LinAlgError
-        When the program runs, if the derivative is asked for and a matrix is singular.
+        When the program runs, if a second derivative is asked for and a matrix is singular.
     """
-    return determinant(x, caller="det")[0]
+    return determinant(x)[0]
 
 
 def slogdet(x: Any) -> SlogdetResult:
@@ -303,10 +365,12 @@ def slogdet(x: Any) -> SlogdetResult:
 
     Raises
     ------
-    ShapeError, LinAlgError
-        As :func:`det`.
+    ShapeError
+        If the matrices are not square.
+    LinAlgError
+        When the program runs, if the derivative is asked for and a matrix is singular.
     """
-    return SlogdetResult(*determinant(x, caller="slogdet")[1:])
+    return SlogdetResult(*determinant(x)[1:])
 
 
 @op
@@ -365,10 +429,10 @@ class solve_triangular(MatrixRoutine):
         a, b = matched("solve_triangular", a, b)
         flags = {"lower": lower, "transposed": transposed, "unit_diagonal": unit_diagonal}
         flags = {what: require_bool("solve_triangular", what, flag) for what, flag in flags.items()}
-        x = self.make(a, b, **flags, caller="solve_triangular")
+        x = self.make(a, b, **flags)
         return squeeze(x, -1) if vector else x
 
-    def infer(self, *inputs: Tensor, lower: bool, transposed: bool, unit_diagonal: bool, caller: str) -> TensorType:
+    def infer(self, *inputs: Tensor, lower: bool, transposed: bool, unit_diagonal: bool) -> TensorType:
         return inputs[1].type
 
     def repeats(self, node: Node) -> tuple[Size, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from graphc.ir.node import Node, Tensor
-from graphc.ops.views import broadcast_to, concat, pad, permute_dims, reshape, strided_slice
+from graphc.ops.joining import concat
+from graphc.ops.views import broadcast_to, pad, permute_dims, reshape, strided_slice
 from graphc.passes.rules.registry import Example, made_by, rule, sample
 
 
