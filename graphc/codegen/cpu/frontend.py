@@ -43,6 +43,8 @@ from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, 
 from numba.core.targetconfig import ConfigStack
 from numba.extending import intrinsic
 
+from graphc.codegen.cpu import ranges
+
 _TARGET = "graphc"
 
 
@@ -138,6 +140,15 @@ class _Typing(typing.Context):
                 self._resolved[key] = signature
         return signature
 
+    def resolve_value_type(self, val: Any) -> Any:
+        """The type of a global.
+
+        What is registered is looked up first. Numba does so last, after all that a value might be: for ``range`` that
+        includes its typed containers, and importing these takes longer than compiling a kernel.
+        """
+        registered = None if isinstance(val, types.Type) or not callable(val) else self._lookup_global(val)
+        return super().resolve_value_type(val) if registered is None else registered
+
     def load_additional_registries(self) -> None:
         """None: NumPy's functions, ``math``, lists and dicts are not for kernels."""
 
@@ -154,9 +165,26 @@ class _Lowering(cpu.CPUContext):
     def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
         """What lowers a call of a function with a signature."""
         key = fn, sig
-        if key not in self._implementations:
-            self._implementations[key] = super().get_function(fn, sig, _firstcall)
-        return self._implementations[key]
+        found = self._implementations.get(key)
+        if found is None:
+            own = ranges.implementation(fn.get_impl_key(sig) if isinstance(fn, types.Callable) else fn, sig)
+            if own is not None:
+
+                def found(builder: Any, values: Any, loc: Any = None) -> Any:
+                    return own(self, builder, sig, values)
+
+            else:
+                found = super().get_function(fn, sig, _firstcall)
+            self._implementations[key] = found
+        return found
+
+    def pair_first(self, builder: Any, val: Any, ty: Any) -> Any:
+        """What iterating gives: the value."""
+        return ranges.part(builder, val, 0)
+
+    def pair_second(self, builder: Any, val: Any, ty: Any) -> Any:
+        """What iterating gives: whether there is a value."""
+        return ranges.part(builder, val, 1)
 
     def get_abi_sizeof(self, ty: Any) -> int:
         """Bytes that a value of an LLVM type takes."""
@@ -173,6 +201,13 @@ class _Lowering(cpu.CPUContext):
 
 class _Lower(lowering.Lower):
     """Numba IR -> LLVM IR."""
+
+    def storevar(self, value: Any, name: str, argidx: int | None = None) -> None:
+        """Assign to a variable. Numba would first load what it held, to count one reference less."""
+        if name in self._singly_assigned_vars:
+            self._blk_local_varmap[name] = value
+        else:
+            self.builder.store(value, self.getvar(name))
 
     def lower_binop(self, resty: Any, expr: Any, op: Any) -> Any:
         """An operator of two values.

@@ -43,7 +43,7 @@ def compile_source(source: str, filename: str, *, function: str, signature: str,
     ----------
     source : str
         A Python module that defines the kernel in the subset that Numba compiles. With ``CONTROL_CODE = True`` among
-        its names it has no loops worth unrolling or vectorising.
+        its names it has no loops worth unrolling or vectorising; with ``UNROLLED = True`` none worth unrolling.
     filename : str
         What the code object carries as its file.
     function : str
@@ -90,7 +90,7 @@ def _module(source: str, filename: str, function: str, signature: str, export: s
     except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
         # Numba and LLVM report some faults of a source as plain exceptions
         raise CompileError(f"{filename}: the kernel does not compile: {_shortened(str(error))}") from error
-    _optimise(module, export, computes=not namespace.get("CONTROL_CODE", False))
+    _optimise(module, export, namespace.get("CONTROL_CODE", False), namespace.get("UNROLLED", False))
     return module
 
 
@@ -130,12 +130,13 @@ def _link(library: frontend.Library, wrapper: ir.Module, export: str) -> llvm.Mo
     return whole
 
 
-def _optimise(module: llvm.ModuleRef, export: str, computes: bool) -> None:
-    """Run LLVM's pipeline once over the module: -O3 where it `computes`, -O1 elsewhere."""
+def _optimise(module: llvm.ModuleRef, export: str, control_code: bool, unrolled: bool) -> None:
+    """Run LLVM's pipeline once over the module: -O1 for control code, -O3 for what computes."""
     target = machine.target_machine()
     module.name, module.triple, module.data_layout = export, target.triple, str(target.target_data)
-    options = llvm.create_pipeline_tuning_options(speed_level=3 if computes else 1)
-    options.loop_vectorization = options.loop_unrolling = computes
+    options = llvm.create_pipeline_tuning_options(speed_level=1 if control_code else 3)
+    options.loop_vectorization = not control_code
+    options.loop_unrolling = not (control_code or unrolled)
     options.slp_vectorization = False  # merges the emitter's explicit lanes badly and costs time
     passes = llvm.create_pass_builder(target, options)
     passes.getModulePassManager().run(module, passes)
