@@ -34,17 +34,16 @@ def implementation(key: Any, signature: Any) -> Implementation | None:
     callable or None
         None for everything else, and for unsigned ranges.
     """
-    if key is range:
-        kind, lowers = signature.return_type, _make
-    elif key == "getiter":
-        kind, lowers = signature.args[0], _begin
-    elif key == "iternext":
-        kind, lowers = signature.args[0], _advance
-    else:
+    lowers: dict[Any, Implementation] = {range: _make, "getiter": _begin, "iternext": _advance}
+    if key is not range and key not in ("getiter", "iternext"):
         return None
+    kind: Any = signature.return_type if key is range else signature.args[0]
     if isinstance(kind, types.RangeType):
-        return lowers if kind.dtype.signed else None
-    return lowers if isinstance(kind, types.RangeIteratorType) and kind.yield_type.signed else None
+        kind = kind.iterator_type
+    if not isinstance(kind, types.RangeIteratorType):
+        return None
+    counted: Any = kind.yield_type
+    return lowers[key] if counted.signed else None
 
 
 def _make(context: Any, builder: Any, signature: Any, values: Any) -> Any:
