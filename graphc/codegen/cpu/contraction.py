@@ -127,6 +127,7 @@ full_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes})
 low_tile = tile("{dtype}", rows={low_rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
 copy = copier("{dtype}", vectors={vectors}, lanes={lanes})
 transpose = transposer("{dtype}", lanes={lanes})
+UNROLLED = True  # the tiles are
 
 
 def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
@@ -232,6 +233,7 @@ from graphc.codegen.cpu.intrinsics import load, minimum_int, offset, stack_{dtyp
 
 one_column = dot_tile("{dtype}", rows=8, columns=1, lanes={lanes})
 four_columns = dot_tile("{dtype}", rows=4, columns=4, lanes={lanes})
+UNROLLED = True  # the tiles are
 
 
 def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
@@ -277,6 +279,7 @@ from graphc.codegen.cpu.tiles import tile
 whole_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, clamped=True)
 part_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
 copy = copier("{dtype}", vectors={vectors}, lanes={lanes})
+UNROLLED = True  # the tiles are
 
 
 def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -30,18 +31,22 @@ from numba.core import (
     cpu,
     descriptors,
     dispatcher,
+    errors,
     funcdesc,
     interpreter,
     lowering,
     sigutils,
-    typed_passes,
+    typeinfer,
     types,
     typing,
 )
+from numba.core import ir as numba_ir
 from numba.core.callconv import create_error_model
 from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_override, target_registry
 from numba.core.targetconfig import ConfigStack
 from numba.extending import intrinsic
+
+from graphc.codegen.cpu import ranges
 
 _TARGET = "graphc"
 
@@ -138,6 +143,15 @@ class _Typing(typing.Context):
                 self._resolved[key] = signature
         return signature
 
+    def resolve_value_type(self, val: Any) -> Any:
+        """The type of a global.
+
+        What is registered is looked up first. Numba does so last, after all that a value might be: for ``range`` that
+        includes its typed containers, and importing these takes longer than compiling a kernel.
+        """
+        registered = None if isinstance(val, types.Type) or not callable(val) else self._lookup_global(val)
+        return super().resolve_value_type(val) if registered is None else registered
+
     def load_additional_registries(self) -> None:
         """None: NumPy's functions, ``math``, lists and dicts are not for kernels."""
 
@@ -154,9 +168,26 @@ class _Lowering(cpu.CPUContext):
     def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
         """What lowers a call of a function with a signature."""
         key = fn, sig
-        if key not in self._implementations:
-            self._implementations[key] = super().get_function(fn, sig, _firstcall)
-        return self._implementations[key]
+        found = self._implementations.get(key)
+        if found is None:
+            own = ranges.implementation(fn.get_impl_key(sig) if isinstance(fn, types.Callable) else fn, sig)
+            if own is not None:
+
+                def found(builder: Any, values: Any, loc: Any = None) -> Any:
+                    return own(self, builder, sig, values)
+
+            else:
+                found = super().get_function(fn, sig, _firstcall)
+            self._implementations[key] = found
+        return found
+
+    def pair_first(self, builder: Any, val: Any, ty: Any) -> Any:
+        """What iterating gives: the value."""
+        return ranges.part(builder, val, 0)
+
+    def pair_second(self, builder: Any, val: Any, ty: Any) -> Any:
+        """What iterating gives: whether there is a value."""
+        return ranges.part(builder, val, 1)
 
     def get_abi_sizeof(self, ty: Any) -> int:
         """Bytes that a value of an LLVM type takes."""
@@ -171,8 +202,69 @@ class _Lowering(cpu.CPUContext):
         """Nothing: a kernel has no objects to count references of, so Numba's runtime is not linked."""
 
 
+class _Constraints(typeinfer.ConstraintNetwork):
+    """What the statements of a function say of types."""
+
+    def propagate(self, typeinfer: Any) -> list[Any]:
+        """Follow each once; the errors, which may go away as more becomes known.
+
+        Numba collects warnings meanwhile, a constraint at a time; of what kernels do it warns of nothing.
+        """
+        failures = []
+        for constraint in self.constraints:
+            try:
+                constraint(typeinfer)
+            except errors.TypingError as error:
+                located = errors.TypingError(str(error), loc=constraint.loc, highlighting=False)
+                located.__cause__ = error
+                failures.append(located)
+        return failures
+
+
+class _Inference(typeinfer.TypeInferer):
+    """Numba IR -> a type for every variable."""
+
+    def __init__(self, context: Any, code: Any):
+        super().__init__(context, code, warnings=None)
+        self.constraints = _Constraints()
+
+    def get_state_token(self) -> list[Any]:
+        """What is known; equal if nothing has been learned."""
+        return [variable.type for variable in self.typevars.values()]
+
+
 class _Lower(lowering.Lower):
     """Numba IR -> LLVM IR."""
+
+    def lower_block(self, block: Any) -> None:
+        """The statements of a block; an error says in which it is. Numba would prepare for that at each."""
+        self.pre_block(block)
+        statement: Any = None
+        try:
+            for statement in block.body:
+                self.loc = statement.loc
+                self.lower_inst(statement)
+        except Exception:
+            words: dict[str, Any] = {"it": statement, "loc": statement.loc}
+            words["errcls_"] = partial(errors.LoweringError, loc=statement.loc)
+            with errors.new_error_context('lowering "{it}" at {loc}', **words):  # type: ignore[attr-defined]
+                raise
+        self.post_block(block)
+
+    def lower_inst(self, inst: Any) -> None:
+        """A statement. Numba would print each for its log and note its line for a debugger."""
+        if isinstance(inst, numba_ir.Assign):
+            name = inst.target.name
+            self.storevar(self.lower_assign(self.typeof(name), inst), name)
+        else:
+            super().lower_inst(inst)
+
+    def storevar(self, value: Any, name: str, argidx: int | None = None) -> None:
+        """Assign to a variable. Numba would first load what it held, to count one reference less."""
+        if name in self._singly_assigned_vars:
+            self._blk_local_varmap[name] = value
+        else:
+            self.builder.store(value, self.getvar(name))
 
     def lower_binop(self, resty: Any, expr: Any, op: Any) -> Any:
         """An operator of two values.
@@ -253,13 +345,13 @@ def lower(function: Callable[..., Any], signature: str, name: str) -> Lowered:
 def _lower(function: Callable[..., Any], arguments: tuple[Any, ...], result: Any, name: str) -> Lowered:
     identity = bytecode.FunctionIdentity.from_function(function)
     code = _Interpreter(identity).interpret(bytecode.ByteCode(identity))
-    typed = typed_passes.type_inference_stage(_descriptor.typing_context, _context, code, arguments, result)
+    typemap, return_type, calltypes = _infer(code, arguments, result)
     library = Library(_context.codegen(), name)
     descriptor = funcdesc.PythonFunctionDescriptor.from_specialized_function(
         code,
-        typed.typemap,
-        typed.return_type,
-        typed.calltypes,
+        typemap,
+        return_type,
+        calltypes,
         _context.mangler,
         inline=False,
         noalias=False,
@@ -270,16 +362,34 @@ def _lower(function: Callable[..., Any], arguments: tuple[Any, ...], result: Any
     return Lowered(library, descriptor)
 
 
-def wrapper(descriptor: Any, export: str, can_raise: str) -> ir.Module:
-    """A function with the plain C signature that calls one with Numba's (status returned, result by pointer).
+def _infer(code: Any, arguments: tuple[Any, ...], result: Any) -> tuple[Any, Any, Any]:
+    """Types of the variables, of the result, and signatures of the calls, of a function in Numba IR.
+
+    The type of the `result` follows from the code where it is None.
+    """
+    if len(arguments) != code.arg_count:
+        raise TypeError(f"expected types of {code.arg_count} arguments, got {len(arguments)}")
+    context = _descriptor.typing_context
+    inference = _Inference(context, code)
+    with context.callstack.register(_context.target, inference, code.func_id, arguments):
+        for index, (name, kind) in enumerate(zip(code.arg_names, arguments, strict=True)):
+            inference.seed_argument(name, index, kind)
+        if result is not None:
+            inference.seed_return(result)
+        inference.build_constraint()
+        inference.propagate()
+        found: tuple[Any, Any, Any] = inference.unify()
+        return found
+
+
+def add_wrapper(lowered: Lowered, export: str, can_raise: str) -> None:
+    """Add a function with the plain C signature to the module of one with Numba's (status returned, result by pointer).
 
     Where the status says that an exception was raised, it calls the undefined function `can_raise`.
     """
-    module = ir.Module(export)
-    convention = _context.call_conv
-    callee = ir.Function(
-        module, convention.get_function_type(descriptor.restype, descriptor.argtypes), descriptor.llvm_func_name
-    )
+    descriptor = lowered.descriptor
+    callee = lowered.library.get_function(descriptor.llvm_func_name)
+    module, convention = callee.module, _context.call_conv
     arguments = [_context.get_value_type(kind) for kind in descriptor.argtypes]
     returns_nothing = str(descriptor.restype) == "none"
     result = ir.VoidType() if returns_nothing else _context.get_value_type(descriptor.restype)
@@ -295,7 +405,6 @@ def wrapper(descriptor: Any, export: str, can_raise: str) -> ir.Module:
         builder.ret_void()
     else:
         builder.ret(value)
-    return module
 
 
 # --- procedures ---------------------------------------------------------------------------------------------------

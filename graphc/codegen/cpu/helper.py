@@ -13,7 +13,6 @@ stay.  It ends without taking the interpreter down, for the asking process waits
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import sys
@@ -26,6 +25,8 @@ READY = b"ready\n"
 
 def main() -> None:
     """Serve requests until there are no more."""
+    import json  # not for the process that asks for this file's name
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process of a terminal; the asking one decides
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever prints must not disturb the answers

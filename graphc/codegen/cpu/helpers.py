@@ -16,19 +16,20 @@ start; there are as many helpers as each still saves :data:`WORTHWHILE_SECONDS`,
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphc import config
 from graphc.codegen.cpu import helper
 from graphc.errors import GraphcWarning
+
+if TYPE_CHECKING:  # imported where helpers are started: a warm start needs neither
+    import subprocess
 
 START_SECONDS = 0.25
 """Until a helper's first kernel: starting Python, importing Numba and the code generator."""
@@ -39,7 +40,7 @@ WORTHWHILE_SECONDS = 0.1
 LONG_SECONDS = 3.0
 """From here on a progress bar shows how far compiling is."""
 
-_SECONDS_A_KERNEL, _SECONDS_A_CHARACTER = 0.015, 2.2e-5  # fits kernels of 300 to 7,000 characters to a fifth
+_SECONDS_A_KERNEL, _SECONDS_A_CHARACTER = 0.012, 1.65e-5  # fits kernels of 300 to 4,000 characters to a fifth
 
 
 class Request(NamedTuple):
@@ -193,6 +194,8 @@ class Helpers:
 
     def _serve(self, process: subprocess.Popen[bytes]) -> None:
         """What a helper's thread does: feed it, then see it end."""
+        import json
+
         request: Request | None = None
         with process:  # closes its pipes, so that it ends, and waits for that
             try:
@@ -222,6 +225,8 @@ class Helpers:
 
 def _start() -> subprocess.Popen[bytes]:
     """A new helper, which sees the modules that this process sees."""
+    import subprocess
+
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return subprocess.Popen(
         [sys.executable, helper.__file__],

@@ -19,11 +19,10 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import llvmlite.binding as llvm
-from llvmlite import ir
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
 
@@ -43,7 +42,8 @@ def compile_source(source: str, filename: str, *, function: str, signature: str,
     ----------
     source : str
         A Python module that defines the kernel in the subset that Numba compiles. With ``CONTROL_CODE = True`` among
-        its names it has no loops worth unrolling or vectorising.
+        its names it has no loops worth unrolling or vectorising; with ``UNROLLED = True`` its loops over tiles, written
+        out in intrinsics, leave LLVM nothing to find.
     filename : str
         What the code object carries as its file.
     function : str
@@ -65,7 +65,7 @@ def compile_source(source: str, filename: str, *, function: str, signature: str,
         that the C library does not have.
     """
     module = _module(source, filename, function, signature, export)
-    code = bytes(machine.target_machine().emit_object(module))
+    code = bytes(_target().emit_object(module))
     missing = unresolved_symbols(code)
     if _RAISE in missing:
         raise CompileError(
@@ -83,15 +83,22 @@ def _module(source: str, filename: str, function: str, signature: str, export: s
     kernel = _function(namespace, filename, function)
     try:
         with collector_paused(), global_compiler_lock:
-            library, descriptor = frontend.lower(kernel, signature, export)
-            module = _link(library, frontend.wrapper(descriptor, export, _RAISE), export)
+            lowered = frontend.lower(kernel, signature, export)
+            frontend.add_wrapper(lowered, export, _RAISE)
+            module = _link(lowered.library, export)
     except NumbaError as error:
         raise CompileError(f"{filename}: Numba refuses the kernel: {_shortened(str(error))}") from error
     except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
         # Numba and LLVM report some faults of a source as plain exceptions
         raise CompileError(f"{filename}: the kernel does not compile: {_shortened(str(error))}") from error
-    _optimise(module, export, computes=not namespace.get("CONTROL_CODE", False))
+    _optimise(module, export, namespace.get("CONTROL_CODE", False), namespace.get("UNROLLED", False))
     return module
+
+
+@cache
+def _target() -> Any:
+    """This machine, as LLVM compiles for it; one for all kernels, since making it takes as long as some passes."""
+    return machine.target_machine()
 
 
 @lru_cache(maxsize=1)
@@ -114,11 +121,11 @@ def _function(namespace: dict[str, Any], filename: str, function: str) -> Callab
     return kernel
 
 
-def _link(library: frontend.Library, wrapper: ir.Module, export: str) -> llvm.ModuleRef:
-    """One module of the kernel, the procedures it calls and its C wrapper; only the wrapper is visible."""
+def _link(library: frontend.Library, export: str) -> llvm.ModuleRef:
+    """One module of the kernel, its C wrapper and the procedures it calls; only the wrapper is visible."""
     first, *others = library.modules()
     whole = llvm.parse_assembly(str(first))
-    for module in (wrapper, *others):
+    for module in others:
         whole.link_in(llvm.parse_assembly(str(module)))
     for function in whole.functions:
         if not function.is_declaration and function.name != export:
@@ -130,12 +137,13 @@ def _link(library: frontend.Library, wrapper: ir.Module, export: str) -> llvm.Mo
     return whole
 
 
-def _optimise(module: llvm.ModuleRef, export: str, computes: bool) -> None:
-    """Run LLVM's pipeline once over the module: -O3 where it `computes`, -O1 elsewhere."""
-    target = machine.target_machine()
+def _optimise(module: llvm.ModuleRef, export: str, control_code: bool, unrolled: bool) -> None:
+    """Run LLVM's pipeline once over the module: -O1 for control code and what is unrolled, -O3 for the rest."""
+    target = _target()
     module.name, module.triple, module.data_layout = export, target.triple, str(target.target_data)
-    options = llvm.create_pipeline_tuning_options(speed_level=3 if computes else 1)
-    options.loop_vectorization = options.loop_unrolling = computes
+    options = llvm.create_pipeline_tuning_options(speed_level=1 if control_code or unrolled else 3)
+    options.loop_vectorization = not control_code
+    options.loop_unrolling = not (control_code or unrolled)
     options.slp_vectorization = False  # merges the emitter's explicit lanes badly and costs time
     passes = llvm.create_pass_builder(target, options)
     passes.getModulePassManager().run(module, passes)

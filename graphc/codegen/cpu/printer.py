@@ -57,6 +57,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 LONGEST_LINE = 120
 _BUILTIN = {"range", "kernel"}
 _MATHLIB = re.compile(rf"({'|'.join(MATHLIB)})_float(32|64)")
+_COMMENT = re.compile(r"#.*")
 _CALLED = re.compile(r"\b([a-z_][a-z_0-9]*)\(")
 
 
@@ -116,7 +117,7 @@ def _summary(kernel: Kernel) -> str:
 def _imports(code: str) -> list[str]:
     """Import lines for everything that some code calls."""
     wanted: dict[str, set[str]] = {}
-    for name in _CALLED.findall(re.sub(r"#.*", "", code)):
+    for name in dict.fromkeys(_CALLED.findall(_COMMENT.sub("", code))):
         if name in DTYPES:
             wanted.setdefault("numba", set()).add(name)
         elif name not in _BUILTIN:
@@ -125,7 +126,7 @@ def _imports(code: str) -> list[str]:
             else:
                 home = _HOME.get(name, "graphc.codegen.cpu.intrinsics")
             wanted.setdefault(home, set()).add(name)
-    constants = [name for name in ("inf", "nan") if re.search(rf"\b{name}\)", code)]
+    constants = [name for name in ("inf", "nan") if f"{name})" in code and re.search(rf"\b{name}\)", code)]
     if constants:
         wanted["math"] = set(constants)
     lines: list[str] = []
