@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph, holds
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import AxisScan, Contraction, Control, IndexedAccumulation, Reduction, Source
+from graphc.ir.op import AxisScan, Contraction, Control, IndexedAccumulation, MatrixRoutine, Reduction, Source
 from graphc.ir.symbolic import RUN_SIZES
 from graphc.ir.types import is_float
 from graphc.ops.bodies import COMPUTE
@@ -246,7 +246,8 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
         units = 0 if is_exact_node(node, ROUNDED | ARITHMETIC) else MOVED_UNITS
         if isinstance(node.op, (AxisScan, Contraction, IndexedAccumulation, Reduction)):
             arrays = [_overflowed(node, inputs, arrays[0], generator), *arrays[1:]]
-        return [_moved(array, units, generator) if array.dtype.kind == "f" else array for array in arrays]
+        normwise = isinstance(node.op, MatrixRoutine)
+        return [_moved(array, units, generator, normwise) if array.dtype.kind == "f" else array for array in arrays]
 
     session = Session(backend="reference")  # it makes the values that variables begin with
     token = COMPUTE.set(compute)
@@ -282,10 +283,14 @@ def _overflowed(node: Node, inputs: Sequence[Array], array: Array, generator: np
     return np.where(decided, drawn, array).astype(array.dtype)
 
 
-def _moved(array: Array, most_units: int, generator: np.random.Generator) -> Array:
-    """Changed by up to so many units in the last place; NaN has either sign, which nothing determines."""
+def _moved(array: Array, most_units: int, generator: np.random.Generator, normwise: bool = False) -> Array:
+    """Changed by up to so many units in the last place; NaN has either sign, which nothing determines.
+
+    The unit is that of each element; or ``normwise`` of the largest, as errors are in factors of a matrix.
+    """
     units = generator.integers(-most_units, most_units + 1, array.shape)
-    unit = np.spacing(np.minimum(np.abs(array), np.finfo(array.dtype).max / 2))  # that of the largest is infinite
+    size = np.minimum(np.abs(array), np.finfo(array.dtype).max / 2)  # the unit of the largest float is infinite
+    unit = np.spacing(np.max(size, initial=0, where=np.isfinite(size)) if normwise else size)
     unit = unit * np.where(array == 0, generator.integers(0, 2), 1)  # zeros stay now and then: most are exact
     moved = np.where(np.isfinite(array), array + units * unit, array)
     moved = np.where(np.isnan(moved), np.copysign(np.nan, generator.integers(0, 2, array.shape) - 0.5), moved)

@@ -406,7 +406,11 @@ def _factors(grower: Grower) -> None:
     (bounded,) = grower.call("multiply", grower.call("tanh", first)[0], 0.1)
     width = grower.size(first, tensor.ndim - 1)
     (matrix,) = grower.call("add", bounded, np.diag(np.arange(1.0, width + 1)).astype(grower.tensor(bounded).dtype))
-    grower.call(f"linalg.{grower.choose(('qr', 'svd', 'eigh'))}", matrix)
+    factors = grower.call(f"linalg.{grower.choose(('qr', 'svd', 'eigh'))}", matrix)
+    if grower.calls[-1].function != "linalg.qr":  # vectors have either sign: nothing else may see it
+        for vectors in (factor for factor in factors if grower.tensor(factor).ndim == tensor.ndim):
+            grower.call("abs", vectors)
+            del grower.values[vectors.number]
 
 
 SMALL = (1, 2, 3, 5)
