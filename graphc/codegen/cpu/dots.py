@@ -32,7 +32,7 @@ def dot_tile(dtype: str, *, rows: int, columns: int, lanes: int) -> Any:
 
     It computes ``c[i, j] = sum over k of p[i, k] * q[j, k]``, or adds that, for i < row_count <= rows and
     j < column_count <= columns. Strides are in elements; p and q are contiguous along k; nothing else is read or
-    written. `depth` may be 0; `add` is a bool. `rows * columns` is a power of two, at most `lanes` squared.
+    written. `depth` may be 0; `add` is a bool. `rows * columns` is at most `lanes` squared.
     """
     pointer = types.CPointer(FLOATS[dtype][1])
 
