@@ -334,7 +334,7 @@ def test_no_byte_outside_is_touched_by_a_worker_of_few_rows_or_columns(dtype, m,
     """
     a, b = operands(dtype, m, 5, n)
     whole = multiply(a, b, np.empty((m, n), dtype))
-    unit = variants.column_unit(f"{dtype}_few{m}x{n}")
+    _, unit = variants.units(f"{dtype}_few{m}x{n}")
     for first in sorted({n // 3 // unit * unit, (n - 1) // unit * unit}):
         guarded, result = Guarded(b.nbytes).put(b)[:, first:], np.full((m, n - first), np.nan, dtype)
         multiply(a, guarded, result, variant=f"_few{m}x{n}")

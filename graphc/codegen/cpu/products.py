@@ -175,14 +175,15 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
 
     A block is as high as the contraction's own, which stay in L2, so that each panel of B is read and copied once a
     block. Where columns alone are cut two blocks suffice, since each worker cuts its own part of them. Of a product
-    that is higher than wide rows alone are cut: its few tiles of columns would not come out even.
+    that is higher than wide rows alone are cut: its few tiles of columns would not come out even. What has too few
+    columns for all workers is cut into rows as well: the weights' gradient of a layer with few units.
 
     Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
     L1 until they come to them; large products lose more by copying operands again for each small block.
     """
     tile = variants.tile_shape(plan.stage.result.dtype.name)
     m, n = (axis.extent if axis is not None else 1 for axis in (plan.m, plan.n))
-    cut_m = plan.m in shared
+    cut_m, (high, wide) = plan.m in shared, _units(plan)
     if plan.n not in shared:
         return ROW_BLOCK_TILES * tile.rows, LEAST_COLUMNS
     single = len(context.kernel.stages) == 1
@@ -190,24 +191,26 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     if _reads_beside(context, plan.stage) > 1 and isinstance(m, int) and isinstance(n, int) and m * n <= HOT_PRODUCT:
         tiles, columns = HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS
     elif single and cut_m and isinstance(m, int) and isinstance(n, int) and n <= min(m, BLOCK_COLUMNS):
-        return max(min(tiles, -(-m // (machine.processors() * tile.rows))), 1) * tile.rows, max(n, 1)
+        rows = min(tiles * tile.rows // high, -(-m // (machine.processors() * high)))
+        return max(rows, 1) * high, max(n, 1)
     row_blocks = max(-(-m // (tiles * tile.rows)), 1) if cut_m and isinstance(m, int) else 1
-    rows = -(-m // (row_blocks * tile.rows)) if isinstance(m, int) else tiles
+    alone = isinstance(m, int) and row_blocks == 1 and all(axis in (plan.m, plan.n) for axis in shared)
     if isinstance(n, int) and n * plan.left.dtype.itemsize <= variants.FEW_BYTES:
         columns = max(n, 1)
     elif isinstance(n, int):
-        alone = single and isinstance(m, int) and row_blocks == 1 and all(axis in (plan.m, plan.n) for axis in shared)
-        least = 2 if alone else BLOCKS_A_PROCESSOR * machine.processors()
+        least = 2 if single and alone else BLOCKS_A_PROCESSOR * machine.processors()
         while columns > LEAST_COLUMNS and row_blocks * -(-n // columns) < least:
             columns //= 2
-        unit = _column_unit(plan)
-        columns = -(-n // (-(-n // columns) * unit)) * unit if n else 1
-    return max(rows, 1) * tile.rows, columns
+        columns = -(-n // (-(-n // columns) * wide)) * wide
+    if alone and cut_m and isinstance(n, int):
+        row_blocks = max(-(-machine.processors() // max(-(-n // columns), 1)), 1)
+    rows = -(-m // (row_blocks * high)) * high if isinstance(m, int) else tiles * tile.rows
+    return max(rows, high), columns
 
 
-def _column_unit(plan: Plan) -> int:
-    """Columns are cut at multiples of it."""
-    return variants.column_unit(plan.stage.result.dtype.name + plan.variant)
+def _units(plan: Plan) -> tuple[int, int]:
+    """Rows and columns are cut at multiples of these."""
+    return variants.units(plan.stage.result.dtype.name + plan.variant)
 
 
 def _reads_beside(context: Context, stage: Contract) -> int:
@@ -225,9 +228,9 @@ class _Blocks:
         plan = _plan(context, stage, shared)
         rows, columns = _block_shape(context, plan, shared)
         context.expressions.renamed = before
-        tile = variants.tile_shape(stage.result.dtype.name)
-        self.m = _Cut(plan.m, rows, tile.rows) if plan.m in shared else None
-        self.n = _Cut(plan.n, columns, _column_unit(plan)) if plan.n in shared else None
+        high, wide = _units(plan)
+        self.m = _Cut(plan.m, rows, high) if plan.m in shared else None
+        self.n = _Cut(plan.n, columns, wide) if plan.n in shared else None
         self.cuts = [cut for cut in (self.m, self.n) if cut is not None]
         self.points = [axis for axis in shared if axis not in (plan.m, plan.n)]
         across = self.n.blocks.extent if self.n else 1

@@ -265,7 +265,10 @@ def few_of(name: str) -> FewTile | None:
     return few_tile(few[1], int(few[2]) if few[2] else None, int(few[3]), bool(few[4])) if few is not None else None
 
 
-def column_unit(name: str) -> int:
-    """Columns of a tile of the contraction of that name: where a product is cut at multiples of it, none is wasted."""
+def units(name: str) -> tuple[int, int]:
+    """Rows and columns of a tile of the contraction of that name: a product that is cut at multiples wastes none."""
     tile = few_of(name)
-    return tile_shape(name.partition("_")[0]).width if tile is None else tile.vectors * tile.lanes
+    if tile is not None:
+        return tile.rows, tile.vectors * tile.lanes
+    shape = tile_shape(name.partition("_")[0])
+    return shape.rows, shape.width
