@@ -14,8 +14,9 @@ Operands are read in place where that is fast. They are copied (:mod:`graphc.cod
   one set of L1) and many tiles read it; also if it is narrower than a tile;
 - a block of A, if its rows, or its columns where these are contiguous, lie a multiple of 4 KiB apart.
 
-Products of few rows or columns have tiles of their own (:func:`few_tile`), or are dot products
-(:mod:`graphc.codegen.cpu.dots`); what follows is the general contraction.
+Products of few rows or columns have tiles of their own or are dot products (:mod:`graphc.codegen.cpu.dots`), those of
+few steps have strips (:mod:`graphc.codegen.cpu.shallow`); :mod:`graphc.codegen.cpu.variants` chooses. What follows is
+the general contraction.
 
 Two tile shapes serve every M: the full one, and a low one. A rest of rows that is worth a full tile is copied with
 its last row repeated. The full tile loads B without masks, which would cost it one step in thirty; the low one
