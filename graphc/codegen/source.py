@@ -50,7 +50,7 @@ class MicroKernel:
     Attributes
     ----------
     name : str
-        As :func:`graphc.codegen.cpu.contraction.address` takes it: ``"float32"``, ``"float64_dots"``.
+        As :func:`graphc.codegen.cpu.contraction.address` takes it: ``"float32"``, ``"float64_dots2"``.
     """
 
     name: str

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import graphc
-from graphc.codegen.cpu import contraction, jit, machine, object_code
+from graphc.codegen.cpu import contraction, jit, machine, object_code, variants
 from graphc.errors import CompileError
 
 DTYPES = ("float32", "float64")
@@ -127,13 +127,33 @@ def test_accumulate(dtype):
 
 FEW = [(1, 5, 70), (1, 300, 257), (4, 600, 64), (7, 16, 130), (12, 3, 33), (2, 0, 40), (1, 1, 1), (40, 300, 3)]
 FEW += [(9, 17, 5), (70, 1, 2), (3, 600, 4), (1, 9, 6), (5, 0, 2), (31, 20, 18), (23, 300, 20), (10, 7, 48)]
-DOTS = [(1, 16, 1), (50, 2500, 1), (9, 31, 3), (40, 64, 8), (8, 17, 8), (5, 0, 2)]
+DOTS = [(1, 16, 1), (50, 2500, 1), (9, 31, 3), (40, 64, 8), (8, 17, 8), (5, 0, 2), (11, 40, 5), (9, 33, 6), (17, 50, 7)]
+
+
+SHALLOW = [(1, (5, 1, 300)), (3, (1, 3, 130)), (4, (40, 4, 97)), (7, (3, 7, 64)), (14, (9, 14, 100)), (30, (9, 30, 70))]
+EDGE = [(40, 300, 97), (15, 20, 112), (200, 30, 33), (3, 9, 90), (60, 1024, 48), (15, 0, 33)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "variant,m,k,n",
+    [*((f"_shallow{k}", *shape) for k, shape in SHALLOW), *((f"_edge{n}", m, k, n) for m, k, n in EDGE)],
+)
+def test_contractions_of_few_steps_or_odd_columns_give_the_bits_of_the_general_one(dtype, variant, m, k, n):
+    a, b = operands(dtype, m, k, n)
+    expected = multiply(a, b, np.empty((m, n), dtype))
+    rights = (b,) if variant.startswith("_shallow") else (b, transposed(b), spread(b))
+    for left, right in [(x, y) for x in (a, transposed(a), spread(a)) for y in rights]:
+        result = multiply(left, right, np.full((m, n), np.nan, dtype), variant=variant)
+        assert result.tobytes() == expected.tobytes()
+        twice = multiply(left, right, result, accumulate=True, variant=variant)
+        assert twice.tobytes() == multiply(a, b, expected.copy(), accumulate=True).tobytes()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("m,k,n", FEW)
 def test_contractions_for_few_rows_or_columns_give_the_bits_of_the_general_one(dtype, m, k, n):
-    assert contraction.few_tile(dtype, m, n) is not None
+    assert variants.few_tile(dtype, m, n) is not None
     variant = f"_few{m}x{n}"
     a, b = operands(dtype, m, k, n)
     expected = multiply(a, b, np.empty((m, n), dtype))
@@ -149,37 +169,41 @@ def test_the_tile_that_wastes_least_is_taken(monkeypatch):
     wide = machine.Machine("x86_64-unknown-linux-gnu", "znver5", "+avx512f", 64, 32)
     monkeypatch.setattr(machine, "host", lambda: wide)
     choices = {
-        (1, 2000): (1, 5, 16, "whole"),  # 125 vectors: a wider tile would stick out, and mask its loads
-        (None, 10): (9, 1, 16, "part"),
+        (1, 2000): (1, 8, 16, "both", 8),  # a row waits for B alone: in the longest pieces
+        (13, 28): (13, 2, 16, "part", 1),  # the columns end in the last vector: it alone is masked
+        (15, 278): (8, 3, 16, "both", 3),  # 16 rows; the general contraction takes 14 and 4, of 288 columns as well
+        (None, 10): (9, 1, 16, "part", 1),
         (None, 48): (9, 3, 16, "whole"),
-        (2, 315): (2, 5, 16, "both"),  # 20 vectors in four tiles; 2 x 8 would compute 24
+        (2, 315): (2, 5, 16, "both", 5),  # 20 vectors in four tiles; 2 x 8 would compute 24
     }
     for (rows, columns), expected in choices.items():
-        assert contraction.few_tile("float32", rows, columns) == contraction.FewTile(*expected)
-    assert contraction.few_tile("float32", None, 64) is None  # two tiles of the general contraction, filled
-    assert contraction.few_tile("float32", 13, 713) is None
+        assert variants.few_tile("float32", rows, columns) == variants.FewTile(*expected)
+    assert variants.few_tile("float32", None, 64) is None  # two tiles of the general contraction, filled
+    assert variants.few_tile("float32", 40, 713) is None
+    assert variants.few_tile("float32", None, 18, aliased=True).rows <= 8  # L1 has eight lines for each
 
 
 def test_half_vectors_where_the_processor_multiplies_in_halves(monkeypatch):
     target = ("x86_64-unknown-linux-gnu", "znver4", "+avx512f", 64, 32)
     monkeypatch.setattr(machine, "host", lambda: machine.Machine(*target))
-    assert contraction.few_tile("float32", None, 18) == contraction.FewTile(9, 3, 8, "part")
-    assert contraction.few_tile("float32", None, 16) == contraction.FewTile(9, 1, 16, "whole")
+    assert variants.few_tile("float32", None, 18) == variants.FewTile(9, 3, 8, "part", 1)
+    assert variants.few_tile("float32", None, 16) == variants.FewTile(9, 1, 16, "whole")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("m,k,n", DOTS)
 def test_dot_products(dtype, m, k, n):
     a, b = operands(dtype, m, k, n)
+    variant = f"_dots{min(m, n)}"
     expected = a.astype("f8") @ b.astype("f8")
-    results = [multiply(a, x, np.full((m, n), np.nan, dtype), variant="_dots") for x in (b, transposed(b), spread(b))]
+    results = [multiply(a, x, np.full((m, n), np.nan, dtype), variant=variant) for x in (b, transposed(b), spread(b))]
     assert np.abs(results[0] - expected).max(initial=0) <= TOLERANCE[dtype] * max(k, 1)
     assert all(result.tobytes() == results[0].tobytes() for result in results)
-    turned = multiply(transposed(b).T, a.T, np.full((n, m), np.nan, dtype), variant="_dots")
+    turned = multiply(transposed(b).T, a.T, np.full((n, m), np.nan, dtype), variant=variant)
     assert (results[0] == turned.T).all()  # a row of few dot products is a column of them
-    part = multiply(a[1:], b, np.empty((max(m - 1, 0), n), dtype), variant="_dots") if m > n else results[0][1:]
+    part = multiply(a[1:], b, np.empty((max(m - 1, 0), n), dtype), variant=variant) if m > n else results[0][1:]
     assert (part == results[0][1:]).all()
-    twice = multiply(a, b, results[0].copy(), accumulate=True, variant="_dots")
+    twice = multiply(a, b, results[0].copy(), accumulate=True, variant=variant)
     assert np.abs(twice - 2 * expected).max(initial=0) <= 2 * TOLERANCE[dtype] * max(k, 1)
 
 
@@ -187,20 +211,20 @@ def test_dot_products(dtype, m, k, n):
 def test_a_block_of_dot_products_has_the_bits_of_the_whole(dtype):
     """Before: of fewer rows than columns, a strided B was read as if its columns were contiguous."""
     a, b = operands(dtype, 20, 40, 5)
-    whole = multiply(a, b, np.empty((20, 5), dtype), variant="_dots")
+    whole = multiply(a, b, np.empty((20, 5), dtype), variant="_dots5")
     for rows in range(1, 6):
-        part = multiply(a[:rows], b, np.full((rows, 5), np.nan, dtype), variant="_dots")
+        part = multiply(a[:rows], b, np.full((rows, 5), np.nan, dtype), variant="_dots5")
         assert part.tobytes() == whole[:rows].tobytes()
-        turned = multiply(b.T, transposed(a[:rows].T), np.full((5, rows), np.nan, dtype), variant="_dots")
+        turned = multiply(b.T, transposed(a[:rows].T), np.full((5, rows), np.nan, dtype), variant="_dots5")
         assert (turned == whole[:rows].T).all()
 
 
 def test_dot_products_are_lanes_added_in_halves():
     from fractions import Fraction
 
-    lanes = contraction.tile_shape("float64").lanes
+    lanes = variants.tile_shape("float64").lanes
     a, b = operands("float64", 5, 3 * lanes + 2, 1)
-    c = multiply(a, b, np.empty((5, 1)), variant="_dots")
+    c = multiply(a, b, np.empty((5, 1)), variant="_dots1")
     for i in range(5):
         sums = [0.0] * lanes
         for k in range(a.shape[1]):
@@ -281,7 +305,9 @@ def test_no_byte_outside_is_touched(dtype, m, k, n):
     "variant,m,k,n",
     [
         *((f"_few{m}x{n}", m, 5, n) for m, n in [(3, 37), (3, 32), (9, 3), (20, 18), (2, 300), (1, 200), (7, 130)]),
-        *(("_dots", *shape) for shape in [(9, 19, 3), (1, 3, 1)]),
+        *((f"_dots{n}", 9, 19, n) for n in range(1, 9)),
+        *((f"_shallow{k}", *shape) for k, shape in SHALLOW),
+        *((f"_edge{n}", *(m, k, n)) for m, k, n in [(17, 5, 48), (30, 9, 33), (3, 4, 80)]),
     ],
 )
 def test_no_byte_outside_is_touched_by_the_others(dtype, variant, m, k, n):
@@ -300,12 +326,15 @@ def test_no_byte_outside_is_touched_by_the_others(dtype, variant, m, k, n):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("m,n", [(1, 200), (2, 2000), (9, 1728), (20, 80), (20, 40)])
+@pytest.mark.parametrize("m,n", [(1, 200), (2, 2000), (9, 1728), (11, 330)])
 def test_no_byte_outside_is_touched_by_a_worker_of_few_rows_or_columns(dtype, m, n):
-    """Before: tiles that the product's columns fill read whole vectors, also where a worker's part ends inside one."""
+    """Before: tiles that the product's columns fill read whole vectors, also where a worker's part ends inside one.
+
+    Workers now cut at multiples of the tile that is chosen; of a product of few columns and many rows, only rows.
+    """
     a, b = operands(dtype, m, 5, n)
     whole = multiply(a, b, np.empty((m, n), dtype))
-    unit = contraction.tile_shape(dtype).width
+    _, unit = variants.units(f"{dtype}_few{m}x{n}")
     for first in sorted({n // 3 // unit * unit, (n - 1) // unit * unit}):
         guarded, result = Guarded(b.nbytes).put(b)[:, first:], np.full((m, n - first), np.nan, dtype)
         multiply(a, guarded, result, variant=f"_few{m}x{n}")
@@ -339,7 +368,7 @@ def kernel(buffers, dims, worker, workers):
 ])  # fmt: skip
 def test_tile_shapes_follow_the_registers(triple, features, expected):
     target = machine.Machine(triple, "any", features, *machine._vector_unit(triple, features))
-    single, double = (contraction.tile_shape(dtype, target) for dtype in DTYPES)
+    single, double = (variants.tile_shape(dtype, target) for dtype in DTYPES)
     assert (single.rows, single.lanes, double.lanes) == expected
     for shape in (single, double):
         assert shape.block_rows % shape.rows == 0
@@ -352,7 +381,7 @@ def test_values_on_a_processor_with_avx2(tmp_path):
     """The same tests, compiled for x86-64-v3: 16 registers of 32 bytes, no mask registers."""
     target = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2,+sse4.2,-avx512f"}
     environment = os.environ | target | {"GRAPHC_CACHE_DIR": str(tmp_path / "kernels")}
-    chosen = "test_values and not avx2 or cut or outside or general or dot_products or accumulate"
+    chosen = "odd_columns or test_values and not avx2 or cut or outside or general or dot_products or accumulate"
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", chosen, __file__]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]
@@ -360,7 +389,7 @@ def test_values_on_a_processor_with_avx2(tmp_path):
 
 
 @pytest.mark.parametrize("dtype,multiply_add", [("float32", r"fmla\s+v\d+\.4s"), ("float64", r"fmla\s+v\d+\.2d")])
-@pytest.mark.parametrize("variant", ["", "_few", "_dots"])
+@pytest.mark.parametrize("variant", ["", "_few", "_dots4", "_shallow3"])
 def test_assembly_for_neon(dtype, multiply_add, variant, monkeypatch):
     """What a machine with NEON would run: assembled, not executed."""
     llvm.initialize_all_targets()
@@ -368,12 +397,14 @@ def test_assembly_for_neon(dtype, multiply_add, variant, monkeypatch):
     triple = "aarch64-unknown-linux-gnu"
     neon = machine.Machine(triple, "generic", "+neon", *machine._vector_unit(triple, "+neon"))
     monkeypatch.setattr(machine, "host", lambda: neon)
-    shape = contraction.tile_shape(dtype)
+    shape = variants.tile_shape(dtype)
     chains = shape.rows * shape.vectors if variant == "" else shape.low_rows
     if variant == "_few":
-        tile = contraction.few_tile(dtype, 6, 40)
+        tile = variants.few_tile(dtype, 6, 40)
         assert tile is not None
         variant, chains = "_few6x40", tile.rows * tile.vectors
+    elif variant == "_shallow3":
+        chains = 3 * contraction._STRIP_VECTORS // 2
     signature = contraction.signature(dtype)
     module = object_code._module(contraction.source(dtype + variant), "product.py", "kernel", signature, "product")
     assembly = machine.target_machine().emit_assembly(module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import graphc
 from graphc import nn
+from graphc.codegen.cpu import machine, variants
 from graphc.compiler import compile_graph
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
@@ -287,3 +289,67 @@ def test_operands_that_are_no_tensors_in_memory(name, rows):
     for left, right in zip(got, wanted, strict=True):
         assert left.shape == right.shape
         np.testing.assert_allclose(left, right, rtol=0, atol=2e-6 * np.abs(right).max(initial=1))
+
+
+SHAPES = [
+    (40, 100, 18), (30, 70, 20), (50, 64, 17), (9, 70, 17),  # sixteen columns and a tail; too few rows for one
+    (40, 3, 130), (5, 14, 97), (20, 1, 90),  # few steps
+    (40, 30, 97), (15, 20, 278), (25, 23, 118), (17, 57, 94), (12, 1024, 90),  # odd columns, some rows
+    (60, 40, 5), (7, 40, 60), (60, 40, 2), (100, 30, 75), (130, 90, 32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_of_any_static_shape(dtype):
+    """One program: each in three layouts, with a function of it in the same kernel, by one worker and by two."""
+    inputs, outputs, arrays = [], [], []
+    for place, (m, k, n) in enumerate(SHAPES):
+        for form, shapes in enumerate([((m, k), (k, n)), ((k, m), (k, n)), ((m, k), (n, k))]):
+            a, b = (graphc.placeholder(f"x{place}_{form}_{side}", shapes[side], dtype) for side in (0, 1))
+            y = (a.T if form == 1 else a) @ (b.T if form == 2 else b)
+            inputs += [a, b]
+            outputs += [y if place % 2 else graphc.tanh(y)]
+            arrays += arrays_of(shapes, dtype)
+    got, wanted = run(inputs, outputs, arrays), run(inputs, outputs, arrays, backend="reference")
+    for left, right in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(left, right, rtol=0, atol=UNITS[dtype] * np.abs(right).max())
+    for left, right in zip(got, run(inputs, outputs, arrays, threads=2), strict=True):
+        assert same_bits(left, right)
+
+
+def test_the_contraction_that_suits_a_product():
+    """Static sizes and the layout decide: rows of A one behind the other, columns of B contiguous, if not said."""
+    cases = {
+        (100, 390, 18): ("_few100x16", 2),  # sixteen columns in whole vectors and two by dot products
+        (None, 390, 18): ("_fewx16", 2),
+        (9, 390, 18): ("_few9x18", 0),
+        (100, None, 18): ("_few100x18", 0),
+        (100, 390, 5): ("_dots5", 0),
+        (100, 12, 5): ("_few100x5", 0),
+        (100, 4, 885): ("_shallow4", 0),
+        (100, 4, 75): ("_few100x75", 0),
+        (12, 1024, 200): ("_few12x200_aliased", 0),
+        (25, 1024, 300): ("", 0),
+        (25, 100, 300): ("_few25x300", 0),
+        (100, 100, 139): ("_edge139", 0),
+        (100, 100, 128): ("", 0),
+        (100, 100, None): ("", 0),
+    }
+    batch = graphc.placeholder("x", ("n",)).shape[0]
+    for sizes, expected in cases.items():
+        m, k, n = (batch if size is None else size for size in sizes)
+        assert variants.suited("float32", m, k, n, (k, 1), (n, 1)) == expected, sizes
+    assert variants.suited("float32", 100, 390, 18, (1, 100), (18, 1)) == ("_few100x18", 0)
+    assert variants.suited("float32", 100, 390, 18, (390, 1), (1, 390)) == ("", 0)
+    assert variants.suited("float32", 5, 390, 200, (390, 1), (1, 390)) == ("_dots5", 0)
+
+
+@pytest.mark.parametrize("processors,blocks", [(1, 1), (2, 2), (4, 4)])
+def test_a_weight_gradient_of_few_columns_is_cut_into_rows(monkeypatch, processors, blocks):
+    """Before: one block, so that one worker did it while the others waited."""
+    monkeypatch.setattr(machine, "processors", lambda: processors)
+    x, g = (graphc.placeholder(name, ("batch", width)) for name, width in (("x", 128), ("g", 32)))
+    w = graphc.placeholder("w", (128, 32))
+    (source,) = compile_graph(Graph((x, g, w), (w - 0.1 * (x.T @ g),))).kernels.values()
+    (scratch,) = re.findall(r"stack_float32\((\d+)\)", source.text)
+    assert int(scratch) == 128 * 32 // blocks

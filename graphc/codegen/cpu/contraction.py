@@ -14,8 +14,9 @@ Operands are read in place where that is fast. They are copied (:mod:`graphc.cod
   one set of L1) and many tiles read it; also if it is narrower than a tile;
 - a block of A, if its rows, or its columns where these are contiguous, lie a multiple of 4 KiB apart.
 
-Products of few rows or columns have tiles of their own (:func:`few_tile`), or are dot products
-(:mod:`graphc.codegen.cpu.dots`); what follows is the general contraction.
+Products of few rows or columns have tiles of their own or are dot products (:mod:`graphc.codegen.cpu.dots`), those of
+few steps have strips (:mod:`graphc.codegen.cpu.shallow`); :mod:`graphc.codegen.cpu.variants` chooses. What follows is
+the general contraction.
 
 Two tile shapes serve every M: the full one, and a low one. A rest of rows that is worth a full tile is copied with
 its last row repeated. The full tile loads B without masks, which would cost it one step in thirty; the low one
@@ -42,73 +43,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from graphc.codegen.cpu import jit, machine
+from graphc.codegen.cpu.variants import (
+    CONFLICT_BYTES,
+    DOTS,
+    EDGE,
+    FEW,
+    FEW_COLUMNS,
+    ITEM_BYTES,
+    SHALLOW,
+    FewTile,
+    few_of,
+    tile_shape,
+)
 from graphc.errors import CompileError
 
-_PANEL_BYTES = 32 * 1024  # a panel of B: it shares L1 with the rows of A that pass by
-_MAX_DEPTH = 256  # rows of a panel: adding a tile to C costs little beside so many steps, and no chain is longer
 _DEPTH_UNIT = 16  # panels but the last are whole vectors deep, whatever the processor
-_BLOCK_BYTES = 546 * 1024  # rows of A in a block stay in half of L2, at the largest depth, where vectors have 64 bytes
-_CONFLICT_BYTES = 4096  # rows this far apart, or a multiple, share one set of L1
 _DOTS_DEPTH = 2048  # places of k in a block of dot products: what is copied of B stays in L1 or L2
 _MANY_TILES = 10  # tiles that share a panel of B for whose sake it is copied out of one set of L1
 _ASKING_DEPTH = 24  # in fewer steps nothing that is asked for arrives
 _ASKING_BYTES = 128 * 1024  # a smaller C is in L2 already
 _FEW_TILES = 3  # tiles for whose sake a panel of few columns is not worth a copy
 _LINES_AHEAD = 4  # rows or columns of A that are on their way from L3 while one is copied
-ITEM_BYTES = {"float32": 4, "float64": 8}
-_LOW_ROWS = 4  # enough chains, with several vectors each, to hide the latency of a multiply-add
-
-
-@dataclass(frozen=True)
-class TileShape:
-    """How products are cut on one machine.
-
-    Attributes
-    ----------
-    rows, vectors, lanes : int
-        The full tile: `rows` by `vectors * lanes` elements.
-    low_rows : int
-        Rows of the tile that serves what the full one leaves.
-    depth : int
-        Rows of B in one panel.
-    block_rows : int
-        Rows of A in one block, a multiple of `rows`.
-    """
-
-    rows: int
-    vectors: int
-    lanes: int
-    low_rows: int
-    depth: int
-    block_rows: int
-
-    @property
-    def width(self) -> int:
-        """Columns of a tile."""
-        return self.vectors * self.lanes
-
-
-def tile_shape(dtype: str, target: machine.Machine | None = None) -> TileShape:
-    """The cut of products of `dtype` on `target` (default: this machine).
-
-    The full tile fills the registers but for a row of B's vectors and the factors of A: 14 x 2 of 32
-    registers, 6 x 2 of 16.
-
-    Raises
-    ------
-    CompileError
-        If `dtype` is neither float32 nor float64.
-    """
-    if dtype not in ("float32", "float64"):
-        raise CompileError(f"contraction: expected float32 or float64, got {dtype}")
-    target = target or machine.host()
-    rows, vectors, lanes = (14 if target.vector_registers >= 32 else 6), 2, target.lanes(dtype)
-    depth = min(_PANEL_BYTES // (vectors * target.vector_bytes), _MAX_DEPTH)
-    block_rows = _BLOCK_BYTES * target.vector_bytes // 64 // (depth * ITEM_BYTES[dtype])
-    return TileShape(rows, vectors, lanes, _LOW_ROWS, depth, block_rows // rows * rows)
 
 
 def signature(dtype: str) -> str:
@@ -125,7 +82,7 @@ from graphc.codegen.cpu.tiles import tile
 
 full_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes})
 low_tile = tile("{dtype}", rows={low_rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
-copy = copier("{dtype}", vectors={vectors}, lanes={lanes})
+{narrow_tile}copy = copier("{dtype}", vectors={vectors}, lanes={lanes})
 transpose = transposer("{dtype}", lanes={lanes})
 UNROLLED = True  # the tiles are
 
@@ -168,7 +125,7 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                         copy(offset(line, l), 0, offset(to, l), 0, 1, some, {lines_ahead} * apart)
             for j in range(0, N, {width}):
                 columns = minimum_int(N - j, {width})
-                by_low_tiles = {masked} and columns < {width} and b_col == 1 and rows <= {few_rows}
+                by_low_tiles = {masked} > 0 and {narrow} < columns < {width} and b_col == 1 and rows <= {few_rows}
                 rows_of_b, row_stride = offset(b, k0 * b_k + j * b_col), b_k
                 ahead, ahead_row, ahead_step = offset(rows_of_b, {width} * b_col), b_k, {rows} * b_k
                 if b_k == 1 and b_col != 1:
@@ -184,7 +141,7 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                             place = k * b_k + minimum_int(l, columns - 1) * b_col
                             store(panel, k * {width} + l, load(rows_of_b, place))
                     rows_of_b, row_stride = panel, {width}
-                elif copies_b or (columns < {width} and not by_low_tiles):
+                elif copies_b or ({least_copied} < columns < {width} and not by_low_tiles):
                     copy(rows_of_b, b_k, panel, {width}, depth, columns, 0)
                     rows_of_b, row_stride = panel, {width}
                 i = 0
@@ -195,7 +152,7 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                         if by_rows:
                             rows_of_a, stride, k_stride = offset(block, (i - copied) * {pitch}), {pitch}, 1
                     to = offset(c, (i0 + i) * c_row + j)
-                    if i < by_full_tiles and not by_low_tiles:
+{narrow_call}if i < by_full_tiles and not by_low_tiles:
                         full_tile(rows_of_a, stride, k_stride, rows_of_b, row_stride, to, c_row,
                                   minimum_int(rows - i, {rows}), columns, depth, add, ahead, ahead_row, asks)
                         ahead = offset(ahead, ahead_step)
@@ -210,9 +167,25 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
 '''
 
 
-def _general_source(dtype: str) -> str:
-    """The source of the general contraction of `dtype` for this machine."""
-    shape, size = tile_shape(dtype), ITEM_BYTES[dtype]
+_NARROW_TILE = 'narrow_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes}, masked={masked})\n'
+_NARROW_CALL = """\
+if i < by_full_tiles and columns <= {width}:
+                        narrow_tile(rows_of_a, stride, k_stride, rows_of_b, row_stride, to, c_row,
+                                    minimum_int(rows - i, {rows}), columns, depth, add, ahead, ahead_row, asks)
+                        i += {rows}
+                    el"""
+
+
+def _general_source(dtype: str, columns: int = 0) -> str:
+    """The source of the general contraction of `dtype` for this machine.
+
+    Of a known number of columns, those that the full tile leaves have a tile of half its width if they fit in.
+    """
+    shape, size, masks = tile_shape(dtype), ITEM_BYTES[dtype], machine.host().has_masks
+    half = shape.vectors // 2
+    narrow = half * shape.lanes if 0 < columns % shape.width <= half * shape.lanes else 0
+    of_narrow = {"dtype": dtype, "rows": shape.rows, "vectors": half, "lanes": shape.lanes, "width": narrow,
+                 "masked": half * masks}  # fmt: skip
     width, pitch = shape.width, shape.depth + shape.width
     column_pitch = (shape.block_rows // width + 2) * width
     return _SOURCE.format(
@@ -220,7 +193,10 @@ def _general_source(dtype: str) -> str:
         low_limit=2 * shape.low_rows, depth=shape.depth, unit=_DEPTH_UNIT, block_rows=shape.block_rows,
         width=width, pitch=pitch, column_pitch=column_pitch, panel=shape.depth * width,
         block=max(shape.block_rows * pitch, shape.depth * column_pitch),
-        masked=machine.host().has_masks, conflict=_CONFLICT_BYTES // size,
+        narrow=narrow, least_copied=narrow * masks,
+        narrow_tile=_NARROW_TILE.format(**of_narrow) if narrow else "",
+        narrow_call=" " * 20 + (_NARROW_CALL.format(**of_narrow) if narrow else ""),
+        masked=shape.vectors * masks, conflict=CONFLICT_BYTES // size,
         asking_depth=_ASKING_DEPTH, asking_size=_ASKING_BYTES // size, lines_ahead=_LINES_AHEAD,
         many_rows=_MANY_TILES * shape.rows, few_rows=_FEW_TILES * shape.rows,
     )  # fmt: skip
@@ -231,8 +207,7 @@ _DOTS_SOURCE = '''\
 from graphc.codegen.cpu.dots import dot_tile
 from graphc.codegen.cpu.intrinsics import load, minimum_int, offset, stack_{dtype}, store
 
-one_column = dot_tile("{dtype}", rows=8, columns=1, lanes={lanes})
-four_columns = dot_tile("{dtype}", rows=4, columns=4, lanes={lanes})
+dots = dot_tile("{dtype}", rows={rows}, columns={columns}, lanes={lanes})
 UNROLLED = True  # the tiles are
 
 
@@ -254,20 +229,28 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                 for k in range(depth):
                     store(columns, j * {depth} + k, load(columns_of_b, k * b_k + j * b_col))
             columns_of_b, stride = columns, {depth}
-        if N == 1:
-            for i in range(0, M, 8):
-                place = offset(c, i * c_row)
-                one_column(offset(rows_of_a, i * a_row), a_row, columns_of_b, stride, place, c_row, c_col,
-                           minimum_int(M - i, 8), 1, depth, add)
-        else:
-            for i in range(0, M, 4):
-                for j in range(0, N, 4):
-                    place = offset(c, i * c_row + j * c_col)
-                    four_columns(offset(rows_of_a, i * a_row), a_row, offset(columns_of_b, j * stride), stride,
-                                 place, c_row, c_col, minimum_int(M - i, 4), minimum_int(N - j, 4), depth, add)
+        for i in range(0, M, {rows}):
+            for j in range(0, N, {columns}):
+                place = offset(c, i * c_row + j * c_col)
+                dots(offset(rows_of_a, i * a_row), a_row, offset(columns_of_b, j * stride), stride,
+                     place, c_row, c_col, minimum_int(M - i, {rows}), minimum_int(N - j, {columns}), depth, add)
         k0 += {depth}
         if k0 >= K:
             break
+'''
+
+_SHALLOW_SOURCE = '''\
+"""C[M, N] = A[M, K] @ B[K, N] ({dtype}) for K = {depth}, in strips of {width} columns; B's rows are contiguous."""
+from graphc.codegen.cpu.intrinsics import minimum_int, offset
+from graphc.codegen.cpu.shallow import strip
+
+strip_of_rows = strip("{dtype}", depth={depth}, vectors={vectors}, lanes={lanes})
+
+
+def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
+    for j in range(0, N, {width}):
+        strip_of_rows(a, a_row, a_k, offset(b, j), b_k, offset(c, j), c_row, M, minimum_int(N - j, {width}),
+                      accumulate != 0)
 '''
 
 _FEW_SOURCE = '''\
@@ -307,112 +290,43 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
             break
 '''
 
+_DOT_TILES = {1: (8, 1), 2: (8, 2), 3: (4, 3), 5: (3, 5), 6: (3, 6), 7: (3, 7)}
+"""Rows and columns of a tile of dot products, by the shorter side of C."""
+
+_STRIP_VECTORS = 8  # side by side: with more, C's lines would hardly come faster
+
 _FEW_TILE = "{name}_tile(rows_here, a_row, a_k, rows_of_b, stride, to, c_row, count, columns, depth, add, b, 0, False)"
-
-FEW_ROWS = 12
-"""Most rows of a product of any width that has a tile of its own."""
-
-FEW_BYTES = 320
-"""Most bytes of a row of a product of any height that has one, if that wastes less than the general tile."""
-
-FEW_COLUMNS = 8
-"""Most columns of a product that is done by dot products."""
-
-LEAST_DOT = 16
-"""Least length of such a dot product."""
-
-_FEW_SHAPES = tuple((rows, vectors) for rows in (1, 2, 3, 4, 5, 6, 9) for vectors in (1, 2, 3, 4, 5, 6, 8))
-_LEAST_CHAINS = 8  # fewer wait for one another: a multiply-add takes four cycles, and there may be two a cycle
-_MANY_ROWS = 1000  # what a height that is known at run time only counts as: edges hardly matter
-_STEP_COST = 2  # multiply-adds that go by while a loop over k counts and moves its pointers
-_HALF_COST = 0.55  # of a multiply-add of half a vector, where the processor computes whole ones in halves
-_NEAR = 1.05  # tiles of so nearly the least cost are as good
-
-# the contractions beside the general one, as endings of their names
-DOTS = "_dots"
-FEW = "_few"
-
-
-@dataclass(frozen=True)
-class FewTile:
-    """A tile of a product of few rows or columns.
-
-    Attributes
-    ----------
-    rows, vectors, lanes : int
-    parts : str
-        ``"whole"`` if the product's columns fill its tiles, ``"part"`` if they lie in one tile that they do not fill,
-        ``"both"`` else. A tile that is filled in part masks its loads of B, or reads a copy where there are no masks.
-    """
-
-    rows: int
-    vectors: int
-    lanes: int
-    parts: str
-
-
-def few_tile(dtype: str, rows: int | None, columns: int) -> FewTile | None:
-    """The tile that wastes least on a product of few rows or columns; None if the general contraction is better.
-
-    Parameters
-    ----------
-    dtype : str
-    rows : int or None
-        None if known at run time only: many are expected.
-    columns : int
-
-    Notes
-    -----
-    A step of a tile costs its multiply-adds, as many again for masked loads, and the loop. Tiles stick out over the
-    product's edges: of 18 columns, two vectors of 16 compute 32; hence vectors of half the width, where a multiply-add
-    computes half a vector at once. Of tiles of nearly the least cost the largest is taken, so that a program with
-    several such products compiles few of them.
-    """
-    shape, target = tile_shape(dtype), machine.host()
-    height = _MANY_ROWS if rows is None else max(rows, 1)
-    widths = {target.vector_bytes // ITEM_BYTES[dtype], target.datapath_bytes // ITEM_BYTES[dtype]}
-
-    def parts(width: int) -> str:
-        return "whole" if columns % width == 0 else "part" if columns < width else "both"
-
-    def cost(tile: FewTile) -> float:
-        tiles = -(-height // tile.rows) * -(-max(columns, 1) // (tile.vectors * tile.lanes))
-        masks = tile.vectors if tile.parts != "whole" and target.has_masks else 0
-        step = max(tile.rows * tile.vectors, _LEAST_CHAINS) + masks + _STEP_COST
-        return tiles * step * (_HALF_COST if tile.lanes < shape.lanes else 1)
-
-    fitting = [
-        FewTile(r, v, lanes, parts(v * lanes))
-        for lanes in sorted(widths)
-        for r, v in _FEW_SHAPES
-        if r * v + v < target.vector_registers
-    ]
-    least = min(map(cost, fitting))
-    if (rows is None or rows > FEW_ROWS) and columns > shape.width:
-        general = FewTile(shape.rows, shape.vectors, shape.lanes, "whole")
-        if columns * ITEM_BYTES[dtype] > FEW_BYTES or cost(general) <= _NEAR * least:
-            return None
-    return max((t for t in fitting if cost(t) <= _NEAR * least), key=lambda t: (t.rows * t.vectors * t.lanes, t.lanes))
 
 
 def _few_source(dtype: str, tile: FewTile) -> str:
     shape, masked, width = tile_shape(dtype), machine.host().has_masks, tile.vectors * tile.lanes
-    # Workers' parts of the columns begin at multiples of the general tile's width, not of this one's.
-    parts = "both" if tile.parts == "whole" and shape.width % width else tile.parts
     whole, part = (_FEW_TILE.format(name=name) for name in ("whole", "part"))
     lines = {"whole": [whole], "part": [part]}.get(
-        parts, [f"if columns == {width}:", f"    {whole}", "else:", f"    {part}"]
+        tile.parts, [f"if columns == {width}:", f"    {whole}", "else:", f"    {part}"]
     )
-    copies = parts != "whole" and not masked
+    copies = tile.parts != "whole" and not masked
     return _FEW_SOURCE.format(
         dtype=dtype, rows=tile.rows, vectors=tile.vectors, lanes=tile.lanes, width=width, depth=shape.depth,
-        unit=_DEPTH_UNIT, masked=masked, copies=copies, panel=shape.depth * width if copies else width,
+        unit=_DEPTH_UNIT, masked=tile.open * masked, copies=copies,
+        panel=shape.depth * width if copies else width,
         tiles="\n".join(" " * 16 + line for line in lines),
     )  # fmt: skip
 
 
-def _dots_source(dtype: str) -> str:
-    return _DOTS_SOURCE.format(dtype=dtype, lanes=tile_shape(dtype).lanes, narrow=FEW_COLUMNS, depth=_DOTS_DEPTH)
+def _dots_source(dtype: str, short: int) -> str:
+    rows, columns = _DOT_TILES.get(short, (4, 4))
+    return _DOTS_SOURCE.format(
+        dtype=dtype, rows=rows, columns=columns, lanes=tile_shape(dtype).lanes, narrow=FEW_COLUMNS, depth=_DOTS_DEPTH
+    )
+
+
+def _shallow_source(dtype: str, depth: int) -> str:
+    """Strips as wide as registers allow: B's vectors, the sums, a factor; the general source if that is one vector."""
+    registers, lanes = machine.host().vector_registers, tile_shape(dtype).lanes
+    vectors = min((registers - 1) // (depth + 1), _STRIP_VECTORS)
+    if vectors < 2 or depth < 1:
+        return _general_source(dtype)
+    return _SHALLOW_SOURCE.format(dtype=dtype, depth=depth, vectors=vectors, lanes=lanes, width=vectors * lanes)
 
 
 def source(name: str) -> str:
@@ -423,13 +337,21 @@ def source(name: str) -> str:
     neither operand. ``K == 0`` writes zeros, or leaves C as it is with `accumulate`.
     """
     dtype, _, kind = name.partition("_")
-    few = re.fullmatch(rf"{FEW[1:]}(\d*)x(\d+)", kind)
-    if few is not None:
-        tile = few_tile(dtype, int(few[1]) if few[1] else None, int(few[2]))
+    if kind.startswith(FEW[1:]):
+        tile = few_of(name)
         return _general_source(dtype) if tile is None else _few_source(dtype, tile)
-    if kind not in ("", DOTS[1:]):
-        raise CompileError(f"contraction: expected a dtype, perhaps with {DOTS} or {FEW}MxN behind it, got {name}")
-    return _dots_source(dtype) if kind else _general_source(dtype)
+    edge = re.fullmatch(rf"{EDGE[1:]}(\d+)", kind)
+    if edge is not None:
+        return _general_source(dtype, int(edge[1]))
+    shallow = re.fullmatch(rf"{SHALLOW[1:]}(\d+)", kind)
+    if shallow is not None:
+        return _shallow_source(dtype, int(shallow[1]))
+    dots = re.fullmatch(rf"{DOTS[1:]}(\d+)", kind)
+    if dots is not None:
+        return _dots_source(dtype, int(dots[1]))
+    if kind:
+        raise CompileError(f"contraction: expected a dtype, perhaps with {DOTS}N or {FEW}MxN behind it, got {name}")
+    return _general_source(dtype)
 
 
 def wanted(name: str) -> jit.Wanted:
@@ -443,10 +365,12 @@ def address(name: str, on_event: Callable[[jit.KernelEvent], None] | None = None
     Parameters
     ----------
     name : str
-        ``"float32"`` or ``"float64"``, or one of these with an ending. ``_dots`` expects A's rows to be contiguous
-        and at most :data:`FEW_COLUMNS` columns, or B's columns to be contiguous and at most as many rows. ``_fewMxN``
+        ``"float32"`` or ``"float64"``, or one of these with an ending. ``_dotsN`` expects A's rows to be contiguous
+        and N columns, at most :data:`FEW_COLUMNS`, or B's columns to be contiguous and N rows. ``_fewMxN``
         expects B's rows to be contiguous, and suits a product of M rows (``_fewxN``: known at run time only) and N
-        columns: the name is that of the product, whatever the tile on this processor.
+        columns: the name is that of the product, whatever the tile on this processor; ``_fewMxN_aliased``
+        if A's rows lie a multiple of 4 KiB apart. ``_shallowK`` expects that of B, and K steps; ``_edgeN``
+        suits N columns.
     on_event : callable, optional
         Told how it came to be ready.
 

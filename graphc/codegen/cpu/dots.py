@@ -10,7 +10,7 @@ lanes with columns, of which there are few. Instead the lanes of a vector run al
 So every element is `lanes` chains of fused multiply-adds, lane l over the places k = l, l + lanes, ..., in order, and
 then their sum in halves (lane l and lane l + lanes/2, and so on). It depends on neither the tile nor the worker. Which
 of the two orders a product takes is decided for the whole product, from its static shape and its layout, before it is
-cut (``_variant`` in :mod:`graphc.codegen.cpu.products`).
+cut (``suited`` in :mod:`graphc.codegen.cpu.variants`).
 
 The lanes of all sums of a tile are added together: a perfect shuffle of two vectors and an addition make one vector of
 partial sums of both, so n vectors take n - 1 additions rather than n log2(lanes).
@@ -32,7 +32,7 @@ def dot_tile(dtype: str, *, rows: int, columns: int, lanes: int) -> Any:
 
     It computes ``c[i, j] = sum over k of p[i, k] * q[j, k]``, or adds that, for i < row_count <= rows and
     j < column_count <= columns. Strides are in elements; p and q are contiguous along k; nothing else is read or
-    written. `depth` may be 0; `add` is a bool. `rows * columns` is a power of two, at most `lanes` squared.
+    written. `depth` may be 0; `add` is a bool. `rows * columns` is at most `lanes` squared.
     """
     pointer = types.CPointer(FLOATS[dtype][1])
 

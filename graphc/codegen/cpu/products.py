@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from graphc.codegen.cpu import contraction, formulas, machine, rows
+from graphc.codegen.cpu import formulas, machine, rows, variants
 from graphc.codegen.cpu.context import Context, operand_tensors
 from graphc.codegen.cpu.loops import ZERO, collapse
 from graphc.codegen.cpu.maps import write_body
@@ -69,6 +69,8 @@ class Plan:
         Reduced axes around the call.
     variant : str
         Ending of the name of the compiled contraction.
+    tail : int
+        Columns at the end that another call computes, by dot products.
     """
 
     stage: Contract
@@ -80,6 +82,7 @@ class Plan:
     loops: tuple[Axis, ...]
     sums: tuple[Axis, ...]
     variant: str
+    tail: int
 
 
 def with_compiled_products(kernel: Kernel) -> Kernel:
@@ -138,27 +141,26 @@ def _plan(context: Context, stage: Contract, shared: Sequence[Axis]) -> Plan:
     m = max(rows_axes, key=lambda axis: (axis in shared, rows_axes.index(axis)), default=None)
     k = reduced[-1] if reduced else None
     loops = tuple(axis for axis in own if axis not in (m, n))
-    return Plan(stage, left, right, m, n, k, loops, tuple(reduced[:-1]), _variant(context, left, right, (m, k, n)))
+    variant, tail = _variant(context, left, right, (m, k, n))
+    return Plan(stage, left, right, m, n, k, loops, tuple(reduced[:-1]), variant, tail)
 
 
-def _variant(context: Context, left: Load, right: Load, axes: tuple[Axis | None, Axis | None, Axis | None]) -> str:
-    """The ending of the name of the contraction that suits a product of this static shape and layout.
+def _variant(
+    context: Context, left: Load, right: Load, axes: tuple[Axis | None, Axis | None, Axis | None]
+) -> tuple[str, int]:
+    """The ending of the name of the contraction that suits a product, and how many columns others do better.
 
     Known sizes alone decide: no cut into blocks and no size of a run may change the order of a sum.
     """
-    m, k, n = (axis.extent if axis is not None else 1 for axis in axes)
+    m, k, n = axes
     a_flat, b_flat = (context.flat(load.tensor, load.index) for load in (left, right))
-    if isinstance(k, int) and k >= contraction.LEAST_DOT:
-        for place, long, short in ((a_flat, m, n), (b_flat, n, m)):
-            few = isinstance(long, int) and isinstance(short, int) and short <= min(contraction.FEW_COLUMNS, long)
-            if few and axes[1] is not None and coefficient(place, axes[1]) == 1:
-                return contraction.DOTS
-    if axes[2] is None or coefficient(b_flat, axes[2]) != 1 or not isinstance(n, int):
-        return ""
-    few_rows = isinstance(m, int) and m <= contraction.FEW_ROWS
-    if few_rows or n * left.dtype.itemsize <= contraction.FEW_BYTES:
-        return f"{contraction.FEW}{m if isinstance(m, int) else ''}x{n}"
-    return ""
+
+    def stride(place: Size, axis: Axis | None) -> Size | None:
+        return coefficient(place, axis) if axis is not None else None
+
+    rows, depth, columns = (axis.extent if axis is not None else 1 for axis in axes)
+    of_a, of_b = (stride(a_flat, m), stride(a_flat, k)), (stride(b_flat, k), stride(b_flat, n))
+    return variants.suited(left.dtype.name, rows, depth, columns, of_a, of_b)
 
 
 def _collapsed(context: Context, stage: Contract, axes: Sequence[Axis]) -> list[Axis]:
@@ -173,14 +175,15 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
 
     A block is as high as the contraction's own, which stay in L2, so that each panel of B is read and copied once a
     block. Where columns alone are cut two blocks suffice, since each worker cuts its own part of them. Of a product
-    that is higher than wide rows alone are cut: its few tiles of columns would not come out even.
+    that is higher than wide rows alone are cut: its few tiles of columns would not come out even. What has too few
+    columns for all workers is cut into rows as well: the weights' gradient of a layer with few units.
 
     Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
     L1 until they come to them; large products lose more by copying operands again for each small block.
     """
-    tile = contraction.tile_shape(plan.stage.result.dtype.name)
+    tile = variants.tile_shape(plan.stage.result.dtype.name)
     m, n = (axis.extent if axis is not None else 1 for axis in (plan.m, plan.n))
-    cut_m = plan.m in shared
+    cut_m, (high, wide) = plan.m in shared, _units(plan)
     if plan.n not in shared:
         return ROW_BLOCK_TILES * tile.rows, LEAST_COLUMNS
     single = len(context.kernel.stages) == 1
@@ -188,16 +191,26 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     if _reads_beside(context, plan.stage) > 1 and isinstance(m, int) and isinstance(n, int) and m * n <= HOT_PRODUCT:
         tiles, columns = HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS
     elif single and cut_m and isinstance(m, int) and isinstance(n, int) and n <= min(m, BLOCK_COLUMNS):
-        return max(min(tiles, -(-m // (machine.processors() * tile.rows))), 1) * tile.rows, max(n, 1)
+        rows = min(tiles * tile.rows // high, -(-m // (machine.processors() * high)))
+        return max(rows, 1) * high, max(n, 1)
     row_blocks = max(-(-m // (tiles * tile.rows)), 1) if cut_m and isinstance(m, int) else 1
-    rows = -(-m // (row_blocks * tile.rows)) if isinstance(m, int) else tiles
-    if isinstance(n, int):
-        alone = single and isinstance(m, int) and row_blocks == 1 and all(axis in (plan.m, plan.n) for axis in shared)
-        least = 2 if alone else BLOCKS_A_PROCESSOR * machine.processors()
+    alone = isinstance(m, int) and row_blocks == 1 and all(axis in (plan.m, plan.n) for axis in shared)
+    if isinstance(n, int) and n * plan.left.dtype.itemsize <= variants.FEW_BYTES:
+        columns = max(n, 1)
+    elif isinstance(n, int):
+        least = 2 if single and alone else BLOCKS_A_PROCESSOR * machine.processors()
         while columns > LEAST_COLUMNS and row_blocks * -(-n // columns) < least:
             columns //= 2
-        columns = -(-n // (-(-n // columns) * tile.width)) * tile.width if n else 1
-    return max(rows, 1) * tile.rows, columns
+        columns = -(-n // (-(-n // columns) * wide)) * wide
+    if alone and cut_m and isinstance(n, int):
+        row_blocks = max(-(-machine.processors() // max(-(-n // columns), 1)), 1)
+    rows = -(-m // (row_blocks * high)) * high if isinstance(m, int) else tiles * tile.rows
+    return max(rows, high), columns
+
+
+def _units(plan: Plan) -> tuple[int, int]:
+    """Rows and columns are cut at multiples of these."""
+    return variants.units(plan.stage.result.dtype.name + plan.variant)
 
 
 def _reads_beside(context: Context, stage: Contract) -> int:
@@ -215,9 +228,9 @@ class _Blocks:
         plan = _plan(context, stage, shared)
         rows, columns = _block_shape(context, plan, shared)
         context.expressions.renamed = before
-        tile = contraction.tile_shape(stage.result.dtype.name)
-        self.m = _Cut(plan.m, rows, tile.rows) if plan.m in shared else None
-        self.n = _Cut(plan.n, columns, tile.width) if plan.n in shared else None
+        high, wide = _units(plan)
+        self.m = _Cut(plan.m, rows, high) if plan.m in shared else None
+        self.n = _Cut(plan.n, columns, wide) if plan.n in shared else None
         self.cuts = [cut for cut in (self.m, self.n) if cut is not None]
         self.points = [axis for axis in shared if axis not in (plan.m, plan.n)]
         across = self.n.blocks.extent if self.n else 1
@@ -447,24 +460,31 @@ def _write_call(context: Context, plan: Plan, blocks: _Blocks | None) -> None:
         left, right = (context.flat(load.tensor, load.index) for load in (plan.left, plan.right))
         out = context.flat(stage.result, context.index_of(stage))
         dtype = stage.result.dtype.name
-        name = dtype + plan.variant
-        operands = [
-            context.micro_kernel(name), *_matrix(context, plan.left.tensor, left, (plan.m, plan.k), cuts),
-            *_matrix(context, plan.right.tensor, right, (plan.k, plan.n), cuts),
-            *_matrix(context, stage.result, out, (plan.m,), cuts),
-            _length(context, plan.m, cuts), _length(context, plan.n, cuts), depth, again,
-        ]  # fmt: skip
-        writer.line(f"contract({', '.join(operands)})")
+        rows, columns = (_length(context, axis, cuts) for axis in (plan.m, plan.n))
+        parts = [(plan.variant, 0, columns)]
+        if plan.tail:
+            assert plan.n is not None and isinstance(plan.n.extent, int)
+            before = plan.n.extent - plan.tail
+            parts = [(plan.variant, 0, str(before)), (f"{variants.DOTS}{plan.tail}", before, str(plan.tail))]
+        for variant, first, count in parts:
+            operands = [
+                context.micro_kernel(dtype + variant),
+                *_matrix(context, plan.left.tensor, left, (plan.m, plan.k), cuts),
+                *_matrix(context, plan.right.tensor, right, (plan.k, plan.n), cuts, first),
+                *_matrix(context, stage.result, out, (plan.m,), cuts, first),
+                rows, count, depth, again,
+            ]  # fmt: skip
+            writer.line(f"contract({', '.join(operands)})")
 
 
 def _matrix(
-    context: Context, tensor: Tensor, place: Size, axes: Sequence[Axis | None], cuts: dict[Axis, _Cut]
+    context: Context, tensor: Tensor, place: Size, axes: Sequence[Axis | None], cuts: dict[Axis, _Cut], column: int = 0
 ) -> list[str]:
-    """A matrix as arguments of the call: pointer to its first element, then the strides of some axes.
+    """A matrix as arguments of the call: pointer to a column's first element, then the strides of some axes.
 
     What lies in scratch holds one block, and moves with the places in the block instead of the cut axes.
     """
-    first = context.expressions.size(place).text
+    first = context.expressions.size(place + column).text
     strides: list[Size] = []
     for axis in axes:
         if axis in cuts and context.is_scratch(tensor):

@@ -159,39 +159,47 @@ class Emitter:
         lane_numbers = [ir.Constant(numbers, list(range(start, start + self.lanes))) for start in starts]
         return [self.builder.icmp_signed("<", of_vector, limit) for of_vector in lane_numbers]
 
+    def splat(self, value: Any) -> Any:
+        """A vector of one element."""
+        return self._splat(value, self.vector)
+
     def _splat(self, value: Any, kind: ir.VectorType) -> Any:
         undefined = ir.Constant(kind, ir.Undefined)
         single = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
         return self.builder.shuffle_vector(single, undefined, ir.Constant(ir.VectorType(I32, self.lanes), None))
 
     def load(self, rows: list[Any], masks: list[Any] | None) -> list[Any]:
-        """All vectors of C, row after row; with `masks`, lanes outside read as 0 and are not touched."""
+        """All vectors of some rows, row after row; with `masks`, lanes outside read as 0 and are not touched.
+
+        A mask of None stands for a whole vector.
+        """
         places = [self._vector_at(row, v) for row in rows for v in range(self.vectors)]
-        if masks is None:
-            return [self.builder.load(place, align=self.align) for place in places]
+        masks = masks or [None] * self.vectors
         mask_type = ir.VectorType(ir.IntType(1), self.lanes)
         function = self._function(
             f"llvm.masked.load.{self.suffix}.p0", self.vector, [self.vector.as_pointer(), I32, mask_type, self.vector]
         )
         align, zero = ir.Constant(I32, self.align), ir.Constant(self.vector, None)
         return [
-            self.builder.call(function, [place, align, masks[number % self.vectors], zero])
+            self.builder.load(place, align=self.align)
+            if masks[number % self.vectors] is None
+            else self.builder.call(function, [place, align, masks[number % self.vectors], zero])
             for number, place in enumerate(places)
         ]
 
     def store(self, values: list[Any], rows: list[Any], masks: list[Any] | None) -> None:
-        """Write all vectors of C; with `masks`, lanes outside are not touched."""
+        """Write all vectors of some rows; with `masks`, lanes outside are not touched."""
         places = [self._vector_at(row, v) for row in rows for v in range(self.vectors)]
-        if masks is None:
-            for value, place in zip(values, places, strict=True):
-                self.builder.store(value, place, align=self.align)
-            return
+        masks = masks or [None] * self.vectors
         mask_type = ir.VectorType(ir.IntType(1), self.lanes)
         arguments = [self.vector, self.vector.as_pointer(), I32, mask_type]
         function = self._function(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), arguments)
         align = ir.Constant(I32, self.align)
         for number, (value, place) in enumerate(zip(values, places, strict=True)):
-            self.builder.call(function, [value, place, align, masks[number % self.vectors]])
+            if masks[number % self.vectors] is None:
+                self.builder.store(value, place, align=self.align)
+            else:
+                self.builder.call(function, [value, place, align, masks[number % self.vectors]])
 
     def prefetch(self, place: Any, *, to_write: bool, level: int) -> None:
         """Ask for the cache lines of one row of the tile at `place`; `level` is LLVM's locality (3: L1, 2: L2)."""
@@ -242,13 +250,13 @@ class Emitter:
         following = []
         for i in range(self.rows):
             place = self._at(pointers[i // len(a_rows.offsets)], a_rows.offsets[i % len(a_rows.offsets)])
-            factor = self._splat(builder.load(place), self.vector)
+            factor = self.splat(builder.load(place))
             of_row = sums[i * self.vectors :][: self.vectors]
             following += [self.fma(factor, x, total) for x, total in zip(vectors, of_row, strict=True)]
         return [self._at(b_row, b_k), *(self._at(pointer, a_rows.step) for pointer in pointers), *following]
 
 
-def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = False, masked: bool = False) -> Any:
+def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = False, masked: int = 0) -> Any:
     """Make the intrinsic of one tile shape.
 
     ``tile(a, a_row, a_k, b, b_k, c, c_row, count, columns, depth, add, ahead, ahead_row, asks)`` computes the first
@@ -257,7 +265,7 @@ def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = Fal
     - A is read at ``a + i * a_row + k * a_k`` for **every** row i of the tile: a lower A repeats its last row. A
       `clamped` tile reads i < count only.
     - B is read at ``b + k * b_k + j`` for **every** j of the tile's width: a narrower B is padded by its owner. A
-      `masked` tile reads j < columns only.
+      `masked` tile reads j < columns only, and its vectors but the last `masked` are within them.
     - C is touched at ``c + i * c_row + j`` for i < count, j < columns only.
     - `depth` may be 0; `add` (bool) adds to what C holds instead of replacing it.
     - ``ahead + i * ahead_row`` for i < rows, the width of the tile each, and C are asked for from memory if `asks`. The
@@ -270,8 +278,9 @@ def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = Fal
         The tile has `rows` rows and `vectors * lanes` columns.
     clamped : bool, default False
         Read only the rows of A that exist, and ask for nothing ahead.
-    masked : bool, default False
-        Read only the columns of B that exist: for processors whose masked loads cost no more than others.
+    masked : int, default 0
+        Read only the columns of B that exist, which may end in any of the last so many vectors: for processors whose
+        masked loads cost hardly more than others.
 
     Returns
     -------
@@ -288,6 +297,8 @@ def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = Fal
             a, a_row, a_k, b, b_k, c, c_row, count, columns, depth, add, ahead, ahead_row, asks = values
             emit = Emitter(builder, dtype, rows, vectors, lanes)
             masks = emit.masks(columns)
+            if masked:
+                masks = [None] * (vectors - masked) + masks[vectors - masked :]
             of_b = masks if masked else None
             if clamped:
                 a_rows = emit.clamped_offsets(a, a_row, count, a_k)
@@ -297,7 +308,7 @@ def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = Fal
                 values = emit.multiply(a_rows, b, b_k, depth, _Ahead(c, c_row, ahead, ahead_row, asks), of_b)
             c_rows = emit.clamped_rows(c, c_row, count)
             whole = builder.icmp_signed("==", columns, ir.Constant(I64, vectors * lanes))
-            values = _added(emit, values, c_rows, masks, whole, add)
+            values = _added(emit, values, c_rows, masks, add)
             with builder.if_else(whole, likely=True) as (full, partial):
                 with full:
                     emit.store(values, c_rows, None)
@@ -310,28 +321,20 @@ def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = Fal
     return register_tile
 
 
-def _added(emit: Emitter, sums: list[Any], c_rows: list[Any], masks: list[Any], whole: Any, add: Any) -> list[Any]:
-    """The sums, with what C holds where `add` is set."""
+def _added(emit: Emitter, sums: list[Any], c_rows: list[Any], masks: list[Any], add: Any) -> list[Any]:
+    """The sums, with what C holds where `add` is set: once a block of k, so masks for whole tiles, too, cost little."""
     builder = emit.builder
-    entry = builder.block
-    names = ("tile.add", "tile.whole", "tile.part", "tile.store")
-    adding, full, partial, ready = (builder.append_basic_block(name) for name in names)
+    entry, adding, ready = builder.block, *(builder.append_basic_block(name) for name in ("tile.add", "tile.store"))
     builder.cbranch(add, adding, ready)
     builder.position_at_end(adding)
-    builder.cbranch(whole, full, partial)
-    builder.position_at_end(full)
-    in_full = [builder.fadd(held, total) for held, total in zip(emit.load(c_rows, None), sums, strict=True)]
-    builder.branch(ready)
-    builder.position_at_end(partial)
-    in_part = [builder.fadd(held, total) for held, total in zip(emit.load(c_rows, masks), sums, strict=True)]
+    added = [builder.fadd(held, total) for held, total in zip(emit.load(c_rows, masks), sums, strict=True)]
     builder.branch(ready)
     builder.position_at_end(ready)
     results = []
-    for total, loaded, masked in zip(sums, in_full, in_part, strict=True):
+    for total, with_held in zip(sums, added, strict=True):
         value = builder.phi(emit.vector)
         value.add_incoming(total, entry)
-        value.add_incoming(loaded, full)
-        value.add_incoming(masked, partial)
+        value.add_incoming(with_held, adding)
         results.append(value)
     return results
 
