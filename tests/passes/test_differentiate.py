@@ -139,7 +139,15 @@ def test_derivative_by_an_intermediate_tensor(generator) -> None:
     np.testing.assert_allclose(by_x, numeric(y, x, feeds), rtol=1e-6)
 
 
-@pytest.mark.parametrize("make", [lambda: constant([2.0, 2.0]), lambda: full(2, 2.0), lambda: full_like([0.0, 0.0], 2), lambda: asarray([2.0, 2.0])])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: constant([2.0, 2.0]),
+        lambda: full(2, 2.0),
+        lambda: full_like([0.0, 0.0], 2),
+        lambda: asarray([2.0, 2.0]),
+    ],
+)
 def test_a_declared_constant_is_none_of_the_equal_numbers(make) -> None:
     x = make()
     np.testing.assert_array_equal(run(gradients(sum_(x * x + 2.0 * x + make()), x), {}), [6, 6])
@@ -405,6 +413,10 @@ path 2: a -> b -> multiply -> c
     d b / d a = b
 along a path local derivatives multiply; d c / d a = path 1 + path 2"""
     assert str(explain_gradient(b, b)).splitlines()[:2] == ["d b / d b: 1 path", "path 1: b"]
+    rate, rates, several = constant(2.0), full(3, 2.0), placeholder("several", 3)
+    assert "= cos(rate)\n" in re.sub("    #.*", "", str(explain_gradient(sin(rate) * 3.0, rate)))
+    text = re.sub("    #.*", "", str(explain_gradient(sum_(several * rate + several * rates + several * 2.0), several)))
+    assert [f"= {factor}\n" in text for factor in ("rate", "rates", "2")] == [True, True, True]
     x = exp(double("x"))
     assert str(explain_gradient(sin(x), x.node.inputs[0])).splitlines()[1].startswith("path 1: x -> exp_")
 

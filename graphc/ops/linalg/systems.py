@@ -290,9 +290,9 @@ class determinant(MatrixRoutine):
 def _made_regular(factors: Tensor) -> Tensor:
     """Factors in which rounding errors stand in the place of zeros on the diagonal of U.
 
-    They are those of the column, so that large columns do not spoil what small ones say. A column of zeros has none: any
-    number gives its cofactors, and the smaller, the less it disturbs those of other columns; so it has the smallest
-    error of another column.
+    They are those of the column, so that large columns do not spoil what small ones say. A column of zeros has none:
+    any number gives its cofactors, and the smaller, the less it disturbs those of other columns; so it has the
+    smallest error of another column.
     """
     n, limits = factors.shape[-1], np.finfo(factors.dtype)
     upper = abs_(lower_triangle(factors))  # column by column
@@ -333,8 +333,8 @@ _cofactors = custom_gradient(_cofactors_from, vjp=_derivative_of_cofactors)
 def det(x: Any) -> Tensor:
     """The determinant of every square matrix of a batch; 1 of an empty matrix.
 
-    Its derivative is the matrix of cofactors, at singular matrices, too (NaN at large strictly triangular ones, of order
-    6 in float32 and 20 in float64). The derivative of that is made of the inverse, so second derivatives are asked for
+    Its derivative is the matrix of cofactors, at singular matrices, too (NaN at large strictly triangular ones, of
+    order 6 in float32 and 20 in float64). The derivative of that is made of the inverse, so second derivatives are asked for
     at regular matrices only.
 
     Parameters
