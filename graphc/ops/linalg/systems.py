@@ -334,8 +334,8 @@ def det(x: Any) -> Tensor:
     """The determinant of every square matrix of a batch; 1 of an empty matrix.
 
     Its derivative is the matrix of cofactors, at singular matrices, too (NaN at large strictly triangular ones, of
-    order 6 in float32 and 20 in float64). The derivative of that is made of the inverse, so second derivatives are asked for
-    at regular matrices only.
+    order 6 in float32 and 20 in float64). The derivative of that is made of the inverse, so second derivatives are
+    asked for at regular matrices only.
 
     Parameters
     ----------
