@@ -303,7 +303,10 @@ def close_body(
 
 
 def _independent(nodes: Sequence[Node], formals: Sequence[Tensor]) -> set[Node]:
-    """The nodes that depend on a leaf from outside and on no parameter; producers come first."""
+    """The nodes that depend on a leaf from outside and on no parameter; producers come first.
+
+    A pin counts as a leaf, whatever it pins: a derivative by it may be asked for outside.
+    """
     own = {tensor.node for tensor in formals}
     start = min((node.serial for node in own), default=0)  # constants declared before may be differentiated by
     depends, free = set(own), set[Node]()
@@ -311,7 +314,7 @@ def _independent(nodes: Sequence[Node], formals: Sequence[Tensor]) -> set[Node]:
         makers = [tensor.node for tensor in node.inputs]
         known = node.op.name == "constant" and not (node.apart and node.serial < start)
         is_leaf = not node.inputs and not known and node not in own
-        if node.evaluated or is_leaf or any(maker in free for maker in makers):
+        if node.evaluated or is_leaf or node.op is pin or any(maker in free for maker in makers):
             free.add(node)
         if any(maker in depends for maker in makers):
             depends.add(node)

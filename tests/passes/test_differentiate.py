@@ -168,6 +168,13 @@ def test_loops_and_branches_have_derivatives_by_constants_declared_outside() -> 
     assert [float(run(value, {yes: True})) for value in (by_scan, by_while, by_cond)] == [33.0, 14.0, 6.0]
 
 
+def test_a_jacobian_has_derivatives_by_constants_that_its_rows_depend_on() -> None:
+    """Its rows are a loop, made when the constant is a pinned number."""
+    a, b = constant(3.0, "float64"), constant([1.0, 1.0], "float64")
+    total = sum_(jacobian(a * a * b, b))  # 2 a^2
+    assert run([gradients(total, a), gradients(gradients(total * a, a), a)], {}) == [12.0, 36.0]
+
+
 def test_a_rule_without_a_part_for_a_constant_is_refused() -> None:
     c, a = constant(2.0), constant(3.0)
     tripled = custom_gradient(lambda x: x * c, vjp=lambda inputs, outputs, cotangents: (3.0 * cotangents[0],))
