@@ -9,6 +9,8 @@ import pytest
 
 import graphc
 from graphc.errors import GradientError, GraphError
+from graphc.ir import topological
+from graphc.testing.gradients import in_float64
 
 
 def test_a_function_of_arrays() -> None:
@@ -17,6 +19,18 @@ def test_a_function_of_arrays() -> None:
     assert report.first < 1e-7
     assert report.second < 1e-6
     assert report.probes == 2 * (6 + 12)
+
+
+def test_the_copy_in_float64_keeps_constants_apart_and_knows_where_nodes_come_from() -> None:
+    c, x = graphc.constant(2.0), graphc.placeholder("x", ())
+    slope = graphc.gradients(c * c * x + 2.0 * c * x, c)
+    (copied,) = in_float64([slope], {})
+    (fed,) = (node.result for node in topological([copied]) if node.op.name == "placeholder")
+    with graphc.Session(threads=1) as session:
+        assert session.run(copied, {fed: 1.0}) == 6
+    m = graphc.placeholder("m", (2, 2))
+    with pytest.raises(graphc.linalg.LinAlgError, match=r"^inv: the matrix is singular"):
+        graphc.check_gradients(graphc.linalg.inv(m), {m: np.ones((2, 2))})
 
 
 def test_a_float32_tensor_with_variables_is_checked_in_float64() -> None:

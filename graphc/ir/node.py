@@ -70,9 +70,12 @@ class Node:
         Grows with every node made; the order of declaration.
     evaluated : bool
         Whether the results have values already, so that no program has to compute them.
+    apart : bool
+        Whether it was :func:`declared` to be merged with nothing, although its op is pure.
     """
 
     evaluated: ClassVar[bool] = False
+    apart: ClassVar[bool] = False
 
     __slots__ = ("__weakref__", "attributes", "inputs", "op", "origins", "results", "serial")
 
@@ -112,6 +115,14 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.op.name} node {self.serial}>"
+
+
+class DeclaredNode(Node):
+    """What :func:`declared` makes."""
+
+    apart = True
+
+    __slots__ = ()
 
 
 class Tensor:
@@ -316,7 +327,7 @@ def make_node(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any])
 
 def declared(op: Op, attributes: Mapping[str, Any]) -> Node:
     """A leaf of its own, even if the op is pure: nothing merges with it."""
-    return Node(op, (), attributes, op.infer_types((), attributes))
+    return DeclaredNode(op, (), attributes, op.infer_types((), attributes))
 
 
 def applied(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> tuple[Tensor, ...]:

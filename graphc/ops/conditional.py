@@ -162,8 +162,9 @@ def cond(condition: Any, true_function: Callable[..., Any], false_function: Call
         return made  # nothing is computed
 
     def is_outer(node: Node) -> bool:
-        known = node.evaluated or node.op.name != "constant"
-        return known and (node.serial < start or isinstance(node.op, Source))
+        if node.op.name == "constant" and not node.evaluated:
+            return node.apart and node.serial < start
+        return node.serial < start or isinstance(node.op, Source)
 
     both, captures = close_body("cond", (), (*results, *others), is_outer)
     true_body = Graph(both.inputs, both.outputs[: len(results)])

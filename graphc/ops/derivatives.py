@@ -224,7 +224,8 @@ def custom_gradient(function: Callable[..., Any] | None = None, vjp: Callable[..
     Raises
     ------
     GradientError
-        When called, if the function uses a tensor with a derivative that is not among its arguments.
+        When called, if the function uses a tensor with a derivative that is not among its arguments; if that is a
+        constant, when a derivative by it is asked for.
     """
     if vjp is None:
         raise GraphError("custom_gradient: expected vjp=, the rule of the derivative")
@@ -244,7 +245,8 @@ def custom_gradient(function: Callable[..., Any] | None = None, vjp: Callable[..
         outputs = (made,) if isinstance(made, Tensor) else tuple(as_tensor(value) for value in made)
         body, captures = close_body("custom_gradient", formals, outputs)
         for tensor in captures:
-            _refuse_lost_derivative(tensor)
+            leaves = {t for t in differentiable_sources(tensor) if not t.node.inputs}
+            _refuse_lost_derivative(tensor, {leaf for leaf in leaves if leaf.node.op.name != "constant"})
         results = custom_call.make(*arguments, *captures, body=body, rule=vjp, arguments=len(arguments))
         return results if isinstance(results, tuple) or isinstance(made, Tensor) else (results,)
 
@@ -260,8 +262,9 @@ def close_body(
     """A closed body from tensors that a function has computed from parameters.
 
     Tensors from outside become further inputs of the body. They are taken at the boundary, so that what depends on
-    no parameter is computed once, outside; what depends on nothing but constants stays inside. So does what lies
-    between the two ends of a derivative that is taken inside: the derivative's path must not be cut.
+    no parameter is computed once, outside; what depends on nothing but numbers and the body's own constants stays
+    inside. So does what lies between the two ends of a derivative that is taken inside: the derivative's path must not
+    be cut.
 
     Parameters
     ----------
@@ -300,13 +303,18 @@ def close_body(
 
 
 def _independent(nodes: Sequence[Node], formals: Sequence[Tensor]) -> set[Node]:
-    """The nodes that depend on a leaf from outside and on no parameter; producers come first."""
+    """The nodes that depend on a leaf from outside and on no parameter; producers come first.
+
+    A pin counts as a leaf, whatever it pins: a derivative by it may be asked for outside.
+    """
     own = {tensor.node for tensor in formals}
+    start = min((node.serial for node in own), default=0)  # constants declared before may be differentiated by
     depends, free = set(own), set[Node]()
     for node in nodes:
         makers = [tensor.node for tensor in node.inputs]
-        is_leaf = not node.inputs and node.op.name != "constant" and node not in own
-        if node.evaluated or is_leaf or any(maker in free for maker in makers):
+        known = node.op.name == "constant" and not (node.apart and node.serial < start)
+        is_leaf = not node.inputs and not known and node not in own
+        if node.evaluated or is_leaf or node.op is pin or any(maker in free for maker in makers):
             free.add(node)
         if any(maker in depends for maker in makers):
             depends.add(node)
@@ -420,6 +428,9 @@ def _disconnected(y: Tensor, x: Tensor) -> GradientError:
 def _check_paths(reached: Collection[Tensor], xs: Sequence[Tensor]) -> None:
     """Let the ops with bodies on the paths to xs refuse what they have no derivative for."""
     for node in dict.fromkeys(tensor.node for tensor in reached if tensor.node.op.body_attributes):
+        if node.op is custom_call:
+            for captured in node.inputs[node["arguments"] :]:
+                _refuse_lost_derivative(captured, differentiable_sources(captured).intersection(xs))
         try:
             node.op.check_differentiable(node)
         except GradientError:
@@ -427,10 +438,10 @@ def _check_paths(reached: Collection[Tensor], xs: Sequence[Tensor]) -> None:
                 raise
 
 
-def _refuse_lost_derivative(captured: Tensor) -> None:
-    leaves = (t for t in differentiable_sources(captured) if not t.node.inputs and t.node.op.name != "constant")
-    lost = next(leaves, None)
-    if lost is not None:
+def _refuse_lost_derivative(captured: Tensor, by: Collection[Tensor]) -> None:
+    """Raise if there are tensors that a function with a rule of its own depends on by way of a capture."""
+    if by:
+        lost = min(by, key=lambda tensor: tensor.node.serial)
         raise GradientError(
             f"custom_gradient: the function uses {captured.label} ({captured.type}), which is not among its arguments: "
             f"the derivative by {lost.label} would be lost",

@@ -146,7 +146,8 @@ class constant(Source):
         """A constant tensor from an array, number or nested list (lists of floats are float32).
 
         A float constant can be differentiated by like a variable: it is apart from all others, so that in
-        ``x * x + 2.0`` the number is not ``x``, whatever the value of ``x``.
+        ``x * x + 2.0`` the number is not ``x``, whatever the value of ``x``. Bodies of loops and branches take it in
+        as they do variables.
         """
         if isinstance(value, Tensor):
             raise GraphError("constant: expected an array, got a tensor")

@@ -18,6 +18,7 @@ from graphc.ir.types import DEFAULT_FLOAT, DEFAULT_INT, DTYPES, Shape, as_dtype,
 from graphc.ir.types import broadcast_shapes as broadcast_two_or_more
 from graphc.ops.base import as_tensor, common_dtype, require, require_no_device
 from graphc.ops.logic import cast, require_numbers
+from graphc.ops.sources import constant
 
 __all__ = ["asarray", "astype", "positive"]
 
@@ -28,7 +29,7 @@ KINDS = ("bool", "signed integer", "unsigned integer", "integral", "real floatin
 
 
 def asarray(obj: Any, dtype: Any = None, device: None = None, copy: bool | None = None) -> Tensor:
-    """A tensor: a constant of an array, a number or nested lists of numbers; a tensor itself.
+    """A tensor: a :func:`graphc.constant` of an array, a number or nested lists of numbers; a tensor itself.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def asarray(obj: Any, dtype: Any = None, device: None = None, copy: bool | None 
     require_no_device("asarray", device)
     if copy is False and not isinstance(obj, Tensor):
         raise GraphError(f"asarray: expected copy to be None or True for {type(obj).__name__}: a constant is a copy")
-    return as_tensor(obj, dtype)
+    return as_tensor(obj, dtype) if isinstance(obj, Tensor) else constant(obj, dtype)
 
 
 def astype(x: Any, dtype: Any, copy: bool = True, device: None = None) -> Tensor:

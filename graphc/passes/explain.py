@@ -232,20 +232,22 @@ def _local(node: Node, place: int, target: Tensor, names: Mapping[Tensor, str]) 
     elementwise = isinstance(node.op, Elementwise)
     cotangent = full(1.0, target.type) if elementwise else placeholder("g", target.shape, target.dtype)
     part = _pulled_back(node, target, cotangent)[place]
-    # the node's own tensors are leaves of the formula, whatever they are made of, but for numbers
+    # the node's own tensors are leaves of the formula, whatever they are made of, but for numbers without a name
     leaves: dict[Tensor, Tensor] = {}
     for tensor in (*node.inputs, *node.results):
-        if not _is_number(tensor):
-            leaves[tensor] = placeholder(_name(tensor, names), tensor.shape, tensor.dtype)
+        number = _number(tensor)
+        leaf = tensor if number is None or tensor in names else number
+        if number is None or leaf in names:
+            leaves[leaf] = placeholder(_name(leaf, names), leaf.shape, leaf.dtype)
     formula = rewrite(Graph((), (part,)), lambda node, inputs: None, replaced=leaves)
     return _formula(simplify(formula).outputs[0], DEEPEST_SHOWN)
 
 
-def _is_number(tensor: Tensor) -> bool:
-    """Whether a tensor holds one number, which a formula shows."""
+def _number(tensor: Tensor) -> Tensor | None:
+    """The one number that a tensor holds, repeated or not, which a formula shows; None if it is something else."""
     while tensor.node.op.name == "broadcast_to":
         tensor = tensor.node.inputs[0]
-    return tensor.node.op.name == "constant" and bool(tensor.node["value"].size == 1)
+    return tensor if tensor.node.op.name == "constant" and tensor.node["value"].size == 1 else None
 
 
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}

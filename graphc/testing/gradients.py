@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from graphc.errors import GradientError, GraphError
 from graphc.feeds import Feeder
 from graphc.ir.graph import Graph
-from graphc.ir.node import Tensor, make_node
+from graphc.ir.node import Tensor, declared, make_node
 from graphc.ir.op import REGISTRY
+from graphc.ir.origin import derived_from
 from graphc.ir.symbolic import evaluate
 from graphc.ir.types import is_float
 from graphc.ops.derivatives import gradients
@@ -255,7 +256,9 @@ def in_float64(outputs: Sequence[Tensor], replaced: dict[Tensor, Tensor]) -> tup
         if all(tensor in replaced for tensor in node.results):
             continue
         attributes = {name: _attribute_in_float64(value) for name, value in node.attributes.items()}
-        made = make_node(node.op, tuple(replaced[tensor] for tensor in node.inputs), attributes)
+        with derived_from(node.origin):
+            inputs = tuple(replaced[tensor] for tensor in node.inputs)
+            made = declared(node.op, attributes) if node.apart else make_node(node.op, inputs, attributes)
         replaced.update(zip(node.results, made.results, strict=True))
     return tuple(replaced[tensor] for tensor in outputs)
 

@@ -297,6 +297,22 @@ def test_derivative_of_a_determinant_is_the_cofactors_at_every_rank(backend: str
         assert session.run(slopes, {x: np.zeros((3, 0, 0), dtype)}).shape == (3, 0, 0)
 
 
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_large_columns_do_not_spoil_the_cofactors_of_small_ones(backend: str) -> None:
+    """What stands for a zero of U is small beside its column, whatever the others are; and nothing overflows."""
+    batch = np.array([
+        # expected of NumPy, which takes exponentials: hence the tolerance
+        np.diag([0, 1, 1e30]), np.diag([1e100, 0, 1e-100]), np.diag([1e200, 0, 1]), np.diag([0, 0, 1e30]),
+        [[1e-20, 1e-20, 0], [1, 1, 0], [0, 0, 1e20]], np.diag([0, 1e-30, 1e-30]),
+    ])  # fmt: skip
+    x = placeholder(("batch", "n", "n"))
+    with graphc.Session(threads=1, backend=backend) as session:
+        for slope, a in zip(session.run(graphc.gradients(linalg.det(x).sum(), x), {x: batch}), batch, strict=True):
+            expected = _cofactors(a)
+            error = 1e-13 * (np.abs(expected).max() or np.abs(a).max() ** 2)
+            np.testing.assert_allclose(slope, expected, rtol=0, atol=error, err_msg=str(a))
+
+
 def test_factors_are_shared(session: graphc.Session) -> None:
     """One factorisation for all that is asked of a matrix, derivatives included, in a Jacobian's loop as well."""
     a, b = placeholder((4, 4)), placeholder((4,), name="b")

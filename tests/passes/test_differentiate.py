@@ -9,7 +9,9 @@ from graphc.errors import GradientError, GraphError, ShapeError
 from graphc.ir import Graph, Tensor, topological, verify
 from graphc.ops import (
     add,
+    asarray,
     cast,
+    cond,
     constant,
     custom_gradient,
     exp,
@@ -33,6 +35,7 @@ from graphc.ops import (
     stop_gradient,
     tanh,
     variable,
+    while_loop,
 )  # fmt: skip
 from graphc.ops.reductions import sum_
 from graphc.passes.decompose import decompose
@@ -136,10 +139,49 @@ def test_derivative_by_an_intermediate_tensor(generator) -> None:
     np.testing.assert_allclose(by_x, numeric(y, x, feeds), rtol=1e-6)
 
 
-@pytest.mark.parametrize("make", [lambda: constant([2.0, 2.0]), lambda: full(2, 2.0), lambda: full_like([0.0, 0.0], 2)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: constant([2.0, 2.0]),
+        lambda: full(2, 2.0),
+        lambda: full_like([0.0, 0.0], 2),
+        lambda: asarray([2.0, 2.0]),
+    ],
+)
 def test_a_declared_constant_is_none_of_the_equal_numbers(make) -> None:
     x = make()
     np.testing.assert_array_equal(run(gradients(sum_(x * x + 2.0 * x + make()), x), {}), [6, 6])
+
+
+def test_loops_and_branches_have_derivatives_by_constants_declared_outside() -> None:
+    """And those that a body declares are its own."""
+    x, yes = constant(2.0, "float64"), placeholder("yes", (), "bool")
+
+    def step(carry, _):
+        inner = constant(2.0, "float64")
+        return carry * x + gradients(inner * inner * x, inner), None
+
+    by_scan = gradients(scan(step, 1.0 * x, length=2)[0] + x, x)  # x^3 + 4 x^2 + 4 x + x
+    bounded = while_loop(lambda c: c < 10.0, lambda c: c * x + 2.0, x, max_iterations=5)  # x^3 + 2 x + 2
+    by_while = gradients(bounded, x)
+    by_cond = gradients(cond(yes, lambda: x * exp(x - 2.0) * constant(2.0, "float64"), lambda: x), x)
+    assert [float(run(value, {yes: True})) for value in (by_scan, by_while, by_cond)] == [33.0, 14.0, 6.0]
+
+
+def test_a_jacobian_has_derivatives_by_constants_that_its_rows_depend_on() -> None:
+    """Its rows are a loop, made when the constant is a pinned number."""
+    a, b = constant(3.0, "float64"), constant([1.0, 1.0], "float64")
+    total = sum_(jacobian(a * a * b, b))  # 2 a^2
+    assert run([gradients(total, a), gradients(gradients(total * a, a), a)], {}) == [12.0, 36.0]
+
+
+def test_a_rule_without_a_part_for_a_constant_is_refused() -> None:
+    c, a = constant(2.0), constant(3.0)
+    tripled = custom_gradient(lambda x: x * c, vjp=lambda inputs, outputs, cotangents: (3.0 * cotangents[0],))
+    y = tripled(a) + c
+    assert run(gradients(y, a), {}) == 3
+    with pytest.raises(GradientError, match="not among its arguments"):
+        gradients(y, c)
 
 
 def test_two_derivatives_that_turn_out_to_be_zeros_are_not_one() -> None:
@@ -378,6 +420,10 @@ path 2: a -> b -> multiply -> c
     d b / d a = b
 along a path local derivatives multiply; d c / d a = path 1 + path 2"""
     assert str(explain_gradient(b, b)).splitlines()[:2] == ["d b / d b: 1 path", "path 1: b"]
+    rate, rates, several = constant(2.0), full(3, 2.0), placeholder("several", 3)
+    assert "= cos(rate)\n" in re.sub("    #.*", "", str(explain_gradient(sin(rate) * 3.0, rate)))
+    text = re.sub("    #.*", "", str(explain_gradient(sum_(several * rate + several * rates + several * 2.0), several)))
+    assert [f"= {factor}\n" in text for factor in ("rate", "rates", "2")] == [True, True, True]
     x = exp(double("x"))
     assert str(explain_gradient(sin(x), x.node.inputs[0])).splitlines()[1].startswith("path 1: x -> exp_")
 
