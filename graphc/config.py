@@ -105,8 +105,11 @@ def current() -> Config:
 
 
 def configure(**changes: Any) -> Config:
-    """Replace fields of the configuration (mostly for tests); return the new one."""
+    """Replace fields of the configuration (mostly for tests); return the new one. Folders may be strings."""
     global _current
+    for name in ("cache_dir", "dump"):
+        if isinstance(changes.get(name), str):
+            changes[name] = Path(changes[name])
     _current = replace(current(), **changes)
     return _current
 

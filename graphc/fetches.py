@@ -32,9 +32,10 @@ def flatten(fetches: Any) -> tuple[list[Tensor], Callable[[list[Any]], Any]]:
         raise GraphError(
             f"fetches: expected a tensor or a nested list, tuple or dict of tensors, got {type(fetches).__name__}"
         )
-    kind = list if isinstance(fetches, list) else tuple
+    # a named tuple, such as linalg.svd returns, keeps its names
+    kind = list if isinstance(fetches, list) else getattr(type(fetches), "_make", tuple)
     if keys is None and all(isinstance(entry, Tensor) for entry in entries):
-        return entries, tuple if kind is tuple else lambda values: values
+        return entries, (lambda values: values) if kind is list else kind
     parts = [flatten(entry) for entry in entries]
     flat = [tensor for tensors, _ in parts for tensor in tensors]
     sizes = [len(tensors) for tensors, _ in parts]

@@ -50,6 +50,7 @@ from graphc.ops.bodies import (
     results_of,
 )
 from graphc.ops.derivatives import close_body, full
+from graphc.ops.gradient import differentiable_sources
 from graphc.ops.randomness import inside_loop
 from graphc.ops.sources import parameter
 from graphc.ops.tree import flatten
@@ -164,13 +165,15 @@ class Transpose:
     def cotangents(
         self, of_finals: Sequence[Tensor], of_ys: Sequence[Tensor], of_histories: Sequence[Tensor]
     ) -> tuple[Tensor | None, ...]:
-        """From the results' cotangents one for each carry, x and capture, None for integers."""
+        """From the results' cotangents one for each carry, x and capture, None for integers and what has no path."""
         carries, xs, captures = self.groups
-        of_carries, of_xs, _ = self.floats
-        # what is known to be zero is not passed through the loop
+        float_carries, of_xs, _ = self.floats
+        # what is known to be zero is not passed through the loop: there it could meet an infinity or NaN
         ys = [k for k, g in enumerate(of_ys) if is_float(g.dtype) and not is_zero(g)]
-        histories = [k for k in of_carries if not is_zero(of_histories[k])]
-        body, of_captures = self._body(ys, histories)
+        histories = [k for k in float_carries if not is_zero(of_histories[k])]
+        finals = [k for k in float_carries if not is_zero(of_finals[k])]
+        of_carries = self._active(ys, [*finals, *histories])
+        body, of_captures = self._body(of_carries, ys, histories)
         initial = [of_finals[k] for k in of_carries] + [full(0.0, captures[k].type) for k in of_captures]
         slices = [*self.histories, *xs, *(of_ys[k] for k in ys), *(of_histories[k] for k in histories)]
         if not initial and not of_xs:
@@ -190,10 +193,22 @@ class Transpose:
             *(by_capture.get(k) for k in range(len(captures))),
         )
 
-    def _body(self, ys: list[int], histories: list[int]) -> tuple[Graph, list[int]]:
+    def _active(self, ys: Sequence[int], given: Sequence[int]) -> list[int]:
+        """The carries with a cotangent: those that are given one, and those that a y with one, or such a carry,
+        depends on; to be found by repetition, as carries depend on each other through the iterations."""
+        outputs, (carries, _, _) = self.body.outputs, self.groups
+        places = {self.body.inputs[1 + k]: k for k in self.floats[0]}
+        active, waiting = set(given), [*given, *(len(carries) + k for k in ys)]
+        while waiting:
+            reached = {places[x] for x in differentiable_sources(outputs[waiting.pop()]) if x in places}
+            waiting += reached - active
+            active |= reached
+        return sorted(active)
+
+    def _body(self, of_carries: list[int], ys: list[int], histories: list[int]) -> tuple[Graph, list[int]]:
         """One iteration backward: recompute it, and take its gradient; and which captures have one."""
         body, (carries, xs, _) = self.body, self.groups
-        of_carries, of_xs, of_captures = self.floats
+        _, of_xs, of_captures = self.floats
 
         def fresh(kinds: Sequence[Tensor], name: str) -> list[Tensor]:
             return [parameter.like(tensor, f"{name}{place}") for place, tensor in enumerate(kinds)]

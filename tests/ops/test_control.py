@@ -373,6 +373,28 @@ def test_a_derivative_taken_inside_a_body_follows_paths_that_lead_outside():
         assert session.run(chosen, {x: -3.0}) == -6
 
 
+def test_a_carry_that_nobody_reads_has_no_cotangent_that_could_meet_nan():
+    """The final carry is NaN and unused; the derivative of the ys, x itself, is 1, and not 0 * NaN + 1."""
+    x = graphc.placeholder("x", ("n",), "float64")
+    _, ys = graphc.scan(lambda total, entry: (graphc.tanh(total + entry), entry), 0.0 * graphc.sum(x), x)
+    slopes = graphc.gradients(ys.sum(), x)
+    for backend in ("reference", "compiled"):
+        with graphc.Session(backend=backend, threads=1) as session:
+            np.testing.assert_array_equal(session.run(slopes, {x: [1.0, np.nan, 2.0]}), [1, 1, 1])
+
+
+def test_carries_that_reach_a_y_through_each_other_have_cotangents():
+    """After k iterations p is p q (q + x1) ... and y its value before; r is read by nobody."""
+    x = graphc.placeholder("x", (3,), "float64")
+
+    def step(carry, entry):
+        p, q, r = carry
+        return (p * q, q + entry, r * graphc.exp(r)), p
+
+    _, ys = graphc.scan(step, (graphc.sum(x), graphc.mean(x), graphc.max(x)), x)
+    graphc.check_gradients(ys.sum(), {x: np.array([1.0, 9.0, 2.0])})
+
+
 # -- scan: masks, lengths, nothing at all -----------------------------------------------------------------------------
 
 

@@ -192,3 +192,11 @@ def test_what_a_step_gave_stays_as_it_was():
         session.run([x + 1.0, x.sum()], {x: np.ones(3, FLOAT)})
         assert first[0].tolist() == [1.0, 1.0, 1.0] and first[1] == 0.0
         first[0][:] = 5.0
+
+
+def test_a_named_tuple_of_fetches_keeps_its_names():
+    matrix = graphc.placeholder("matrix", (2, 2), "float64")
+    with graphc.Session(backend="reference") as session:
+        sign, magnitude = session.run(graphc.linalg.slogdet(matrix), {matrix: [[0.0, 2.0], [1.0, 0.0]]})
+        found = session.run({"of": graphc.linalg.slogdet(matrix)}, {matrix: [[0.0, 2.0], [1.0, 0.0]]})["of"]
+    assert (found.sign, found.logabsdet) == (sign, magnitude) == (-1, np.log(2))
