@@ -16,7 +16,7 @@ def names_here() -> dict[Tensor, str]:
         frame = frame.f_back
     found: dict[Tensor, str] = {}
     for values in (frame.f_globals, frame.f_locals) if frame is not None else ():
-        for name, value in list(values.items()):
+        for name, value in reversed(list(values.items())):  # of several names the first one given
             if isinstance(value, Tensor) and not name.startswith("_"):
                 found[value] = name
     return found

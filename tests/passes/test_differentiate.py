@@ -406,6 +406,8 @@ def test_an_explanation_has_names_for_tensors():
     a = double("a")
     b = exp(a)
     c = 3.0 * b * sin(b)
+    z = alias = b
+    assert z is alias
     text = re.sub(r"    #.*", "", str(explain_gradient(c, a)))
     text = re.sub(r"(?<=sin|ply)_\d+", "", text)
     assert text == """\
