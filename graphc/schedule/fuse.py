@@ -231,15 +231,15 @@ class _Fuser:
         if isinstance(node.op, ChunkedReduction):
             shape = node.inputs[0].shape
         alone = build_stage(self.lowering, node, self.pool)
-        awaited = [load.tensor for load in alone.loads]
-        awaited += [part.inputs[place] for part in alone.nodes for place in part.op.awaited]
-        latest = max((self.home.get(tensor, -1) for tensor in awaited), default=-1)
+        latest = self._latest(alone)
         for candidate in self._candidates(node, shape, latest, alone):
             group = self.groups[candidate]
             assert isinstance(group, Group)
             stage = alone
             if not self.lowering.repeatable.isdisjoint(group.made):
                 stage = build_stage(self.lowering, node, self.pool, group.made)
+                if self._latest(stage) > candidate:  # loaded instead of computed, a tensor needs its index as well
+                    continue
             shared = self._shared(group, stage, shape)
             if shared is not None:
                 group.extents = group.extents[:shared]
@@ -255,6 +255,12 @@ class _Fuser:
             group.extents = shape[: len(node["axes"])]
         self.groups.append(group)
         self._add(len(self.groups) - 1, alone, shape)
+
+    def _latest(self, stage: Stage) -> int:
+        """The last group that a stage has to wait for; -1 for none."""
+        awaited = [load.tensor for load in stage.loads]
+        awaited += [part.inputs[place] for part in stage.nodes for place in part.op.awaited]
+        return max((self.home.get(tensor, -1) for tensor in awaited), default=-1)
 
     def _candidates(self, node: Node, shape: tuple[Size, ...], latest: int, stage: Stage) -> list[int]:
         if isinstance(node.op, (IndexedAccumulation, RowRoutine)):

@@ -295,6 +295,8 @@ def _moved(array: Array, most_units: int, generator: np.random.Generator, normwi
     The unit is that of each element; or ``normwise`` of the largest, as errors are in factors of a matrix.
     """
     units = generator.integers(-most_units, most_units + 1, array.shape)
+    if generator.integers(4) == 0:  # all the same way, as another formula's roundings may be
+        units = np.full(array.shape, most_units * generator.choice([-1, 1]))
     size = np.minimum(np.abs(array), np.finfo(array.dtype).max / 2)  # the unit of the largest float is infinite
     unit = np.spacing(np.max(size, initial=0, where=np.isfinite(size)) if normwise else size)
     unit = unit * np.where(array == 0, generator.integers(0, 2), 1)  # zeros stay now and then: most are exact

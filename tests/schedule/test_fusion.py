@@ -266,3 +266,16 @@ def test_scalars_gather_in_the_prelude():
     assert (first.axes, stage_kinds(first)) == ((), ["Map"] * 4)
     assert [[t.node.op.name for t in kernel.stored] for kernel in others if not kernel.axes] == [["assign"]]
     assert sum(stage_kinds(kernel).count("Contract") for kernel in others) == 2
+
+
+def test_a_gather_of_one_value_waits_for_its_indices() -> None:
+    """Computed again, all elements of z are one and need no index; loaded from z's kernel, they do, and the indices are
+    made by a later kernel."""
+    x, y = graphc.placeholder("x"), graphc.placeholder("y", (2, 1, 3))
+    z = graphc.atan2(x, graphc.gradients(graphc.sum(y), y))
+    source = compiled([x, y], [graphc.random.permutation(z, axis=2)])
+    known: set[Tensor] = set()
+    made = set(stored(source))
+    for kernel in source.schedule.kernels():
+        assert made.intersection(kernel.inputs) <= known
+        known.update(kernel.stored)
