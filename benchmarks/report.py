@@ -24,8 +24,9 @@ from common import Row
 INTRODUCTION = """\
 # Benchmarks
 
-Made by `python benchmarks/report.py` from one run of each script in `benchmarks/`; nothing here is written by hand.
-Engines run alternately, each in processes of its own, on the same work; a figure is the minimum over rounds. Single
+Made by `python benchmarks/report.py` from the files that the scripts in `benchmarks/` write; nothing here is written by
+hand. Rows of different tables may come from different runs, on the days named below. Engines run alternately, each
+in processes of its own, on the same work; a figure is the minimum over rounds. Single
 runs on a shared machine differ by more than a percent shows, so only what stands in one table may be compared.
 """
 

@@ -48,7 +48,8 @@ def gradients(y: Tensor, xs: Any, seed: Any = None, *, zeros_for_disconnected: b
     y : Tensor
         Float; a scalar unless a seed is given.
     xs : Tensor or sequence of Tensor
-        Float tensors that ``y`` depends on: variables, placeholders, or anything computed on the way.
+        Float tensors that ``y`` depends on: variables, placeholders, declared constants, or anything computed on the
+        way. Equal expressions are one tensor: with ``a = x + 1`` and ``b = x + 1``, ``b`` is ``a``.
     seed : Tensor or array_like, optional
         Of ``y``'s shape and dtype (``u`` in ``u^T dy/dx``); 1 if not given.
     zeros_for_disconnected : bool

@@ -143,11 +143,27 @@ class constant(Source):
     public = True
 
     def __call__(self, value: Any, dtype: Any = None) -> Tensor:
-        """A constant tensor from an array, number or nested list (lists of floats are float32).
+        """A constant tensor.
 
         A float constant can be differentiated by like a variable: it is apart from all others, so that in
-        ``x * x + 2.0`` the number is not ``x``, whatever the value of ``x``. Bodies of loops and branches take it in
-        as they do variables.
+        ``x * x + 2.0`` the number is not ``x``, whatever the value of ``x``.
+
+        Parameters
+        ----------
+        value : array_like
+            Copied; lists of floats become float32, lists of ints int64, arrays keep their dtype.
+        dtype : dtype, optional
+            Cast to it.
+
+        Returns
+        -------
+        Tensor
+            Of the value's shape.
+
+        Raises
+        ------
+        GraphError, DTypeError
+            If the value is a tensor or no array of numbers, or the dtype is none of graphc's.
         """
         if isinstance(value, Tensor):
             raise GraphError("constant: expected an array, got a tensor")
