@@ -149,21 +149,24 @@ class Feeder:
             cast = array.astype(tensor.dtype)
             back = cast.astype(array.dtype)
         floats = array.dtype.kind == tensor.dtype.kind == "f"
+        beyond: Any = None  # a value that the dtype cannot hold, which a cast of the user's would not hold either
         if floats:
             kept = bool(np.all(np.isfinite(cast) | ~np.isfinite(array)))
+            beyond = None if kept else array[np.isfinite(array) & ~np.isfinite(cast)][0]
         elif array.dtype.kind == "f" and array.size:
             kept = False
         elif array.dtype.kind in "iu" and tensor.dtype.kind in "iu" and array.size:
-            bounds = np.iinfo(tensor.dtype)
-            kept = int(array.min()) >= bounds.min and int(array.max()) <= bounds.max
+            bounds, least, largest = np.iinfo(tensor.dtype), array.min(), array.max()
+            kept = int(least) >= bounds.min and int(largest) <= bounds.max
+            beyond = None if kept else largest if int(largest) > bounds.max else least
         else:
             kept = bool(np.array_equal(back, array))
         if not kept:
             raise FeedError(
                 f"feed {tensor.name!r}: expected {tensor.dtype.name}, got {array.dtype.name} that can't be cast "
-                "without loss",
+                f"without loss{'' if beyond is None else f': {beyond} is out of range'}",
                 origin=tensor.node.origin,
-                hint=f"cast it yourself: array.astype({tensor.dtype.name!r})",
+                hint=f"cast it yourself: array.astype({tensor.dtype.name!r})" if beyond is None else None,
             )
         if floats and tensor.dtype.itemsize < array.dtype.itemsize and not weak and not self._warned:
             self._warned = True

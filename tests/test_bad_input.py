@@ -135,12 +135,37 @@ def test_layers_optimizers_and_loops_made_wrongly() -> None:
     refused(GraphError, lambda: optim.SGD("x"), "learning rate")  # type: ignore[arg-type]
     refused(GraphError, lambda: optim.SGD(True), "learning rate")
     refused(GraphError, lambda: graphc.scan(0.0, placeholder(3), 0.0), "scan: expected a function")
+    refused(GraphError, lambda: graphc.while_loop(lambda a, b: a < b, lambda c: c, (0, 1)), "with one argument")
 
     class Hasty(nn.Layer):
         def __init__(self) -> None:
             self.part = nn.Dense(1)
 
     refused(GraphError, lambda: Hasty()(placeholder(3)), "Hasty", "super().__init__()")
+
+
+def test_optimizers_used_wrongly() -> None:
+    w, other = graphc.variable(np.ones(3, "float32"), name="w"), graphc.variable(1.0, name="other")
+    loss = (w * w).sum()
+    slope, sgd = graphc.gradients(loss, w), optim.SGD(0.1)
+    for wrong in ([loss], None, 1.0):
+        refused(GraphError, lambda wrong=wrong: sgd.minimize(wrong), "minimize: expected a tensor as loss")  # type: ignore[misc]
+        refused(GraphError, lambda wrong=wrong: optim.trainable_variables(wrong), "expected a tensor")  # type: ignore[misc]
+    for wrong in (w, ["w"], [slope], 3):
+        refused(GraphError, lambda wrong=wrong: sgd.minimize(loss, wrong), "expected a sequence of variables")  # type: ignore[misc]
+    error = refused(GradientError, lambda: sgd.minimize(loss, [other]), "minimize: the loss does not depend on other")
+    assert "zeros_for_disconnected" not in str(error)
+    for wrong in ([(w, slope)], [w], w, [(slope,)], None, [(None, w)]):
+        refused(GraphError, lambda wrong=wrong: sgd.apply(wrong), "expected pairs of a gradient and a variable")  # type: ignore[misc]
+    for returned in (None, "0.1", True, np.ones(3)):
+        schedule = optim.Adam(lambda step, returned=returned: returned)  # type: ignore[misc]
+        refused(GraphError, lambda schedule=schedule: schedule.minimize(loss), "Adam: expected", "return a tensor")  # type: ignore[misc]
+
+
+def test_a_schedule_may_return_a_number_of_numpys(session: graphc.Session) -> None:
+    w = graphc.variable(np.ones(3, "float32"), name="w")
+    session.run(optim.SGD(lambda step: np.float64(0.5)).minimize((w * w).sum()))  # type: ignore[arg-type, return-value]
+    np.testing.assert_array_equal(session.get(w), np.zeros(3, "float32"))
 
 
 # -- gradients ----------------------------------------------------------------------------------------------------
@@ -153,6 +178,13 @@ def test_gradients_that_do_not_exist() -> None:
     refused(GradientError, lambda: graphc.gradients(x.sum(), k), "integer", "int64")
     y = placeholder(3, name="y")
     refused(GradientError, lambda: graphc.gradients(x.sum(), y), "does not depend on y", "zeros_for_disconnected=True")
+    for function in (graphc.jacobian, graphc.hessian):  # have no such parameter
+        error = refused(GradientError, lambda f=function: f(x.sum(), y), "does not depend on y")  # type: ignore[misc]
+        assert "zeros_for_disconnected" not in str(error)
+    for function in (graphc.jacobian, graphc.hessian, graphc.explain_gradient):  # type: ignore[assignment]
+        for by in ([x, y], [x], (x,)):
+            refused(GraphError, lambda f=function, by=by: f((x * y).sum(), by), "one tensor", "for each")  # type: ignore[misc]
+        refused(GraphError, lambda f=function: f(x.sum(), 3), "one tensor to differentiate by, got 3")  # type: ignore[misc]
     refused(GradientError, lambda: graphc.gradients(graphc.stop_gradient(x).sum(), x), "stop_gradient")
     refused(ShapeError, lambda: graphc.gradients(x * 2, x, seed=np.ones(4)), "seed", "(3,)", "(4,)")
 
@@ -232,6 +264,10 @@ def test_a_feed_whose_size_alone_is_needed() -> None:
 def test_lossy_casts(session: graphc.Session) -> None:
     k, b, x = placeholder(2, dtype="int8"), placeholder(2, dtype="bool"), placeholder(2)
     loss = "can't be cast without loss"
+    beyond = "without loss: 200 is out of range"  # and no hint to cast it: that would make -56 of it
+    assert "hint" not in str(refused(FeedError, lambda: session.run(k + 1, {k: np.array([1, 200])}), beyond))
+    refused(FeedError, lambda: session.run(k + 1, {k: np.array([1, -200])}), "-200 is out of range")
+    refused(FeedError, lambda: session.run(x, {x: np.array([np.inf, -1e300])}), "-1e+300 is out of range")
     refused(FeedError, lambda: session.run(k + 1, {k: np.array([1, 200])}), "feed 'x': expected int8, got int64", loss)
     refused(FeedError, lambda: session.run(k + 1, {k: np.array([1.0, 2.0])}), "expected int8, got float64", loss)
     refused(FeedError, lambda: session.run(b, {b: np.array([0, 2])}), "expected bool, got int64", loss)

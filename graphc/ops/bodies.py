@@ -81,7 +81,8 @@ def check_callable(what: str, function: Any, role: str, count: int = 1) -> None:
     try:
         signature.bind(*[None] * count)
     except TypeError as error:
-        raise GraphError(f"{what}: expected {role}, got one that cannot be called with {count}: {error}") from None
+        takes = "one argument" if count == 1 else f"{count} arguments"
+        raise GraphError(f"{what}: expected {role}, got one that cannot be called with {takes}: {error}") from None
 
 
 def checked_condition(what: str, given: Any, subject: str = "the condition") -> Tensor:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from graphc.errors import DTypeError, GradientError, GraphError, ShapeError
+from graphc.ir.callers import called
 from graphc.ir.graph import Graph, remake, topological
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Effect
@@ -175,11 +176,13 @@ def jacobian(y: Tensor, x: Tensor) -> Tensor:
 
     Raises
     ------
+    GraphError
+        If ``x`` is not one tensor.
     GradientError
         As :func:`gradients`.
     """
     y = _float_tensor("jacobian", y, "derivative of")
-    (x,) = _tensors("jacobian", x, y)
+    x = y.admit(one_source("jacobian", x))
     _float_tensor("jacobian", x, "derivative by")
     if x not in differentiable_sources(y):
         raise _disconnected(y, x)
@@ -202,8 +205,15 @@ def hessian(y: Tensor, x: Tensor) -> Tensor:
     -------
     Tensor
         Of shape ``x.shape + x.shape``.
+
+    Raises
+    ------
+    GraphError
+        If ``x`` is not one tensor.
+    GradientError
+        As :func:`gradients`.
     """
-    return jacobian(gradients(y, x), x)
+    return jacobian(gradients(y, one_source("hessian", x)), x)
 
 
 def custom_gradient(function: Callable[..., Any] | None = None, vjp: Callable[..., Any] | None = None) -> Any:
@@ -352,6 +362,14 @@ def _tensors(what: str, xs: Any, y: Tensor) -> list[Tensor]:
     return [y.admit(x) for x in found]
 
 
+def one_source(what: str, x: Any) -> Tensor:
+    """What is differentiated by, for functions that take one tensor and no sequence of them."""
+    if not isinstance(x, Tensor):
+        hint = f"call {what} for each of them" if isinstance(x, (list, tuple)) else None
+        raise GraphError(f"{what}: expected one tensor to differentiate by, got {given(x)}", hint=hint)
+    return x
+
+
 def _as_given(xs: Any, results: Sequence[Tensor]) -> Any:
     if isinstance(xs, Tensor):
         return results[0]
@@ -403,7 +421,8 @@ def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 def _disconnected(y: Tensor, x: Tensor) -> GradientError:
     """Names both ends, and the op that cuts the path where there is one."""
     message = f"gradients: {y.label} does not depend on {x.label}"
-    hint = "zeros_for_disconnected=True returns zeros"
+    # jvp, jacobian, minimize and others come here too, and have no such parameter
+    hint = "zeros_for_disconnected=True returns zeros" if called() == "gradients" else None
     nodes = topological([y])
     if x.node.evaluated and any(n.attributes is x.node.attributes and n is not x.node for n in nodes if not n.inputs):
         hint = f"{x.label} has changed since {y.label} was computed; compute it again"

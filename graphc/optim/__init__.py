@@ -7,7 +7,7 @@ the compiler fuses like anything else. A learning rate may be a number, a tensor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from graphc.ir.graph import topological
 from graphc.ir.node import Tensor
 from graphc.ir.origin import name_scope
 from graphc.ir.types import is_number
+from graphc.ops.base import given
 from graphc.ops.derivatives import gradients
 from graphc.ops.sources import Updates
 
@@ -26,7 +27,15 @@ LearningRate = float | Tensor | Callable[[Tensor], Tensor]
 
 
 def trainable_variables(loss: Tensor) -> list[Tensor]:
-    """The trainable variables that a tensor depends on, in order of declaration."""
+    """The trainable variables that a tensor depends on, in order of declaration.
+
+    Raises
+    ------
+    GraphError
+        If it is no tensor.
+    """
+    if not isinstance(loss, Tensor):
+        raise GraphError(f"trainable_variables: expected a tensor, got {given(loss)}")
     found = [node for node in topological([loss]) if node.op.name == "variable" and node["trainable"]]
     return [node.result for node in sorted(found, key=lambda node: node.serial)]
 
@@ -69,9 +78,13 @@ class Optimizer:
         Raises
         ------
         GradientError
-            If the loss is no float scalar, or depends on no trainable variable.
+            If the loss is no float scalar, or does not depend on a variable, or on no trainable one.
+        GraphError
+            If the loss is no tensor, or ``variables`` no sequence of variables.
         """
-        chosen = trainable_variables(loss) if variables is None else list(variables)
+        if not isinstance(loss, Tensor):
+            raise GraphError(f"minimize: expected a tensor as loss, got {given(loss)}")
+        chosen = trainable_variables(loss) if variables is None else _variables(variables, loss)
         if not chosen:
             raise GradientError("minimize: the loss depends on no trainable variable", operands=(loss,))
         return self.apply(list(zip(gradients(loss, chosen), chosen, strict=True)))
@@ -82,7 +95,13 @@ class Optimizer:
         Returns
         -------
         Updates
+
+        Raises
+        ------
+        GraphError
+            If they are no such pairs.
         """
+        pairs = _pairs(pairs)
         kind = type(self).__name__.lower()
         with name_scope(kind):
             step = ops.variable(np.int64(0), name=f"{kind}/step", trainable=False, _auto=True)
@@ -106,14 +125,51 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__}.update")
 
     def rate(self, variable: Tensor, count: Tensor) -> Any:
-        """The learning rate at a step, in the variable's dtype."""
+        """The learning rate at a step, in the variable's dtype.
+
+        Raises
+        ------
+        GraphError
+            If the function of a schedule returns neither a number nor a tensor.
+        """
         rate = self.learning_rate(count) if callable(self.learning_rate) else self.learning_rate
-        return ops.cast(rate, variable.dtype) if isinstance(rate, Tensor) else rate
+        if isinstance(rate, Tensor):
+            return ops.cast(rate, variable.dtype)
+        if not is_number(rate):
+            kind = type(self).__name__
+            raise GraphError(f"{kind}: expected the learning rate's function to return a tensor, got {given(rate)}")
+        return float(rate)  # of NumPy's scalars too, which are not weak
 
     def state(self, variable: Tensor, part: str) -> Tensor:
         """A variable of zeros like ``variable``."""
         name = f"{type(self).__name__.lower()}/{variable.name}/{part}"
         return ops.variable(_zeros, name=name, shape=variable.shape, dtype=variable.dtype, trainable=False, _auto=True)
+
+
+def _is_variable(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.node.op.name == "variable"
+
+
+def _variables(chosen: Any, loss: Tensor) -> list[Tensor]:
+    """The variables that a user chose, found to be such, and ones that the loss depends on."""
+    if not isinstance(chosen, (tuple, list)) or not all(map(_is_variable, chosen)):
+        raise GraphError(f"minimize: expected a sequence of variables, got {given(chosen)}")
+    nodes = set(topological([loss]))
+    for variable in chosen:
+        if variable.node not in nodes:
+            message = f"minimize: the loss does not depend on {variable.label}"
+            raise GradientError(message, operands=(loss, variable))
+    return list(chosen)
+
+
+def _pairs(values: Any) -> list[tuple[Tensor, Tensor]]:
+    """(gradient, variable) pairs, found to be such."""
+    pairs = list(values) if isinstance(values, Iterable) and not isinstance(values, Tensor) else [values]
+    for pair in pairs:
+        fits = isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], Tensor)
+        if not fits or not _is_variable(pair[1]):
+            raise GraphError(f"apply: expected pairs of a gradient and a variable, got {given(pair)}")
+    return pairs
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any, generator: np.random.Generator) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from graphc.ir.graph import Graph, rewrite, topological
 from graphc.ir.node import Node, Tensor
 from graphc.ir.variables import names_here
 from graphc.ops.base import Elementwise
-from graphc.ops.derivatives import full, gradients
+from graphc.ops.derivatives import full, gradients, one_source
 from graphc.ops.sources import placeholder
 from graphc.passes.differentiate import contributions_of, expand_gradients, paths_between
 from graphc.passes.simplify import simplify
@@ -134,7 +134,7 @@ def explain_gradient(y: Tensor, x: Tensor, limit: int = 10) -> Explanation:
     GradientError
         As :func:`graphc.gradients`.
     GraphError
-        If the tensor is eager: local derivatives are shown as formulas, which values are none.
+        If ``x`` is not one tensor, or ``y`` is eager: local derivatives are shown as formulas, which values are none.
     """
     if isinstance(y, Tensor) and y.apply is not None:
         raise GraphError(
@@ -142,7 +142,7 @@ def explain_gradient(y: Tensor, x: Tensor, limit: int = 10) -> Explanation:
             operands=(y,),
             hint="call the same function on placeholders",
         )
-    total = gradients(y, x)
+    total = gradients(y, one_source("explain_gradient", x))
     variables = _variables(y)
     called = (_name(y, variables), _name(x, variables))
     if y is x:
