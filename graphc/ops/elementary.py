@@ -14,7 +14,9 @@ import numpy as np
 
 from graphc.errors import DTypeError
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import Sample, op
+from graphc.ir.op import Read, Sample, op
+from graphc.ir.scalar import Apply, Literal, Scalar, apply
+from graphc.ir.symbolic import Size
 from graphc.ir.types import FLOATS, TensorType, is_integer
 from graphc.ops.arithmetic import Arithmetic, Cotangents, add, divide, multiply, negative, square, subtract
 from graphc.ops.base import Elementwise
@@ -198,6 +200,30 @@ def _power(x: Array, y: Array) -> Array:
     return np.where(negative_exponent & (x != 1) & (x != -1), 0, value)
 
 
+PRODUCTS = {"float32": (-4, -3, -2, -1, 3, 4, 5, 6, 7, 8), "float64": (-1, 3, 4)}
+"""Exponents that are worked out by multiplying. For float64 not those from -2 down: the product overflows where the
+power is subnormal yet."""
+
+FLOAT64 = np.dtype("float64")
+
+
+def _constant(tensor: Tensor) -> Array | None:
+    """The value of a constant, before it was broadcast; None of what is none."""
+    node = tensor.node
+    while node.op.name == "broadcast_to":
+        node = node.inputs[0].node
+    return np.asarray(node["value"]) if node.op.name == "constant" else None
+
+
+def whole_power(base: Scalar, exponent: int) -> Scalar:
+    """A whole power from 1 on, as products."""
+    if exponent == 1:
+        return base
+    half = whole_power(base, exponent // 2)
+    square_of_half = apply("multiply", half, half)
+    return apply("multiply", square_of_half, base) if exponent % 2 else square_of_half
+
+
 @op
 class power(Arithmetic):
     """``x`` to the power ``y``.
@@ -225,15 +251,28 @@ class power(Arithmetic):
     )  # fmt: skip
 
     def infer(self, *inputs: Tensor, **attributes: Any) -> TensorType:
-        exponent = inputs[1]
-        source = exponent.node.inputs[0].node if exponent.node.op.name == "broadcast_to" else exponent.node
-        if is_integer(exponent.dtype) and source.op.name == "constant" and np.any(source["value"] < 0):
+        known = _constant(inputs[1])
+        if known is not None and is_integer(known.dtype) and np.any(known < 0):
             raise DTypeError(
                 f"power: an integer ({inputs[0].type}) to a negative power is no integer",
                 operands=(inputs[0],),
                 hint="cast the base to a float",
             )
         return super().infer(*inputs, **attributes)
+
+    def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
+        """Small whole powers are products: of float32 in float64, which rounds once; of float64 where two are enough."""
+        dtype, known = node.result.dtype, _constant(node.inputs[1])
+        exponent = float(known.item()) if known is not None and known.size == 1 else math.nan
+        if exponent not in PRODUCTS.get(dtype.name, ()):
+            return super().scalar(node, index, read)
+        x = read(0, index)
+        if exponent == -1:
+            return apply("divide", Literal(1.0, dtype), x)
+        result = whole_power(x if dtype == FLOAT64 else Apply("cast", (x,), FLOAT64), abs(int(exponent)))
+        if exponent < 0:
+            result = apply("divide", Literal(1.0, FLOAT64), result)
+        return result if dtype == FLOAT64 else Apply("cast", (result,), dtype)
 
     def vjp(self, node: Node, *cotangents: Tensor) -> Cotangents:
         (x, y), (g,) = node.inputs, cotangents

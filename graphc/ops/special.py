@@ -20,14 +20,13 @@ from graphc.ir.symbolic import Size
 from graphc.ir.types import TensorType
 from graphc.ops.arithmetic import Cotangents, multiply, negative, square
 from graphc.ops.base import given, promote
-from graphc.ops.elementary import Elementary, exp
+from graphc.ops.elementary import FLOAT64, Elementary, exp, whole_power
 from graphc.ops.samples import positive
 
 __all__ = ["polygamma"]
 
 Array = np.ndarray[Any, Any]
 
-FLOAT64 = np.dtype("float64")
 SHIFT = 10
 """Terms of polygamma's series that are added one by one before the rest is estimated."""
 
@@ -217,10 +216,10 @@ def _size_at_positive(order: int, y: Scalar) -> Scalar:
     first, *rest = _series(order)
     half = math.factorial(order) / 2
     tail = _formula(f"{first!r} + (u * {half!r} + square * rest)", u=inverse, square=square, rest=_horner(square, rest))
-    total = _formula("tail * power", tail=tail, power=_power(inverse, order))
+    total = _formula("tail * power", tail=tail, power=whole_power(inverse, order))
     for k in reversed(range(SHIFT)):  # the smallest first; the last is y as it is, which keeps the sign of a zero
         inverse = _formula(f"1 / (y + {k})" if k else "1 / y", y=y)
-        term = _power(inverse, order + 1)
+        term = whole_power(inverse, order + 1)
         total = _formula(f"total + term * {float(math.factorial(order))!r}", total=total, term=term)
     return total
 
@@ -231,15 +230,6 @@ def _horner(variable: Scalar, coefficients: Sequence[float]) -> Scalar:
     for number in reversed(coefficients[:-1]):
         total = apply("fma", total, variable, Literal(number, FLOAT64))
     return total
-
-
-def _power(base: Scalar, exponent: int) -> Scalar:
-    """A whole power from 1 on, as products."""
-    if exponent == 1:
-        return base
-    half = _power(base, exponent // 2)
-    square = apply("multiply", half, half)
-    return apply("multiply", square, base) if exponent % 2 else square
 
 
 def polygamma(n: int, x: Any) -> Tensor:

@@ -1,6 +1,7 @@
 """Functions of floats where the registry's own checks do not look: edges of derivatives, polygamma, NumPy's names."""
 
 import math
+import re
 
 import mpmath
 import numpy as np
@@ -144,3 +145,32 @@ def test_integers_become_floats_but_in_fmod() -> None:
 def test_wrong_operands(call, message) -> None:
     with pytest.raises(GraphcError, match=message):
         call(graphc.placeholder("x", (3,), "float32"))
+
+
+WHOLE = (-8, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 8, 9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whole_powers_are_products_and_as_accurate(dtype: str) -> None:
+    """Against long double: signs, infinities and NaN as NumPy's, results within 2 units in the last place."""
+    generator, info = np.random.default_rng(0), np.finfo(dtype)
+    edges = [0.0, 1.0, INF, NAN, info.max, info.tiny, info.smallest_subnormal, 1e-11, 1e13, 1e-20, 1e20]
+    root = float(info.smallest_subnormal) ** 0.25  # its powers of 3 and 4 come out subnormal, or nearly
+    sizes = np.concatenate([np.exp(generator.uniform(-40, 40, 1000)), root * generator.uniform(0.5, 4, 100), edges])
+    values = np.concatenate([sizes, -sizes]).astype(dtype)
+    x = graphc.placeholder("x", ("n",), dtype)
+    with graphc.Session(threads=1) as session:
+        found = session.run([x**n for n in (*WHOLE, 2.5)], {x: values})
+        text = str(session.programs[0].source.schedule)
+    left = {float(number) for number in re.findall(r"\*\* \(?(-?[\d.]+)", text)}
+    assert left == ({-8, 0, 9, 2.5} if dtype == "float32" else {-8, -4, -3, -2, 0, 5, 8, 9, 2.5})
+    for n, got in zip(WHOLE, found, strict=False):
+        with np.errstate(all="ignore"):
+            exact = np.power(values.astype(np.longdouble), np.longdouble(n))
+            want = exact.astype(dtype)
+            unit = np.spacing(np.minimum(np.abs(want), np.finfo(dtype).max / 2))
+        finite = np.isfinite(want)
+        np.testing.assert_array_equal(got[~finite], want[~finite])
+        np.testing.assert_array_equal(np.signbit(got)[~np.isnan(want)], np.signbit(want)[~np.isnan(want)])
+        error = np.abs(got[finite].astype(np.longdouble) - exact[finite]) / unit[finite]
+        assert error.max() <= 2, (n, float(error.max()))
