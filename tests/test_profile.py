@@ -26,8 +26,9 @@ ROWS, WIDTH = 32, 48
 
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits from little memory, measured anew: no test needs the rates of a large one."""
+    """Limits from little memory and few windows, measured anew: no test needs good ones."""
     monkeypatch.setattr(limits_module, "LARGEST", 256 * 1024)
+    monkeypatch.setattr(limits_module, "PEAK_WINDOWS", 5)
     monkeypatch.setattr(limits_module, "_known", {})
 
 
@@ -314,6 +315,17 @@ def test_limits_are_measured_once(count: int) -> None:
     assert all(rate > 0 for rate in found.peak.values()) and set(found.peak) == {"float32", "float64"}
     sizes = [size for size, _ in found.streams]
     assert sizes == sorted(set(sizes)) and all(rate > 0 for _, rate in found.streams)
+
+
+def test_what_one_worker_can_do_two_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another process held one of the processors while two were measured."""
+    found = {1: 100.0, 2: 60.0}
+    monkeypatch.setattr(limits_module, "_peak", lambda workers, everyone, dtype: found[1 + everyone])
+    monkeypatch.setattr(limits_module, "_streams", lambda workers, count: [(count * 16, found[count]), (1024, 30.0)])
+    with Workers(2) as workers:
+        two = limits_module.limits(workers, 2)
+        assert two.peak == limits_module.limits(workers, 1).peak == {"float32": 100.0, "float64": 100.0}
+    assert two.streams[0][0] == 32 and two.streams[0][1] > 60 and two.streams[1] == (1024, 30.0)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -2,6 +2,8 @@
 
 Both are measured by kernels of graphc's own, by the workers that a profiled kernel has (:mod:`graphc.runtime.probes`),
 once a process and number of workers, in about a fifth of a second. Each figure is the best of several short windows.
+Another process on one of the processors can spoil all windows of several workers, but what one worker can do they can:
+no limit of several is below that of one.
 
 Memory has no one rate: what fits L1 streams many times faster than what comes from DRAM. So the rate is measured at
 several footprints, from 16 KiB a worker to four times the last cache, as the better of a stream of loads and a triad,
@@ -25,6 +27,9 @@ from graphc.runtime.workers import Workers
 
 WINDOWS = 5
 """Repetitions of each measurement, of which the best counts."""
+
+PEAK_WINDOWS = 200
+"""Those of the peaks: each takes some 20 us, and together they outlast another process's turn on a processor."""
 
 WINDOW_NS = 1_000_000
 """What a window takes, about; one pass over large memory takes longer."""
@@ -92,7 +97,12 @@ def limits(workers: Workers, count: int) -> Limits:
     if count not in _known:
         everyone = count > 1
         peak = {dtype: _peak(workers, everyone, dtype) for dtype in ("float32", "float64")}
-        _known[count] = Limits(count, peak, tuple(_streams(workers, count)))
+        streams = _streams(workers, count)
+        if everyone:
+            one = limits(workers, 1)
+            peak = {dtype: max(rate, one.peak[dtype]) for dtype, rate in peak.items()}
+            streams = [(size, max(rate, one.bandwidth(size))) for size, rate in streams]
+        _known[count] = Limits(count, peak, tuple(streams))
     return _known[count]
 
 
@@ -103,7 +113,7 @@ def _peak(workers: Workers, everyone: bool, dtype: str) -> float:
     a_round = 2 * at.PROBE_CHAINS * machine.host().lanes(dtype)
     sums = aligned_words(workers.count * at.RECORD_WORDS)
     call = Call(probe(f"multiply_adds_{dtype}"), words_of(sums.ctypes.data), words_of(rounds), everyone)
-    return rounds * a_round * (workers.count if everyone else 1) / _best(workers, call)
+    return rounds * a_round * (workers.count if everyone else 1) / _best(workers, call, PEAK_WINDOWS)
 
 
 def _streams(workers: Workers, count: int) -> list[tuple[int, float]]:

@@ -198,8 +198,14 @@ class Profile:
     def __str__(self) -> str:
         return self.table()
 
+    @property
+    def counted(self) -> str:
+        """How many entries there are, in words."""
+        count = len(self.kernels)
+        return "1 kernel or copy" if count == 1 else f"{count} kernels and copies"
+
     def __repr__(self) -> str:
-        return f"<Profile: {len(self.kernels)} kernels and copies, {self.kernels_us:.1f} of {self.step_us:.1f} us>"
+        return f"<Profile: {self.counted}, {self.kernels_us:.1f} of {self.step_us:.1f} us>"
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the events, in types that JSON knows."""

@@ -28,7 +28,7 @@ def _head(profile: Profile) -> Iterator[str]:
     sizes = ", ".join(f"{name} = {size}" for name, size in profile.sizes.items())
     yield f"step: {profile.step_us:.1f} us{over}" + (f"; {sizes}" if sizes else "")
     yield (
-        f"  {len(profile.kernels)} kernels and copies: {profile.kernels_us:.1f} us, at the machine's limits "
+        f"  {profile.counted}: {profile.kernels_us:.1f} us, at the machine's limits "
         f"{profile.limit_us:.1f} us; feeds, waking workers, control, outputs: {rest:.1f} us"
     )
     for known in profile.limits:

@@ -246,7 +246,9 @@ def _table(report: MemoryReport) -> Iterator[str]:
     if not kept:
         yield "nothing is kept for a backward pass"
         return
-    yield f"kept for the backward pass: {len(kept)} tensors of {report.kept_bytes:,} bytes together"
+    several = len(kept) > 1
+    total = f"tensor{'s' * several} of {report.kept_bytes:,} bytes{' together' * several}"
+    yield f"kept for the backward pass: {len(kept)} {total}"
     alike: dict[tuple[str, tuple[str, ...]], list[int]] = {}  # layers that a loop or a function made
     for entry in kept:
         alike.setdefault((entry.tensor.described, entry.reasons), []).append(entry.bytes)
