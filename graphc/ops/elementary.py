@@ -261,7 +261,7 @@ class power(Arithmetic):
         return super().infer(*inputs, **attributes)
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
-        """Small whole powers are products: of float32 in float64, which rounds once; of float64 where two are enough."""
+        """Small whole powers are products; those of float32 in float64, so that they are rounded once."""
         dtype, known = node.result.dtype, _constant(node.inputs[1])
         exponent = float(known.item()) if known is not None and known.size == 1 else math.nan
         if exponent not in PRODUCTS.get(dtype.name, ()):
