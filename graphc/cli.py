@@ -291,6 +291,8 @@ def _check_no_arguments(target: str, function: Any) -> None:
 
 
 def _import_hint(error: BaseException) -> str | None:
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").endswith(".py"):
+        return f"give the module's name: {(error.name or '').removesuffix('.py')}"
     if isinstance(error, ModuleNotFoundError):
         return "the module is looked for in the working folder and on Python's path"
     if isinstance(error, SystemExit):

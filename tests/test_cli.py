@@ -115,6 +115,7 @@ def test_draw(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> No
         ),
         ("small_script:x", "SystemExit: no arguments given\n  hint: a script that runs when imported needs"),
         ("no_such_module:x", "hint: the module is looked for in the working folder"),
+        ("small_model.py:loss", "hint: give the module's name: small_model"),
     ],
 )
 def test_draw_refuses(folder: Path, capsys: pytest.CaptureFixture[str], target: str, message: str) -> None:

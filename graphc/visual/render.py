@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 from graphc.errors import GraphcError, GraphcWarning
+from graphc.ir.origin import stack_level
 from graphc.visual.theme import adaptive
 
 FORMATS = ("svg", "png", "pdf", "dot")
@@ -47,7 +48,7 @@ def warn_once(message: str) -> None:
     """A GraphcWarning, the first time that this message is given."""
     if message not in _said:
         _said.add(message)
-        warnings.warn(message, GraphcWarning, stacklevel=3)
+        warnings.warn(message, GraphcWarning, stacklevel=stack_level())
 
 
 def render(dot: str, format: str) -> bytes:

@@ -89,6 +89,7 @@ def test_a_killed_helper_leaves_its_work_to_this_process(fake):
     assert [str(warning.message) for warning in caught] == [
         "a compile helper was ended by signal 9; this process compiled the remaining kernels itself"
     ]
+    assert caught[0].filename == __file__  # the user's line
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,9 @@ def _say_once(folder: Path, reason: str) -> None:
     first = object()
     if _said.setdefault(folder, first) is not first:  # atomic, without a lock that a fork could leave closed
         return
-    warnings.warn(f"compiled kernels are not kept on disk: {reason}", GraphcWarning, stacklevel=3)
+    from graphc.ir.origin import stack_level  # a helper process does without the rest of graphc
+
+    warnings.warn(f"compiled kernels are not kept on disk: {reason}", GraphcWarning, stacklevel=stack_level())
 
 
 def _reason_against(folder: Path) -> str | None:

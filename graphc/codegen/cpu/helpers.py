@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from graphc import config
 from graphc.codegen.cpu import helper
 from graphc.errors import GraphcWarning
+from graphc.ir.origin import stack_level
 
 if TYPE_CHECKING:  # imported where helpers are started: a warm start needs neither
     import subprocess
@@ -274,6 +275,6 @@ def compile_all(
         warnings.warn(
             f"a compile helper {helpers.failure}; this process compiled the remaining kernels itself",
             GraphcWarning,
-            stacklevel=2,
+            stacklevel=stack_level(),
         )
     return made | helpers.done
