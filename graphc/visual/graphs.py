@@ -8,6 +8,7 @@ among the outputs, the one that the first passes of the compiler's own pipeline 
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -278,12 +279,15 @@ def _outputs_of(outputs: Any) -> tuple[list[tuple[str, Tensor]], Program | None,
 def _add_gradients(
     tensors: list[Tensor], wrt: Tensor | Sequence[Tensor] | None, names: dict[Tensor, str]
 ) -> list[Tensor]:
-    """Derivatives of the only output, with names such as ``∂loss/∂w``."""
+    """Derivatives of the only output, with names such as ``∂loss/∂w``; a second ``w`` is ``w#1``, as in a session."""
     y, xs = _differentiation(tensors, wrt, names)
     found = list(gradients(y, xs))
+    taken: Counter[str] = Counter()
     for x, tensor in zip(xs, found, strict=True):
         named = x.node.attributes.get("name") or names.get(x) or called(x)
-        names[tensor] = f"∂{names.get(y, 'output')}/∂{named}"
+        number = f"#{taken[named]}" if taken[named] else ""
+        taken[named] += 1
+        names[tensor] = f"∂{names.get(y, 'output')}/∂{named}{number}"
     return found
 
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from graphc import ops
+from graphc import nn, ops
 from graphc.errors import GraphcError, GraphcWarning
 from graphc.ir import Graph
 from graphc.passes.parts import BACKWARD, FORWARD, UPDATE, parts_of
@@ -96,6 +96,15 @@ def test_backward_graph_stands_in_its_own_box_with_dashed_edges_from_the_forward
     assert 'style="dashed"' in dot
     only = draw(loss, backward=True, show="backward").dot
     assert "cluster_forward" not in only and "from another part" in only
+
+
+def test_derivatives_of_layers_of_one_name_are_numbered() -> None:
+    x = ops.placeholder("x", ("batch", 4))
+    loss = nn.Dense(3)(nn.Dense(5)(x)).sum()
+    dot = draw({"loss": loss}, backward=True).dot
+    found = set(re.findall(r"∂loss/∂([\w/#]+)", dot))
+    assert found == {"dense/kernel", "dense/bias", "dense/kernel#1", "dense/bias#1"}
+
 
 
 def test_an_update_has_three_parts():
