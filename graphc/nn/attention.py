@@ -80,8 +80,8 @@ def scaled_dot_product_attention(
     Notes
     -----
     A query whose mask allows no key has weights, result and derivatives 0, as PyTorch has since 2.5 (JAX gives the
-    mean of all values). A score of NaN or infinity elsewhere shows in the result. A key that is not allowed has weight 0,
-    and 0 times a value of NaN or infinity is NaN: padding must be finite, in PyTorch and JAX too.
+    mean of all values). A score of NaN or infinity elsewhere shows in the result. A key that is not allowed has weight
+    0, and 0 times a value of NaN or infinity is NaN: padding must be finite, as it must in PyTorch and JAX.
     """
     query, key, value = promote(NAME, [query, key, value], minimum="float")
     allowed = None if mask is None else as_tensor(mask)
