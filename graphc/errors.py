@@ -125,5 +125,9 @@ class LinAlgError(ExecutionError, ValueError):
     """
 
 
+class OutOfMemoryError(GraphcError, MemoryError):
+    """A step, a feed or a variable that memory does not suffice for; nothing of it was taken."""
+
+
 class GraphcWarning(UserWarning):
     """Base of graphc's warnings; each reason is said once."""

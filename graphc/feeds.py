@@ -140,7 +140,6 @@ class Feeder:
             f"feed {tensor.name!r}: a contiguous copy of {tensor.dtype.name}{format_shape(array.shape)}",
             origin=tensor.node.origin,
             hint=f"feed a C-contiguous array of {tensor.dtype.name}, which is used in place, or a smaller one",
-            error=FeedError,
         )
 
     def _cast(self, tensor: Tensor, array: NDArray[Any], weak: bool) -> NDArray[Any]:

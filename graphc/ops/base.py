@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from graphc.errors import DTypeError, GraphcError, GraphError, ShapeError
+from graphc.errors import DTypeError, GraphcError, GraphError, OutOfMemoryError, ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, Map, Read
 from graphc.ir.printer import format_bytes
@@ -118,14 +118,14 @@ def own_copy(array: np.ndarray[Any, Any], dtype: np.dtype[Any], label: str) -> n
 
     Raises
     ------
-    GraphError
+    OutOfMemoryError
         If there is no memory for it; names the bytes.
     """
     try:
         copy = np.array(array, dtype=dtype, order="C")
     except MemoryError:
         nbytes = array.size * dtype.itemsize
-        raise GraphError(
+        raise OutOfMemoryError(
             f"{label}: a copy of {dtype.name}{format_shape(array.shape)} needs {nbytes:,} bytes "
             f"({format_bytes(nbytes)}), which the system refuses",
             hint="declare a scalar and broadcast it: graphc.broadcast_to, or full, or an initializer",

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from graphc.errors import GraphcError
+from graphc.errors import GraphcError, OutOfMemoryError
 from graphc.ir.op import Effect
 from graphc.ir.printer import format_bytes
 from graphc.ir.symbolic import evaluate
@@ -118,7 +118,6 @@ def require(
     remark: str = "",
     origin: object = None,
     hint: str = "use a smaller batch, or smaller layers",
-    error: type[GraphcError] = GraphcError,
 ) -> None:
     """Refuse a request that cannot be met.
 
@@ -134,12 +133,10 @@ def require(
         The user's line that is to blame most.
     hint : str
         What to try.
-    error : type
-        What to raise.
 
     Raises
     ------
-    GraphcError
+    OutOfMemoryError
         If `nbytes` are more than are available.
     """
     if nbytes < CHUNK_BYTES:  # smaller ones are not worth asking the system about
@@ -147,7 +144,7 @@ def require(
     room = available_bytes()
     if room is not None and nbytes > room:
         message = f"{purpose} needs {_readable(nbytes)}, but only {_readable(room)} are available"
-        raise error(f"{message}; {remark}" if remark else message, origin=origin, hint=hint)
+        raise OutOfMemoryError(f"{message}; {remark}" if remark else message, origin=origin, hint=hint)
 
 
 def require_step(report: MemoryReport) -> None:
@@ -155,7 +152,7 @@ def require_step(report: MemoryReport) -> None:
 
     Raises
     ------
-    GraphcError
+    OutOfMemoryError
         Names the bytes, the largest tensor among them, and the line that declared it.
     """
     outputs = [tensor for tensor in report.schedule.graph.outputs if not isinstance(tensor.node.op, Effect)]
@@ -190,14 +187,14 @@ def aligned_bytes(nbytes: int, purpose: str = "a buffer") -> NDArray[np.uint8]:
 
     Raises
     ------
-    GraphcError
+    OutOfMemoryError
         If the memory cannot be had.
     """
     require(nbytes, purpose)
     try:
         raw = np.zeros(nbytes + ALIGNMENT, np.uint8)
     except (MemoryError, ValueError) as error:
-        raise GraphcError(f"{purpose} needs {_readable(nbytes)}, which the system refuses") from error
+        raise OutOfMemoryError(f"{purpose} needs {_readable(nbytes)}, which the system refuses") from error
     skip = -raw.ctypes.data % ALIGNMENT
     return raw[skip:][:nbytes]  # two slices: NumPy moves the address of an empty one back to the start
 
@@ -217,7 +214,7 @@ class Arena:
 
     Raises
     ------
-    GraphcError
+    OutOfMemoryError
         If the memory cannot be had.
     """
 

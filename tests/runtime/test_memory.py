@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import graphc
-from graphc.errors import FeedError, GraphcError
+from graphc.errors import FeedError, GraphcError, OutOfMemoryError
 from graphc.runtime import memory
 
 
@@ -61,7 +61,8 @@ def test_what_is_available(tmp_path):
 
 
 def test_too_large_requests_name_their_bytes():
-    with pytest.raises(GraphcError, match=r"the arena of this program needs 1,125,899,906,842,624 bytes \(1024 TiB\)"):
+    message = r"the arena of this program needs 1,125,899,906,842,624 bytes \(1024 TiB\)"
+    with pytest.raises(OutOfMemoryError, match=message):
         memory.Arena(1 << 50)
 
 
@@ -76,7 +77,7 @@ def run(fetches, feeds=None, **options):
 
 def test_a_product_too_large_for_memory_names_its_bytes_and_line():
     x = graphc.placeholder("x", (MILLION, 1))
-    with pytest.raises(GraphcError) as caught:
+    with pytest.raises(MemoryError) as caught:  # the built-in error, too
         run(x @ x.mT, {x: np.ones((MILLION, 1), np.float32)})
     text = str(caught.value)
     assert "needs 8,000,000,000,000 bytes (7.276 TiB)" in text  # the arena, and the copy that the caller gets
@@ -89,7 +90,7 @@ def test_named_dims_that_make_a_step_too_large_are_named():
     y = graphc.sort(graphc.outer(x, x))
     with graphc.Session(threads=1) as session:
         assert session.run(y, {x: np.ones(3, np.float32)}).shape == (3, 3)
-        with pytest.raises(GraphcError, match=r"for n = 1000000 needs 20,000,0\d\d,000,000 bytes"):
+        with pytest.raises(OutOfMemoryError, match=r"for n = 1000000 needs 20,000,0\d\d,000,000 bytes"):
             session.run(y, {x: np.ones(MILLION, np.float32)})
         assert session.run(y, {x: np.ones(4, np.float32)}).shape == (4, 4)  # and goes on
 
@@ -97,7 +98,8 @@ def test_named_dims_that_make_a_step_too_large_are_named():
 @pytest.mark.parametrize("shape", [(MILLION, MILLION), ("n", "m"), (MILLION, "m")])
 def test_a_feed_whose_copy_is_too_large(shape):
     x = graphc.placeholder("x", shape)
-    with pytest.raises(FeedError, match=r"feed 'x': a contiguous copy of float32.* needs 4,000,000,000,000 bytes"):
+    message = r"feed 'x': a contiguous copy of float32.* needs 4,000,000,000,000 bytes"
+    with pytest.raises(OutOfMemoryError, match=message):
         run(x.sum(), {x: HUGE})
 
 
@@ -110,24 +112,25 @@ def test_a_feed_that_does_not_fit_is_not_copied_to_find_that_out():
 def test_a_cast_counts_what_it_compares():
     x = graphc.placeholder("x", ("n", "m"))
     # float32 (4), cast back to float64 (8), and three truth values: 15 bytes an element
-    with pytest.raises(FeedError, match="needs 15,000,000,000,000 bytes"):
+    with pytest.raises(OutOfMemoryError, match="needs 15,000,000,000,000 bytes"):
         run(x + 1, {x: np.broadcast_to(np.float64(1), (MILLION, MILLION))})
 
 
 def test_variables_and_constants_too_large_for_memory():
     v = graphc.variable(lambda shape, dtype, generator: np.zeros(shape, dtype), shape=(MILLION, MILLION), name="v")
     with pytest.raises(
-        GraphcError, match=r"needs 8,000,000,000,000 bytes .*; the largest is 'v': float32\[1000000, 1000000\]"
+        OutOfMemoryError, match=r"needs 8,000,000,000,000 bytes .*; the largest is 'v': float32\[1000000, 1000000\]"
     ):
         run(v.sum())
     for declare in (graphc.variable, graphc.constant, lambda array: graphc.constant(np.float32(1)) + array):
-        with pytest.raises(GraphcError, match=r"needs 4,000,000,000,000 bytes \(3.638 TiB\), which the system refuses"):
+        message = r"needs 4,000,000,000,000 bytes \(3.638 TiB\), which the system refuses"
+        with pytest.raises(OutOfMemoryError, match=message):
             declare(HUGE)
 
 
 def test_the_reference_backend_refuses_too():
     x = graphc.placeholder("x", ("n",))
-    with pytest.raises(GraphcError, match="needs 4,000,000,000,000 bytes"):
+    with pytest.raises(OutOfMemoryError, match="needs 4,000,000,000,000 bytes"):
         run(graphc.outer(x, x), {x: np.ones(MILLION, np.float32)}, backend="reference")
 
 
