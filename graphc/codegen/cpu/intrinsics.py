@@ -432,7 +432,8 @@ def stream_lines(context: Any, pointer: Any, i: Any, source: Any, count: Any) ->
         target, first, read, _ = values
         target = builder.gep(target, [_index(builder, first, signature.args[1])])
         for place in range(0, elements, in_line):
-            _copy_past(builder, *(builder.gep(each, [INT64(place)]) for each in (read, target)), kind)
+            read_from, write_to = (builder.gep(each, [INT64(place)]) for each in (read, target))
+            _copy_past(builder, read_from, write_to, kind)
         return context.get_dummy_value()
 
     return types.void(pointer, types.unliteral(i), source, count), lower
