@@ -26,6 +26,9 @@ from typing import Any, Union
 
 Size = Union[int, "Dim"]
 
+NOMINAL_SIZE = 64
+"""Size assumed for a named dim where one choice has to serve all sizes: a batch is about so large."""
+
 
 class Atom:
     """What polynomials are made of. ``key`` orders atoms and is unique among them."""
@@ -544,6 +547,11 @@ def evaluate(size: Size, sizes: Mapping[str, int]) -> int:
                 raise TypeError(f"{size} holds a loop variable; only named dims have values")
         total += term
     return total
+
+
+def nominal(size: Size) -> int:
+    """The value of an expression of named dims with each of them assumed to be :data:`NOMINAL_SIZE`."""
+    return evaluate(size, dict.fromkeys(names_of(size), NOMINAL_SIZE))
 
 
 def coefficient(size: Size, axis: Axis) -> Size | None:

@@ -12,8 +12,9 @@ every chunk of rows::
 **Sums of rows**, of float32 over the leading axes, become a ``sum_chunks``: its chunks are those of the loop over the
 rows, whatever their number, so it joins the kernel that makes the rows. A sum of everything, the number of rows being
 named, is that of the rows' sums. Where the number is named, rows may be few, and a kernel more should gain something.
-So those sums stay whole that are spread over the rows again (the mean of a batch) and those of what products make,
-since a product's blocks are no rows, and its kernel makes no parts.
+So those sums stay whole that are spread over the rows again (the mean of a batch). A product's blocks are no rows, and
+its kernel makes no parts: they take a kernel of their own, which reads the rows right behind the product, while caches
+have them. That pays where there would be many rows with every named dim 64, as in a batch of sequences.
 
 **Other reductions** of static size are cut by a reshape, ``part[k, c] = sum of x[k*m + r, c] over r < m``.
 
@@ -31,6 +32,7 @@ import numpy as np
 from graphc.ir.graph import Graph, rewrite
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Contraction, Map, Reduction
+from graphc.ir.symbolic import Size, nominal
 from graphc.ops.elementwise import cast
 from graphc.ops.reductions import sum_, sum_chunks
 from graphc.ops.views import reshape
@@ -74,9 +76,9 @@ def _with_row_chunks(graph: Graph) -> Graph:
         if node.op is not sum_ or node.inputs[0].dtype != np.float32:
             return None
         named = not all(isinstance(size, int) for size in node.inputs[0].shape)
-        if named and (node.result in spread or node.inputs[0] in products):
+        if named and node.result in spread:
             return None
-        return _split_rows(inputs[0], node["axes"], named)
+        return _split_rows(inputs[0], node["axes"], named, free=named and node.inputs[0] not in products)
 
     return rewrite(graph, rule)
 
@@ -101,11 +103,16 @@ def _made_by_products(graph: Graph) -> set[Tensor]:
     return found
 
 
-def _split_rows(x: Tensor, axes: tuple[int, ...], named: bool) -> Sequence[Tensor] | None:
-    """The sum of a float32 tensor's rows by chunks of them, or None if it should stay whole."""
+def _split_rows(x: Tensor, axes: tuple[int, ...], named: bool, free: bool) -> Sequence[Tensor] | None:
+    """The sum of a float32 tensor's rows by chunks of them, or None if it should stay whole.
+
+    ``free`` says that few rows cost nothing, since the kernel that makes or reads them makes the parts.
+    """
     if len(axes) == x.ndim > 1 and named:
         row = [size for size in x.shape[1:] if isinstance(size, int)]
         if len(row) < x.ndim - 1 or not NARROWEST_ROW <= prod(row) <= LONGEST_WHOLE:
+            return None
+        if not free and _too_few(x.shape[:1], prod(row)):
             return None
         x = sum_.make(x, axes=axes[1:])
         axes = (0,)
@@ -115,11 +122,16 @@ def _split_rows(x: Tensor, axes: tuple[int, ...], named: bool) -> Sequence[Tenso
             return None
         if not row or not NARROWEST_ROW <= prod(row) <= WIDEST_ROW:
             return None
-        rows = prod(size for size in x.shape[: len(axes)] if isinstance(size, int))
-        if not named and (rows < FEWEST_ROWS or rows * prod(row) <= LONGEST_SHARE):
+        if not free and _too_few(x.shape[: len(axes)], prod(row)):
             return None
     parts = sum_chunks.make(x, axes=axes, chunks=ROW_CHUNKS)
     return (cast(sum_.make(parts, axes=(0,)), np.float32),)
+
+
+def _too_few(leading: Sequence[Size], row: int) -> bool:
+    """Whether rows of that many elements are too few for a kernel of their own."""
+    rows = prod(map(nominal, leading))
+    return rows < FEWEST_ROWS or rows * row <= LONGEST_SHARE
 
 
 def _is_long(node: Node) -> bool:

@@ -8,7 +8,8 @@ Roots are visited in topological order, and kernels are kept in a list that is a
    element it reads of what that kernel makes lies *at the same point* of the first ``p`` axes (the read's index
    begins with just these loop variables). The kernel's shared axes shrink to ``p``.
 3. Otherwise it may join the latest kernel from ``h`` on that runs over the same domain (a sibling: the updates of
-   an optimizer's state, say), if that is small enough for what will follow the root there.
+   an optimizer's state, say), if that is small enough for what will follow the root there. A long reduction joins
+   one that reads what it reads, but not others: these would wait for it, and what they read leave the caches.
 4. Otherwise it starts a kernel.
 
 A reduction of chunks of rows joins a kernel that makes or reads those rows, whose points are settled from then on.
@@ -49,7 +50,7 @@ from graphc.ir.op import (
     Source,
 )
 from graphc.ir.scalar import Load, Scalar
-from graphc.ir.symbolic import Axis, Size, atoms_of, of_atom, product
+from graphc.ir.symbolic import Axis, Size, atoms_of, nominal, of_atom, product
 from graphc.ir.types import Shape
 from graphc.schedule import kernel as form
 from graphc.schedule.kernel import Kernel, Stage
@@ -64,6 +65,10 @@ FEWEST_POINTS = 16
 
 SMALL_WORK = 4096
 """Kernels of less work than this may lose all their parallelism to fusion."""
+
+MOST_READ_LATE = 1 << 15
+"""Elements that a reduction may read (with every named dim 64) and yet wait for one that reads others: no more than a
+core's own cache keeps until then."""
 
 MOST_NODES = 100
 """Graph nodes a kernel may hold; compile time grows with statements."""
@@ -276,9 +281,18 @@ class _Fuser:
             sibling = max((self.readers.get(load.tensor, -1) for load in stage.loads), default=-1)
         else:
             sibling = self.domains.get(shape)
-        if sibling is not None and sibling > latest:
+        if sibling is not None and sibling > latest and not self._would_wait(sibling, stage):
             found.append(sibling)
         return [place for place in found if isinstance(group := self.groups[place], Group) and not group.closed]
+
+    def _would_wait(self, place: int, stage: Stage) -> bool:
+        """Whether a group reads much for reductions, all of it something else than a long reduction reads."""
+        group = self.groups[place]
+        if not isinstance(group, Group) or not isinstance(stage, form.Reduce) or not _is_long(stage):
+            return False
+        long = [other for other, _ in group.stages if isinstance(other, form.Reduce) and _is_long(other)]
+        read = {load.tensor for other in long for load in other.loads}
+        return bool(long) and read.isdisjoint(load.tensor for load in stage.loads)
 
     def _maker_of_operand(self, node: Node) -> int | None:
         """The group that makes an operand of a contraction."""
@@ -401,6 +415,11 @@ def _small(group: Group, stage: Stage) -> bool:
         return False
     total = group.work + _work(stage, ())
     return isinstance(total, int) and total <= SMALL_WORK
+
+
+def _is_long(stage: form.Reduce) -> bool:
+    """Whether a reduction reads so much that it should not wait."""
+    return nominal(product(axis.extent for axis in (*stage.axes, *stage.reduced))) >= MOST_READ_LATE
 
 
 def _work(stage: Stage, axes: tuple[Axis, ...]) -> Size:

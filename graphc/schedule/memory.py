@@ -30,9 +30,6 @@ from graphc.schedule.order import overwrites
 if TYPE_CHECKING:
     from graphc.schedule.schedule import Schedule
 
-NOMINAL_SIZE = 64
-"""Size assumed for a named dim where an order is chosen: it has to serve all sizes, and a batch is about so large."""
-
 ALIGNMENT = 64
 """Bytes: no two tensors share a cache line."""
 

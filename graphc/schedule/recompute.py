@@ -28,11 +28,11 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor, make_node
 from graphc.ir.op import Contraction, Map, Reduction, Source, View
 from graphc.ir.origin import derived_from
-from graphc.ir.symbolic import evaluate
+from graphc.ir.symbolic import NOMINAL_SIZE, evaluate
 from graphc.ops.gradient import again
 from graphc.passes.parts import BACKWARD, FORWARD, parts_of
 from graphc.schedule.lower import own_cost
-from graphc.schedule.memory import NOMINAL_SIZE, dims_of
+from graphc.schedule.memory import dims_of
 
 CACHE_BYTES = 8 << 20
 """If all that is kept is smaller (with every named dim 64), reading it is as fast as computing it."""

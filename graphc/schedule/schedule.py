@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
 from graphc.ir.op import Effect
+from graphc.ir.symbolic import NOMINAL_SIZE
 from graphc.schedule.fuse import ControlStep, Step, fuse
 from graphc.schedule.kernel import Kernel
-from graphc.schedule.memory import NOMINAL_SIZE, dims_of, live_bytes
+from graphc.schedule.memory import dims_of, live_bytes
 from graphc.schedule.order import in_place_updates, orders
 
 

@@ -31,9 +31,9 @@ from graphc.compiler import OBSERVERS
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph
 from graphc.ir.printer import format_bytes, format_graph
-from graphc.ir.symbolic import evaluate
+from graphc.ir.symbolic import NOMINAL_SIZE, evaluate
 from graphc.schedule.kernel import Kernel
-from graphc.schedule.memory import NOMINAL_SIZE, MemoryPlan, dims_of, plan
+from graphc.schedule.memory import MemoryPlan, dims_of, plan
 from graphc.schedule.report import format_schedule, tensor_names, user_lines
 from graphc.schedule.schedule import Schedule
 from graphc.visual.dot import printable

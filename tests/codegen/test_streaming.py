@@ -39,8 +39,22 @@ def test_the_size_decides_at_run_time(monkeypatch, tmp_path):
     limit = (1 << 16) // 4
     assert f">= {limit})" in source_of(("rows", 512))
     assert f">= {limit})" in source_of((128, 512))
-    assert "stream(" not in source_of((16, 512))
-    assert "stream(" not in source_of(("rows", 128))
+    assert "stream" not in source_of((16, 512))
+    assert "stream" not in source_of(("rows", 128))
+
+
+def test_whole_lines_are_copied_without_a_call(monkeypatch):
+    # rounds of 64 elements are whole lines where rows are, and a result begins with a line; so it does in the arena
+    monkeypatch.setattr(streaming, "STREAM_FROM", 1 << 16)
+    text = source_of(("rows", 512))
+    assert "stream_lines(y0, " in text and " & (address(y0) & 63 == 0)" in text and "stream(" not in text
+    text = source_of(("rows", 510))
+    assert "stream(y0, " in text and "stream_lines(" not in text and "& 63" not in text
+    x = graphc.placeholder("x", ("rows", 512))
+    program = graphc.compile([x], graphc.softmax(x))
+    program(np.ones((129, 512), np.float32))
+    (bound,) = program._executable._bound.values()
+    assert [value.ctypes.data % 64 for _, value in bound.outputs] == [0]
 
 
 def source_of(shape):

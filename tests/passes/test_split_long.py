@@ -47,11 +47,15 @@ def test_named_rows_are_cut_where_a_kernel_more_gains_something() -> None:
     x, w = graphc.placeholder("x", ("n", 256)), graphc.variable(np.ones((256, 256), "f4"), name="w")
     assert reductions(x.sum(axis=0), x) == 2
     assert reductions(x.sum(), x) == 3  # of each row, of chunks of these, of everything
-    assert reductions((x @ w).sum(axis=0), x) == 1  # a product's blocks are no rows
+    assert reductions((x @ w).sum(axis=0), x) == 1  # a product makes no parts, and 64 rows are few
+    assert reductions((x @ w).sum(), x) == 1
     assert reductions(x - x.mean(axis=0), x) == 1  # a statistic: rows may be few, and one kernel does it all
     assert reductions(x[:, :32].sum(axis=0), x) == 1  # narrow
     assert reductions(graphc.cast(x, "float64").sum(axis=0), x) == 1  # would lose what the roundings lose
     assert reductions(x.max(axis=0), x) == 1
+    batch, wide = graphc.placeholder("batch", ("n", 32, 64)), graphc.variable(np.ones((64, 256), "f4"), name="wide")
+    assert reductions(graphc.tanh(batch @ wide).sum(axis=(0, 1)), batch) == 2  # 2048 rows of a product
+    assert reductions((batch @ wide).sum(axis=0), batch) == 1  # 64 rows of 8192
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,12 @@ def weights(*shape: int) -> Tensor:
         # Forward, loss and backward kernels, the update of each parameter in the kernel of its gradient; equal layers
         # have equal texts, so four transformer blocks take little more than one. Layers that differ in width alone
         # share texts, too: in mlp the two hidden ones theirs of forward and backward, two of its three matrices and
-        # two of its three biases those of their updates.
+        # two of its three biases those of their updates. The wide ones of mlp-large do not wait for each other, and the
+        # transformer's are sums of 16 parts each.
         ("tiny", (13, 11)),
         ("mlp", (14, 10)),
-        ("mlp-large", (13, 10)),
-        ("transformer", (88, 28)),
+        ("mlp-large", (14, 10)),
+        ("transformer", (119, 29)),
     ],
 )
 def test_training_steps_of_the_agreed_workloads(name, expected):
@@ -167,6 +168,24 @@ def test_derivatives_of_equal_biases_share_a_kernel():
     (kernel,) = [each for each in source.schedule.kernels() if "Reduce" in stage_kinds(each)]
     assert stage_kinds(kernel) == ["Reduce", "Map"] * 3
     assert [tensor.node.inputs[0] for tensor in kernel.stored] == biases
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("float32", "ReduceChunks"), ("float64", "Reduce")])
+def test_long_derivatives_of_biases_do_not_wait_for_each_other(dtype, kind):
+    # in the caches a gradient of 16,384 rows lasts no longer than until the next one is made: each is summed right
+    # behind its product, in float32 by chunks of rows, though the updates of all biases run over the same domain
+    h = x = graphc.placeholder("x", ("n", 256, 64), dtype)
+    biases = [graphc.variable(np.ones(64, dtype)) for _ in range(3)]
+    for bias in biases:
+        h = graphc.tanh(h @ graphc.variable(np.ones((64, 64), dtype)) + bias)
+    source = compiled([x], [graphc.gradients((h * h).sum(), biases)])
+    assert [stage_kinds(kernel) for kernel in source.schedule.kernels()].count([kind]) == 3
+
+
+def test_long_reductions_of_the_same_tensor_share_a_kernel():
+    x, g = (graphc.placeholder(name, ("n", 64, 512), "float64") for name in "xg")
+    sums = [g.sum(axis=(0, 1)), (x * g).sum(axis=(0, 1)), x.sum(axis=(0, 1))]
+    assert [stage_kinds(kernel) for kernel in compiled([x, g], sums).schedule.kernels()] == [["Reduce"] * 3]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 20])

@@ -13,7 +13,8 @@ Offsets and lengths are int64, in elements.
 
 ===================  =======================================================================
 pointers             ``pointer_<dtype>(buffers, k)``, ``offset``, ``address``, ``stack_<dtype>(n)``
-memory               ``load``, ``store``, ``load_bool``, ``store_bool``, ``prefetch``, ``stream``, ``drain``
+memory               ``load``, ``store``, ``load_bool``, ``store_bool``, ``prefetch``,
+                     ``stream``, ``stream_lines``, ``drain``
 floats               ``fma minimum maximum rint floor ceil trunc sqrt fabs copysign``
 bits and choice      ``select``, ``bits``, ``from_bits``, ``signbit``
 casts                ``as_float32`` ... ``as_uint64``, ``as_bool``
@@ -352,7 +353,10 @@ def store_bool(context: Any, pointer: Any, i: Any, value: Any) -> Any:
 
 @intrinsic
 def prefetch(context: Any, pointer: Any, i: Any) -> Any:
-    """Ask for the cache line of element ``i``, which need not exist: a hint that cannot fault."""
+    """Ask for the cache line of element ``i``, which need not exist, in the core's own cache: a hint that cannot fault.
+
+    Not in the first one, which is small, and has half as many lines under way as a stream from memory needs.
+    """
     _pointee(pointer)
 
     def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -360,11 +364,20 @@ def prefetch(context: Any, pointer: Any, i: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [bytes_pointer, word, word, word])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         place = builder.gep(values[0], [_index(builder, values[1], signature.args[1])])
-        to_read, keep, data = word(0), word(3), word(1)
-        builder.call(function, [builder.bitcast(place, bytes_pointer), to_read, keep, data])
+        to_read, second, data = word(0), word(2), word(1)
+        builder.call(function, [builder.bitcast(place, bytes_pointer), to_read, second, data])
         return context.get_dummy_value()
 
     return types.void(pointer, types.unliteral(i)), lower
+
+
+def _copy_past(builder: Any, source: Any, target: Any, kind: str) -> None:
+    """Copy a cache line past the caches; the target is the start of one."""
+    size = KINDS[kind].bits // 8
+    vector = ir.VectorType(source.type.pointee, LINE_BYTES // size).as_pointer()
+    value = builder.load(builder.bitcast(source, vector), align=size)
+    stored = builder.store(value, builder.bitcast(target, vector), align=LINE_BYTES)
+    stored.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
 
 
 @intrinsic
@@ -373,26 +386,24 @@ def stream(context: Any, pointer: Any, i: Any, source: Any, count: Any) -> Any:
 
     Such a store does not first read the line that it replaces. It is seen by others only after :func:`drain`.
     """
-    if _pointee(pointer) != _pointee(source):
+    kind = _pointee(pointer)
+    if kind != _pointee(source):
         raise errors.TypingError(f"stream: from {source} to {pointer}")
 
     def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        size = KINDS[_pointee(pointer)].bits // 8
+        size = KINDS[kind].bits // 8
         in_line, zero = INT64(LINE_BYTES // size), INT64(0)
         target, first, read, length = values
         target = builder.gep(target, [_index(builder, first, signature.args[1])])
         length = _index(builder, length, signature.args[3])
-        vector = ir.VectorType(read.type.pointee, in_line.constant).as_pointer()
 
         def copy(start: Any, stop: Any, lines: bool) -> None:
             with cgutils.for_range_slice(builder, start, stop, in_line if lines else INT64(1)) as (place, _):
                 read_from, write_to = (builder.gep(each, [place]) for each in (read, target))
                 if lines:
-                    read_from, write_to = (builder.bitcast(each, vector) for each in (read_from, write_to))
-                value = builder.load(read_from, align=size)
-                stored = builder.store(value, write_to, align=LINE_BYTES if lines else size)
-                if lines:
-                    stored.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+                    _copy_past(builder, read_from, write_to, kind)
+                else:
+                    builder.store(builder.load(read_from, align=size), write_to, align=size)
 
         past = builder.and_(builder.neg(builder.ptrtoint(target, INT64)), INT64(LINE_BYTES - 1))
         head = builder.udiv(past, INT64(size))
@@ -404,6 +415,28 @@ def stream(context: Any, pointer: Any, i: Any, source: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(pointer, types.unliteral(i), source, types.unliteral(count)), lower
+
+
+@intrinsic(prefer_literal=True)
+def stream_lines(context: Any, pointer: Any, i: Any, source: Any, count: Any) -> Any:
+    """:func:`stream` for a literal number of elements that are whole cache lines, from the start of a line on.
+
+    The other one calls ``memcpy`` for parts of lines, and for that possibility all that vector registers hold is saved.
+    """
+    kind, elements = _pointee(pointer), getattr(count, "literal_value", 0)
+    in_line = LINE_BYTES * 8 // KINDS[kind].bits
+    if kind != _pointee(source) or elements < 1 or elements % in_line:
+        raise errors.TypingError(f"stream_lines: {count} elements from {source} to {pointer}")
+
+    def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        target, first, read, _ = values
+        target = builder.gep(target, [_index(builder, first, signature.args[1])])
+        for place in range(0, elements, in_line):
+            read_from, write_to = (builder.gep(each, [INT64(place)]) for each in (read, target))
+            _copy_past(builder, read_from, write_to, kind)
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.unliteral(i), source, count), lower
 
 
 @intrinsic

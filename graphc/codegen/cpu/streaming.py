@@ -31,17 +31,18 @@ from graphc.codegen.cpu.loops import replaced
 from graphc.codegen.cpu.writer import Writer
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load
-from graphc.ir.symbolic import Axis, Size, coefficient, product
+from graphc.ir.symbolic import Axis, Size, coefficient, exact_quotient, product
 from graphc.schedule.kernel import Stage, walk
 
 PREFETCH_FROM = 1 << 20
 """Bytes of a tensor from which on its rows are asked for ahead of time: about a core's own cache."""
 
-PREFETCH_AHEAD = 2048
-"""Bytes ahead, in whole rows (measured for softmax and layer norm over 512 columns)."""
+PREFETCH_AHEAD = 16384
+"""Bytes ahead, in whole rows: what memory delivers while it answers, a small part of a core's own cache (measured for
+softmax and layer norm over 512 and 1024 columns)."""
 
 LONGEST_PREFETCH = 8192
-"""Bytes of a row; in a longer one the hardware sees the stream, and two of them would crowd the first cache."""
+"""Bytes of a row; in a longer one the hardware sees the stream, and scratch for it would crowd the first cache."""
 
 STREAM_FROM = 1 << 25
 """Bytes of a result from which on it is stored past the caches: no cache holds it until it is read."""
@@ -155,8 +156,9 @@ class Copy(NamedTuple):
     def write(self, writer: Writer, before: str = "", elements: int = 0) -> None:
         """Print the copy, of a round or a row."""
         start = f"{self.start} + {before}" if before else self.start
+        called = "stream_lines" if self.by_rounds else "stream"
         with writer.block(f"if {self.condition}:"):
-            writer.line(f"stream({self.memory}, {start}, {self.scratch}, {elements or self.elements})")
+            writer.line(f"{called}({self.memory}, {start}, {self.scratch}, {elements or self.elements})")
 
 
 def streamed(
@@ -175,12 +177,12 @@ def streamed(
         if not (row.is_result and whole and row.nbytes >= SHORTEST_STREAM and may_fill(row.tensor, STREAM_FROM)):
             continue
         memory, dtype = context.pointer(row.tensor), row.tensor.dtype
-        condition = _streams(context, row, rows)
         start = context.expressions.named(row.start, "o").text
         first, last = _first_and_last(row.tensor, groups)
-        lanes = rounds[last]
-        fills_lines = lanes > 0 and row.elements % lanes == 0 and lanes * dtype.itemsize % LINE_BYTES == 0
-        by_rounds = first == last and fills_lines
+        lanes, in_line = rounds[last], LINE_BYTES // dtype.itemsize
+        fills_lines = lanes > 0 and row.elements % lanes == 0 and lanes % in_line == 0
+        by_rounds = first == last and fills_lines and exact_quotient(row.start, in_line) is not None
+        condition = _streams(context, row, rows, by_rounds)
         elements = lanes if by_rounds else row.elements
         scratch = _free_scratch(copies, elements, dtype.name, first)
         scratch = scratch or context.scratch(elements, dtype.name, dtype.itemsize)
@@ -212,12 +214,17 @@ def _free_scratch(copies: Sequence[Copy], elements: int, dtype: str, first: int)
     return next((copy.scratch for copy in fitting if not copy.by_rounds and copy.scratch not in busy), "")
 
 
-def _streams(context: Context, row: Row, rows: Sequence[Row]) -> str:
-    """Name of the condition under which a result is stored past the caches: large, and not made in place."""
+def _streams(context: Context, row: Row, rows: Sequence[Row], by_lines: bool) -> str:
+    """Name of the condition under which a result is stored past the caches: large, and not made in place.
+
+    ``by_lines`` asks that it begins with a line, too; the memory plan sees to that.
+    """
     size = context.expressions.named(row.tensor.type.size).text
     pointer = context.pointer(row.tensor)
     parts = [f"({size} >= {STREAM_FROM // row.tensor.dtype.itemsize})"]
     parts += [
         f"(address({pointer}) != address({context.pointer(other.tensor)}))" for other in rows if not other.is_result
     ]
+    if by_lines:
+        parts.append(f"(address({pointer}) & {LINE_BYTES - 1} == 0)")
     return context.writer.let(" & ".join(parts), 0, "b").text
