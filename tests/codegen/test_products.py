@@ -329,9 +329,11 @@ def test_the_contraction_that_suits_a_product():
         (100, 4, 885): ("_shallow4", 0),
         (100, 4, 75): ("_few100x75", 0),
         (12, 1024, 200): ("_few12x200_aliased", 0),
-        (25, 1024, 300): ("", 0),
+        (25, 1024, 320): ("", 0),
         (25, 100, 300): ("_few25x300", 0),
         (100, 100, 139): ("_edge139", 0),
+        (100, 100, 784): ("_edge784", 0),
+        (100, 100, 1100): ("", 0),
         (100, 100, 128): ("", 0),
         (100, 100, None): ("", 0),
     }
@@ -341,6 +343,7 @@ def test_the_contraction_that_suits_a_product():
         assert variants.suited("float32", m, k, n, (k, 1), (n, 1)) == expected, sizes
     assert variants.suited("float32", 100, 390, 18, (1, 100), (18, 1)) == ("_few100x18", 0)
     assert variants.suited("float32", 100, 390, 18, (390, 1), (1, 390)) == ("", 0)
+    assert variants.suited("float32", 100, 390, 180, (390, 1), (1, 390)) == ("_edge180", 0)
     assert variants.suited("float32", 5, 390, 200, (390, 1), (1, 390)) == ("_dots5", 0)
 
 

@@ -331,8 +331,13 @@ class _Cut:
 
     @contextmanager
     def opened_by_parts(self, context: Context) -> Iterator[None]:
-        """A loop over the blocks of a worker's part of the axis."""
+        """A loop over the blocks of a worker's part of the axis; a product alone makes the part one block."""
         context.loops.part_of(self.axis.extent, self.unit)
+        if len(context.kernel.stages) == 1:
+            self.start = Known("first", context.writer.level)
+            self.length = context.writer.let("last - first", self.start.level, "c")
+            yield
+            return
         start = Known(context.writer.name("o"), context.writer.level + 1)
         with context.writer.block(f"for {start.text} in range(first, last, {self.size}):"):
             self.start = start

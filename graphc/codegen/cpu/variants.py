@@ -30,7 +30,7 @@ CONFLICT_BYTES = 4096  # rows this far apart, or a multiple, share one set of L1
 ITEM_BYTES = {"float32": 4, "float64": 8}
 _LOW_ROWS = 4  # enough chains, with several vectors each, to hide the latency of a multiply-add
 
-MOST_EDGE, EDGE_UNIT = 256, 32
+MOST_EDGE, EDGE_UNIT = 1024, 32
 """Most columns of a product for whose last ones a tile of their own pays, and a multiple that leaves none."""
 
 MOST_SHALLOW = 14
@@ -173,17 +173,19 @@ def suited(
             few = isinstance(long, int) and isinstance(short, int) and short <= min(FEW_COLUMNS, long)
             if few and stride == 1:
                 return f"{DOTS}{short}", 0
-    if b_column != 1 or not isinstance(columns, int):
+    if not isinstance(columns, int):
         return "", 0
     size = ITEM_BYTES[dtype]
-    if isinstance(depth, int) and 0 < depth <= MOST_SHALLOW and columns * size > FEW_BYTES:
-        return f"{SHALLOW}{depth}", 0
-    aliased = isinstance(a_row, int) and a_row * size % CONFLICT_BYTES == 0
-    few_rows = isinstance(rows, int) and rows <= (FEW_ROWS if aliased else MORE_ROWS)
-    if few_rows or columns * size <= FEW_BYTES:
-        last = _tail(dtype, rows, depth, columns) if a_k == 1 else 0
-        return f"{FEW}{rows if isinstance(rows, int) else ''}x{columns - last}{ALIASED if aliased else ''}", last
-    edge = columns <= MOST_EDGE and columns % EDGE_UNIT != 0
+    narrow = columns * size <= FEW_BYTES
+    if b_column == 1:
+        if isinstance(depth, int) and 0 < depth <= MOST_SHALLOW and not narrow:
+            return f"{SHALLOW}{depth}", 0
+        aliased = isinstance(a_row, int) and a_row * size % CONFLICT_BYTES == 0
+        few_rows = isinstance(rows, int) and rows <= (FEW_ROWS if aliased else MORE_ROWS)
+        if few_rows or narrow:
+            last = _tail(dtype, rows, depth, columns) if a_k == 1 else 0
+            return f"{FEW}{rows if isinstance(rows, int) else ''}x{columns - last}{ALIASED if aliased else ''}", last
+    edge = not narrow and columns <= MOST_EDGE and columns % EDGE_UNIT != 0
     return (f"{EDGE}{columns}" if edge else ""), 0
 
 
