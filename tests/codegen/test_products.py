@@ -296,6 +296,7 @@ SHAPES = [
     (40, 3, 130), (5, 14, 97), (20, 1, 90),  # few steps
     (40, 30, 97), (15, 20, 278), (25, 23, 118), (17, 57, 94), (12, 1024, 90),  # odd columns, some rows
     (60, 40, 5), (7, 40, 60), (60, 40, 2), (100, 30, 75), (130, 90, 32),
+    (75, 4, 137), (40, 30, 272), (30, 20, 400),  # few steps cut into rows; half a tile at the end; columns cut
 ]  # fmt: skip
 
 
@@ -345,6 +346,8 @@ def test_the_contraction_that_suits_a_product():
     assert variants.suited("float32", 100, 390, 18, (390, 1), (1, 390)) == ("", 0)
     assert variants.suited("float32", 100, 390, 180, (390, 1), (1, 390)) == ("_edge180", 0)
     assert variants.suited("float32", 5, 390, 200, (390, 1), (1, 390)) == ("_dots5", 0)
+    assert variants.units("float32_shallow4")[0] == 1  # strips have no height
+    assert variants.units("float32_edge180") == variants.units("float32")
 
 
 @pytest.mark.parametrize("processors,blocks", [(1, 1), (2, 2), (4, 4)])

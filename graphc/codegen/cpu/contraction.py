@@ -52,9 +52,10 @@ from graphc.codegen.cpu.variants import (
     FEW,
     FEW_COLUMNS,
     ITEM_BYTES,
-    SHALLOW,
     FewTile,
     few_of,
+    steps_of,
+    strip_vectors,
     tile_shape,
 )
 from graphc.errors import CompileError
@@ -295,8 +296,6 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
 _DOT_TILES = {1: (8, 1), 2: (8, 2), 3: (4, 3), 5: (3, 5), 6: (3, 6), 7: (3, 7)}
 """Rows and columns of a tile of dot products, by the shorter side of C."""
 
-_STRIP_VECTORS = 8  # side by side: with more, C's lines would hardly come faster
-
 _FEW_TILE = "{name}_tile(rows_here, a_row, a_k, rows_of_b, stride, to, c_row, count, columns, depth, add, b, 0, False)"
 
 
@@ -323,10 +322,8 @@ def _dots_source(dtype: str, short: int) -> str:
 
 
 def _shallow_source(dtype: str, depth: int) -> str:
-    """Strips as wide as registers allow: B's vectors, the sums, a factor; the general source if that is one vector."""
-    registers, lanes = machine.host().vector_registers, tile_shape(dtype).lanes
-    vectors = min((registers - 1) // (depth + 1), _STRIP_VECTORS)
-    if vectors < 2 or depth < 1:
+    lanes, vectors = tile_shape(dtype).lanes, strip_vectors(depth)
+    if not vectors:
         return _general_source(dtype)
     return _SHALLOW_SOURCE.format(dtype=dtype, depth=depth, vectors=vectors, lanes=lanes, width=vectors * lanes)
 
@@ -345,9 +342,9 @@ def source(name: str) -> str:
     edge = re.fullmatch(rf"{EDGE[1:]}(\d+)", kind)
     if edge is not None:
         return _general_source(dtype, int(edge[1]))
-    shallow = re.fullmatch(rf"{SHALLOW[1:]}(\d+)", kind)
-    if shallow is not None:
-        return _shallow_source(dtype, int(shallow[1]))
+    steps = steps_of(name)
+    if steps is not None:
+        return _shallow_source(dtype, steps)
     dots = re.fullmatch(rf"{DOTS[1:]}(\d+)", kind)
     if dots is not None:
         return _dots_source(dtype, int(dots[1]))

@@ -39,6 +39,8 @@ MOST_SHALLOW = 14
 FEW_ROWS, MORE_ROWS = 12, 28
 """Most rows of a product of any width that has a tile of its own, and that has one if that wastes less."""
 
+_STRIP_VECTORS = 8  # side by side in a strip: with more, C's lines would hardly come faster
+
 WAYS = 8
 """Rows of A of which each has a line in L1 though they share one set of it."""
 
@@ -269,8 +271,24 @@ def few_of(name: str) -> FewTile | None:
 
 def units(name: str) -> tuple[int, int]:
     """Rows and columns of a tile of the contraction of that name: a product that is cut at multiples wastes none."""
-    tile = few_of(name)
+    tile, dtype = few_of(name), name.partition("_")[0]
     if tile is not None:
         return tile.rows, tile.vectors * tile.lanes
-    shape = tile_shape(name.partition("_")[0])
-    return shape.rows, shape.width
+    shape = tile_shape(dtype)
+    vectors = strip_vectors(steps_of(name) or 0)
+    return (1, vectors * shape.lanes) if vectors else (shape.rows, shape.width)
+
+
+def steps_of(name: str) -> int | None:
+    """The steps of a contraction of few; None if it is another."""
+    shallow = re.fullmatch(rf"\w+?{SHALLOW}(\d+)", name)
+    return int(shallow[1]) if shallow is not None else None
+
+
+def strip_vectors(depth: int) -> int:
+    """Vectors side by side in a strip of `depth` steps, as wide as registers allow: B's, the sums, a factor.
+
+    0 where the general contraction is better: one vector would be left.
+    """
+    vectors = min((machine.host().vector_registers - 1) // (depth + 1), _STRIP_VECTORS) if depth > 0 else 0
+    return vectors if vectors > 1 else 0
