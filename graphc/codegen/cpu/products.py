@@ -180,8 +180,8 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     block. Where columns alone are cut two blocks suffice, since each worker cuts its own part of them. Of a product
     that is higher than wide rows alone are cut: its few tiles of columns would not come out even. What has too few
     columns for all workers is cut into rows as well: the weights' gradient of a layer with few units. A product of few
-    steps copies nothing, so its rows alone are cut if there are some: of columns, neighbours would share a cache line in
-    every row.
+    steps copies nothing, so its rows alone are cut if there are some: neighbours in columns would share a line in every
+    row.
 
     Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
     L1 until they come to them; large products lose more by copying operands again for each small block.
