@@ -404,7 +404,7 @@ def test_assembly_for_neon(dtype, multiply_add, variant, monkeypatch):
         assert tile is not None
         variant, chains = "_few6x40", tile.rows * tile.vectors
     elif variant == "_shallow3":
-        chains = 3 * contraction._STRIP_VECTORS // 2
+        chains = 3 * variants.strip_vectors(3)
     signature = contraction.signature(dtype)
     module = object_code._module(contraction.source(dtype + variant), "product.py", "kernel", signature, "product")
     assembly = machine.target_machine().emit_assembly(module)

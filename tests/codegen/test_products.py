@@ -296,6 +296,7 @@ SHAPES = [
     (40, 3, 130), (5, 14, 97), (20, 1, 90),  # few steps
     (40, 30, 97), (15, 20, 278), (25, 23, 118), (17, 57, 94), (12, 1024, 90),  # odd columns, some rows
     (60, 40, 5), (7, 40, 60), (60, 40, 2), (100, 30, 75), (130, 90, 32),
+    (75, 4, 137), (40, 30, 272), (30, 20, 400),  # few steps cut into rows; half a tile at the end; columns cut
 ]  # fmt: skip
 
 
@@ -329,9 +330,11 @@ def test_the_contraction_that_suits_a_product():
         (100, 4, 885): ("_shallow4", 0),
         (100, 4, 75): ("_few100x75", 0),
         (12, 1024, 200): ("_few12x200_aliased", 0),
-        (25, 1024, 300): ("", 0),
+        (25, 1024, 320): ("", 0),
         (25, 100, 300): ("_few25x300", 0),
         (100, 100, 139): ("_edge139", 0),
+        (100, 100, 784): ("_edge784", 0),
+        (100, 100, 1100): ("", 0),
         (100, 100, 128): ("", 0),
         (100, 100, None): ("", 0),
     }
@@ -341,7 +344,10 @@ def test_the_contraction_that_suits_a_product():
         assert variants.suited("float32", m, k, n, (k, 1), (n, 1)) == expected, sizes
     assert variants.suited("float32", 100, 390, 18, (1, 100), (18, 1)) == ("_few100x18", 0)
     assert variants.suited("float32", 100, 390, 18, (390, 1), (1, 390)) == ("", 0)
+    assert variants.suited("float32", 100, 390, 180, (390, 1), (1, 390)) == ("_edge180", 0)
     assert variants.suited("float32", 5, 390, 200, (390, 1), (1, 390)) == ("_dots5", 0)
+    assert variants.units("float32_shallow4")[0] == 1  # strips have no height
+    assert variants.units("float32_edge180") == variants.units("float32")
 
 
 @pytest.mark.parametrize("processors,blocks", [(1, 1), (2, 2), (4, 4)])

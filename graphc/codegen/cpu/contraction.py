@@ -52,9 +52,10 @@ from graphc.codegen.cpu.variants import (
     FEW,
     FEW_COLUMNS,
     ITEM_BYTES,
-    SHALLOW,
     FewTile,
     few_of,
+    steps_of,
+    strip_vectors,
     tile_shape,
 )
 from graphc.errors import CompileError
@@ -64,6 +65,7 @@ _DOTS_DEPTH = 2048  # places of k in a block of dot products: what is copied of 
 _MANY_TILES = 10  # tiles that share a panel of B for whose sake it is copied out of one set of L1
 _ASKING_DEPTH = 24  # in fewer steps nothing that is asked for arrives
 _ASKING_BYTES = 128 * 1024  # a smaller C is in L2 already
+_SQUARE_BYTES = 32  # a side of the squares that are turned, where vectors are as long
 _FEW_TILES = 3  # tiles for whose sake a panel of few columns is not worth a copy
 _LINES_AHEAD = 4  # rows or columns of A that are on their way from L3 while one is copied
 
@@ -83,7 +85,7 @@ from graphc.codegen.cpu.tiles import tile
 full_tile = tile("{dtype}", rows={rows}, vectors={vectors}, lanes={lanes})
 low_tile = tile("{dtype}", rows={low_rows}, vectors={vectors}, lanes={lanes}, clamped=True, masked={masked})
 {narrow_tile}copy = copier("{dtype}", vectors={vectors}, lanes={lanes})
-transpose = transposer("{dtype}", lanes={lanes})
+transpose = transposer("{dtype}", side={side})
 UNROLLED = True  # the tiles are
 
 
@@ -130,8 +132,8 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                 ahead, ahead_row, ahead_step = offset(rows_of_b, {width} * b_col), b_k, {rows} * b_k
                 if b_k == 1 and b_col != 1:
                     ahead_row, ahead_step = {width}, b_col
-                    for k in range(0, depth, {lanes}):
-                        for l in range(0, columns, {lanes}):
+                    for l in range(0, columns, {side}):
+                        for k in range(0, depth, {side}):
                             to = offset(panel, k * {width} + l)
                             transpose(offset(rows_of_b, k + l * b_col), b_col, to, {width}, columns - l, depth - k)
                     rows_of_b, row_stride = panel, {width}
@@ -199,6 +201,7 @@ def _general_source(dtype: str, columns: int = 0) -> str:
         masked=shape.vectors * masks, conflict=CONFLICT_BYTES // size,
         asking_depth=_ASKING_DEPTH, asking_size=_ASKING_BYTES // size, lines_ahead=_LINES_AHEAD,
         many_rows=_MANY_TILES * shape.rows, few_rows=_FEW_TILES * shape.rows,
+        side=min(shape.lanes, _SQUARE_BYTES // size),
     )  # fmt: skip
 
 
@@ -293,8 +296,6 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
 _DOT_TILES = {1: (8, 1), 2: (8, 2), 3: (4, 3), 5: (3, 5), 6: (3, 6), 7: (3, 7)}
 """Rows and columns of a tile of dot products, by the shorter side of C."""
 
-_STRIP_VECTORS = 8  # side by side: with more, C's lines would hardly come faster
-
 _FEW_TILE = "{name}_tile(rows_here, a_row, a_k, rows_of_b, stride, to, c_row, count, columns, depth, add, b, 0, False)"
 
 
@@ -321,10 +322,8 @@ def _dots_source(dtype: str, short: int) -> str:
 
 
 def _shallow_source(dtype: str, depth: int) -> str:
-    """Strips as wide as registers allow: B's vectors, the sums, a factor; the general source if that is one vector."""
-    registers, lanes = machine.host().vector_registers, tile_shape(dtype).lanes
-    vectors = min((registers - 1) // (depth + 1), _STRIP_VECTORS)
-    if vectors < 2 or depth < 1:
+    lanes, vectors = tile_shape(dtype).lanes, strip_vectors(depth)
+    if not vectors:
         return _general_source(dtype)
     return _SHALLOW_SOURCE.format(dtype=dtype, depth=depth, vectors=vectors, lanes=lanes, width=vectors * lanes)
 
@@ -343,9 +342,9 @@ def source(name: str) -> str:
     edge = re.fullmatch(rf"{EDGE[1:]}(\d+)", kind)
     if edge is not None:
         return _general_source(dtype, int(edge[1]))
-    shallow = re.fullmatch(rf"{SHALLOW[1:]}(\d+)", kind)
-    if shallow is not None:
-        return _shallow_source(dtype, int(shallow[1]))
+    steps = steps_of(name)
+    if steps is not None:
+        return _shallow_source(dtype, steps)
     dots = re.fullmatch(rf"{DOTS[1:]}(\d+)", kind)
     if dots is not None:
         return _dots_source(dtype, int(dots[1]))

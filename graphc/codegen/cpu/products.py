@@ -42,6 +42,9 @@ BLOCKS_A_PROCESSOR = 2
 BLOCK_COLUMNS, LEAST_COLUMNS = 512, 64
 """Columns of a block, at most and at least."""
 
+LEAST_STRIP_ROWS = 4
+"""Least rows of a block of a product of few steps that is cut into rows."""
+
 SHARED_BLOCK_TILES = 19
 """Rows of a block, in register tiles, where other stages go over it."""
 
@@ -176,7 +179,9 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     A block is as high as the contraction's own, which stay in L2, so that each panel of B is read and copied once a
     block. Where columns alone are cut two blocks suffice, since each worker cuts its own part of them. Of a product
     that is higher than wide rows alone are cut: its few tiles of columns would not come out even. What has too few
-    columns for all workers is cut into rows as well: the weights' gradient of a layer with few units.
+    columns for all workers is cut into rows as well: the weights' gradient of a layer with few units. A product of few
+    steps copies nothing, so its rows alone are cut if there are some: neighbours in columns would share a line in every
+    row.
 
     Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
     L1 until they come to them; large products lose more by copying operands again for each small block.
@@ -190,7 +195,7 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     tiles, columns = tile.block_rows // tile.rows if single else SHARED_BLOCK_TILES, BLOCK_COLUMNS
     if _reads_beside(context, plan.stage) > 1 and isinstance(m, int) and isinstance(n, int) and m * n <= HOT_PRODUCT:
         tiles, columns = HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS
-    elif single and cut_m and isinstance(m, int) and isinstance(n, int) and n <= min(m, BLOCK_COLUMNS):
+    elif single and cut_m and isinstance(m, int) and isinstance(n, int) and _rows_alone(plan, m, n):
         rows = min(tiles * tile.rows // high, -(-m // (machine.processors() * high)))
         return max(rows, 1) * high, max(n, 1)
     row_blocks = max(-(-m // (tiles * tile.rows)), 1) if cut_m and isinstance(m, int) else 1
@@ -206,6 +211,13 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
         row_blocks = max(-(-machine.processors() // max(-(-n // columns), 1)), 1)
     rows = -(-m // (row_blocks * high)) * high if isinstance(m, int) else tiles * tile.rows
     return max(rows, high), columns
+
+
+def _rows_alone(plan: Plan, m: int, n: int) -> bool:
+    """Whether a product is cut into rows and not into columns."""
+    if variants.steps_of(plan.stage.result.dtype.name + plan.variant) is not None:
+        return m >= LEAST_STRIP_ROWS * machine.processors()
+    return n <= min(m, BLOCK_COLUMNS)
 
 
 def _units(plan: Plan) -> tuple[int, int]:
@@ -331,8 +343,13 @@ class _Cut:
 
     @contextmanager
     def opened_by_parts(self, context: Context) -> Iterator[None]:
-        """A loop over the blocks of a worker's part of the axis."""
+        """A loop over the blocks of a worker's part of the axis; a product alone makes the part one block."""
         context.loops.part_of(self.axis.extent, self.unit)
+        if len(context.kernel.stages) == 1:
+            self.start = Known("first", context.writer.level)
+            self.length = context.writer.let("last - first", self.start.level, "c")
+            yield
+            return
         start = Known(context.writer.name("o"), context.writer.level + 1)
         with context.writer.block(f"for {start.text} in range(first, last, {self.size}):"):
             self.start = start

@@ -30,7 +30,7 @@ CONFLICT_BYTES = 4096  # rows this far apart, or a multiple, share one set of L1
 ITEM_BYTES = {"float32": 4, "float64": 8}
 _LOW_ROWS = 4  # enough chains, with several vectors each, to hide the latency of a multiply-add
 
-MOST_EDGE, EDGE_UNIT = 256, 32
+MOST_EDGE, EDGE_UNIT = 1024, 32
 """Most columns of a product for whose last ones a tile of their own pays, and a multiple that leaves none."""
 
 MOST_SHALLOW = 14
@@ -38,6 +38,8 @@ MOST_SHALLOW = 14
 
 FEW_ROWS, MORE_ROWS = 12, 28
 """Most rows of a product of any width that has a tile of its own, and that has one if that wastes less."""
+
+_STRIP_VECTORS = 8  # side by side in a strip: with more, C's lines would hardly come faster
 
 WAYS = 8
 """Rows of A of which each has a line in L1 though they share one set of it."""
@@ -173,17 +175,19 @@ def suited(
             few = isinstance(long, int) and isinstance(short, int) and short <= min(FEW_COLUMNS, long)
             if few and stride == 1:
                 return f"{DOTS}{short}", 0
-    if b_column != 1 or not isinstance(columns, int):
+    if not isinstance(columns, int):
         return "", 0
     size = ITEM_BYTES[dtype]
-    if isinstance(depth, int) and 0 < depth <= MOST_SHALLOW and columns * size > FEW_BYTES:
-        return f"{SHALLOW}{depth}", 0
-    aliased = isinstance(a_row, int) and a_row * size % CONFLICT_BYTES == 0
-    few_rows = isinstance(rows, int) and rows <= (FEW_ROWS if aliased else MORE_ROWS)
-    if few_rows or columns * size <= FEW_BYTES:
-        last = _tail(dtype, rows, depth, columns) if a_k == 1 else 0
-        return f"{FEW}{rows if isinstance(rows, int) else ''}x{columns - last}{ALIASED if aliased else ''}", last
-    edge = columns <= MOST_EDGE and columns % EDGE_UNIT != 0
+    narrow = columns * size <= FEW_BYTES
+    if b_column == 1:
+        if isinstance(depth, int) and 0 < depth <= MOST_SHALLOW and not narrow:
+            return f"{SHALLOW}{depth}", 0
+        aliased = isinstance(a_row, int) and a_row * size % CONFLICT_BYTES == 0
+        few_rows = isinstance(rows, int) and rows <= (FEW_ROWS if aliased else MORE_ROWS)
+        if few_rows or narrow:
+            last = _tail(dtype, rows, depth, columns) if a_k == 1 else 0
+            return f"{FEW}{rows if isinstance(rows, int) else ''}x{columns - last}{ALIASED if aliased else ''}", last
+    edge = not narrow and columns <= MOST_EDGE and columns % EDGE_UNIT != 0
     return (f"{EDGE}{columns}" if edge else ""), 0
 
 
@@ -267,8 +271,24 @@ def few_of(name: str) -> FewTile | None:
 
 def units(name: str) -> tuple[int, int]:
     """Rows and columns of a tile of the contraction of that name: a product that is cut at multiples wastes none."""
-    tile = few_of(name)
+    tile, dtype = few_of(name), name.partition("_")[0]
     if tile is not None:
         return tile.rows, tile.vectors * tile.lanes
-    shape = tile_shape(name.partition("_")[0])
-    return shape.rows, shape.width
+    shape = tile_shape(dtype)
+    vectors = strip_vectors(steps_of(name) or 0)
+    return (1, vectors * shape.lanes) if vectors else (shape.rows, shape.width)
+
+
+def steps_of(name: str) -> int | None:
+    """The steps of a contraction of few; None if it is another."""
+    shallow = re.fullmatch(rf"\w+?{SHALLOW}(\d+)", name)
+    return int(shallow[1]) if shallow is not None else None
+
+
+def strip_vectors(depth: int) -> int:
+    """Vectors side by side in a strip of `depth` steps, as wide as registers allow: B's, the sums, a factor.
+
+    0 where the general contraction is better: one vector would be left.
+    """
+    vectors = min((machine.host().vector_registers - 1) // (depth + 1), _STRIP_VECTORS) if depth > 0 else 0
+    return vectors if vectors > 1 else 0
