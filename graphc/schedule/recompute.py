@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.ir.graph import Graph
-from graphc.ir.node import Node, Tensor, make_node
+from graphc.ir.node import Node, Tensor, remade
 from graphc.ir.op import Contraction, Map, Reduction, Source, View
 from graphc.ir.origin import derived_from
 from graphc.ir.symbolic import evaluate
@@ -207,7 +207,7 @@ class _Rewriter:
             results = node.results
             if any(new is not old for new, old in zip(inputs, node.inputs, strict=True)):
                 with derived_from(node.origin):
-                    results = make_node(node.op, inputs, node.attributes).results
+                    results = remade(node, inputs)
             self.new.update(zip(node.results, results, strict=True))
         return Graph(self.graph.inputs, tuple(self.new[tensor] for tensor in self.graph.outputs), self.graph.info)
 
@@ -227,6 +227,6 @@ class _Rewriter:
                 made = self.new[tensor]
             else:
                 inputs: Sequence[Tensor] = [self._copy(part, copy) for part in tensor.node.inputs]
-                made = make_node(tensor.node.op, tuple(inputs), tensor.node.attributes).result
+                (made,) = remade(tensor.node, tuple(inputs))
             self.made[key] = made
         return self.made[key]
