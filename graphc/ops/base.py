@@ -253,7 +253,7 @@ class Elementwise(Map):
             raise DTypeError(
                 f"{self.name}: expected one of {', '.join(self.dtypes)}, got {first.type}", operands=(first,)
             )
-        return TensorType(first.shape, np.dtype("bool") if self.result == "bool" else first.dtype)
+        return TensorType(first.shape, np.dtype("bool")) if self.result == "bool" else first.type
 
     def compute(self, node: Node, *inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         with np.errstate(all="ignore"):

@@ -33,7 +33,7 @@ import tempfile
 import time
 import warnings
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from graphc import config
@@ -99,7 +99,12 @@ def source_name(source: str) -> str:
 
 def key_of(source: str, signature: str) -> str:
     """Key of the object code that `source` compiles to on this machine, 64 hexadecimal digits."""
-    return hashlib.sha256("\0".join([environment(), signature, source]).encode()).hexdigest()
+    return _digest(environment(), signature, source)
+
+
+@lru_cache(maxsize=256)  # a program's kernels are looked up several times on the way to their addresses
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 # -- the folder ---------------------------------------------------------------------------------------------------

@@ -111,7 +111,8 @@ def _summary(kernel: Kernel) -> str:
     nodes = [node for node in kernel.nodes if not isinstance(node.op, View)] or kernel.nodes
     counts = Counter(node.op.name for node in nodes)
     words = [name if count == 1 else f"{name} ({count} times)" for name, count in counts.items()]
-    return shorten(f"Computes {', '.join(words) or 'values'}.", LONGEST_LINE, placeholder=" ...")
+    summary = f"Computes {', '.join(words) or 'values'}."
+    return summary if len(summary) <= LONGEST_LINE else shorten(summary, LONGEST_LINE, placeholder=" ...")
 
 
 def _imports(code: str) -> list[str]:

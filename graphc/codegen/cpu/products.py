@@ -32,7 +32,7 @@ from graphc.codegen.cpu.writer import Known
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load, apply
 from graphc.ir.symbolic import Axis, Size, coefficient, floordiv, of_atom, product
-from graphc.ir.types import flat_offset, is_float
+from graphc.ir.types import NAMES, flat_offset, is_float
 from graphc.schedule.kernel import Contract, Kernel, Map, Reduce, Stage, walk
 from graphc.schedule.lower import is_strided
 
@@ -160,7 +160,7 @@ def _variant(
 
     rows, depth, columns = (axis.extent if axis is not None else 1 for axis in axes)
     of_a, of_b = (stride(a_flat, m), stride(a_flat, k)), (stride(b_flat, k), stride(b_flat, n))
-    return variants.suited(left.dtype.name, rows, depth, columns, of_a, of_b)
+    return variants.suited(NAMES[left.dtype], rows, depth, columns, of_a, of_b)
 
 
 def _collapsed(context: Context, stage: Contract, axes: Sequence[Axis]) -> list[Axis]:
@@ -181,7 +181,7 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
     L1 until they come to them; large products lose more by copying operands again for each small block.
     """
-    tile = variants.tile_shape(plan.stage.result.dtype.name)
+    tile = variants.tile_shape(NAMES[plan.stage.result.dtype])
     m, n = (axis.extent if axis is not None else 1 for axis in (plan.m, plan.n))
     cut_m, (high, wide) = plan.m in shared, _units(plan)
     if plan.n not in shared:
@@ -210,7 +210,7 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
 
 def _units(plan: Plan) -> tuple[int, int]:
     """Rows and columns are cut at multiples of these."""
-    return variants.units(plan.stage.result.dtype.name + plan.variant)
+    return variants.units(NAMES[plan.stage.result.dtype] + plan.variant)
 
 
 def _reads_beside(context: Context, stage: Contract) -> int:
@@ -459,7 +459,7 @@ def _write_call(context: Context, plan: Plan, blocks: _Blocks | None) -> None:
             again = variable if again == "0" else f"{again} + {variable}"
         left, right = (context.flat(load.tensor, load.index) for load in (plan.left, plan.right))
         out = context.flat(stage.result, context.index_of(stage))
-        dtype = stage.result.dtype.name
+        dtype = NAMES[stage.result.dtype]
         rows, columns = (_length(context, axis, cuts) for axis in (plan.m, plan.n))
         parts = [(plan.variant, 0, columns)]
         if plan.tail:
