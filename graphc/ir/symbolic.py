@@ -280,7 +280,8 @@ def weighted_sum(sizes: Iterable[Size], weights: Iterable[Size]) -> Size:
 
 def product(sizes: Iterable[Size]) -> Size:
     """Product of sizes; 1 for none."""
-    static, total = 1, None
+    static: int = 1
+    total: Size | None = None
     for size in sizes:
         if isinstance(size, int):
             static *= size

@@ -22,7 +22,7 @@ takes few operations on values that are kept anyway::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor, remade
@@ -44,8 +44,7 @@ MOST_SEARCHED = 30
 """Nodes that are looked at for the tensor that a copy waits for."""
 
 
-@dataclass(frozen=True)
-class _Copy:
+class _Copy(NamedTuple):
     """A kept tensor that backward nodes compute again.
 
     Attributes

@@ -32,9 +32,9 @@ import struct
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from graphc import config
 from graphc.codegen.cpu import machine
@@ -48,8 +48,7 @@ _TEMPORARY = "new-"
 _said: dict[Path, object] = {}
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One compiled kernel on disk.
 
     Attributes

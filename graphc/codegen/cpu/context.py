@@ -7,7 +7,7 @@ the stack if it is small and of static size), or in a register (a name) where a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.codegen.cpu import operators
 from graphc.codegen.cpu.expressions import Expressions
@@ -27,8 +27,7 @@ STACK_BYTES = 32 * 1024
 """Scratch of a static size up to this lies on the stack."""
 
 
-@dataclass(frozen=True)
-class _ScratchArray:
+class _ScratchArray(NamedTuple):
     """Elements in a worker's own memory, addressed by position on the stage's own axes."""
 
     pointer: str

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from graphc.codegen.cpu import formulas, machine, rows, variants
 from graphc.codegen.cpu.context import Context, operand_tensors
@@ -52,8 +53,7 @@ HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS, HOT_PRODUCT = 6, 64, 1 << 18
 """The same where stages go over the block with several other tensors, and C has up to so many elements."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """How a contraction maps to calls of the compiled one.
 
     Attributes

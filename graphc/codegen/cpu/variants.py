@@ -17,7 +17,7 @@ A name says what the product is, not what this processor does about it, so that 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.codegen.cpu import machine
 from graphc.errors import CompileError
@@ -72,8 +72,7 @@ SHALLOW = "_shallow"
 EDGE = "_edge"
 
 
-@dataclass(frozen=True)
-class TileShape:
+class TileShape(NamedTuple):
     """How products are cut on one machine.
 
     Attributes
@@ -121,8 +120,7 @@ def tile_shape(dtype: str, target: machine.Machine | None = None) -> TileShape:
     return TileShape(rows, vectors, lanes, _LOW_ROWS, depth, block_rows // rows * rows)
 
 
-@dataclass(frozen=True)
-class FewTile:
+class FewTile(NamedTuple):
     """A tile of a product of few rows or columns.
 
     Attributes
