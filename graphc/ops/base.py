@@ -190,7 +190,7 @@ def broadcast(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
         shape = broadcast_shapes(*(tensor.shape for tensor in tensors))
     except ShapeError as error:
         raise ShapeError(f"{name}: {error.said}", operands=tensors) from None
-    return [t if t.shape == shape else REGISTRY["broadcast_to"](t, shape) for t in tensors]
+    return [t if t.shape == shape else REGISTRY["broadcast_to"].make(t, shape=shape) for t in tensors]
 
 
 def require(condition: bool, kind: type[GraphcError], message: str, *tensors: Tensor, hint: str | None = None) -> None:

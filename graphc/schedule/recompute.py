@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, remake
 from graphc.ir.node import Node, Tensor, remade
 from graphc.ir.op import Contraction, Map, Reduction, Source, View
 from graphc.ir.origin import derived_from
@@ -202,16 +202,16 @@ class _Rewriter:
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
-            inputs = tuple(self._input(node, tensor) for tensor in node.inputs)
-            results = node.results
-            if any(new is not old for new, old in zip(inputs, node.inputs, strict=True)):
-                with derived_from(node.origin):
-                    results = remade(node, inputs)
-            self.new.update(zip(node.results, results, strict=True))
+            if self.parts[node] == BACKWARD:
+                inputs = tuple([self._input(node, tensor) for tensor in node.inputs])
+            else:
+                inputs = tuple([self.new[tensor] for tensor in node.inputs])
+            self.new.update(zip(node.results, remake(node, inputs), strict=True))
         return Graph(self.graph.inputs, tuple(self.new[tensor] for tensor in self.graph.outputs), self.graph.info)
 
     def _input(self, node: Node, tensor: Tensor) -> Tensor:
-        if self.parts[node] == BACKWARD and tensor in self.copies:
+        """What a backward node reads instead of a tensor."""
+        if tensor in self.copies:
             with derived_from(tensor.node.origin, node.origin.derived):
                 return self._copy(tensor, self.copies[tensor])
         return self.new[tensor]

@@ -83,8 +83,14 @@ def environment() -> str:
     of Python, Numba, llvmlite and graphc, and the processor.
     """
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(
+        os.path.join(folder, name)  # a Path for each would take longer than reading the files
+        for folder, _, names in os.walk(os.path.dirname(__file__))
+        for name in names
+        if name.endswith(".py")
+    ):
+        with open(path, "rb") as file:
+            digest.update(os.path.basename(path).encode() + b"\0" + file.read() + b"\0")
     versions = [platform.python_version(), *map(config.version_of, ("numba", "llvmlite", "graphc"))]
     host = machine.host()
     digest.update("\0".join([*versions, host.triple, host.cpu, host.features]).encode())

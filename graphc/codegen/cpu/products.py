@@ -118,7 +118,7 @@ def _is_strided(kernel: Kernel, stage: Contract) -> bool:
 
 def _is_dot(kernel: Kernel, stage: Contract) -> bool:
     """Whether every axis of the result is one of both operands (a batch), or of neither."""
-    places = [flat_offset(load.tensor.shape, load.index) for load in (stage.left, stage.right)]
+    places = [load.offset for load in (stage.left, stage.right)]
     axes = [axis for axis in (*kernel.axes, *stage.axes) if axis.extent != 1]
     return not any((coefficient(places[0], axis) == 0) != (coefficient(places[1], axis) == 0) for axis in axes)
 
@@ -131,7 +131,7 @@ def _plan(context: Context, stage: Contract, shared: Sequence[Axis]) -> Plan:
 
     def only_in(one: Load, other: Load) -> list[Axis]:
         # as if in memory: a block in scratch moves with places in the block, and would seem not to move with a cut axis
-        near, far = (context.expressions.rename(flat_offset(load.tensor.shape, load.index)) for load in (one, other))
+        near, far = (context.expressions.rename(load.offset) for load in (one, other))
         return [axis for axis in (*shared, *own) if coefficient(near, axis) != 0 and coefficient(far, axis) == 0]
 
     rows_axes, column_axes = only_in(left, right), only_in(right, left)
@@ -429,7 +429,7 @@ def _places(context: Context, stage: Stage, crossing: set[Tensor]) -> list[Size]
     found: list[Size] = []
     for part in walk(*stage.scalars()):
         if isinstance(part, Load) and (isinstance(stage, Contract) or part.tensor in crossing):
-            found.append(context.expressions.rename(flat_offset(part.tensor.shape, part.index)))
+            found.append(context.expressions.rename(part.offset))
     if isinstance(stage, Contract) or any(tensor in crossing for tensor in stage.results):
         found.append(_logical(context, stage))
     return found

@@ -17,6 +17,7 @@ A name says what the product is, not what this processor does about it, so that 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 from graphc.codegen.cpu import machine
@@ -195,6 +196,7 @@ def _tail(dtype: str, rows: Size, depth: Size, columns: int) -> int:
     return rest if few and not (isinstance(rows, int) and rows <= MORE_ROWS) else 0
 
 
+@cache
 def few_tile(dtype: str, rows: int | None, columns: int, aliased: bool = False) -> FewTile | None:
     """The tile that wastes least on a product of few rows or columns; None if the general contraction is better.
 
