@@ -58,7 +58,7 @@ LONGEST_LINE = 120
 _BUILTIN = {"range", "kernel"}
 _MATHLIB = re.compile(rf"({'|'.join(MATHLIB)})_float(32|64)")
 _COMMENT = re.compile(r"#.*")
-_CALLED = re.compile(r"\b([a-z_][a-z_0-9]*)\(")
+_CALLED = re.compile(r"\b([a-z_][a-z_0-9]*+)\(")
 
 
 def emit(kernel: Kernel) -> KernelSource:
