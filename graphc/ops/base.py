@@ -148,9 +148,9 @@ def common_dtype(name: str, values: Sequence[Any]) -> np.dtype[Any]:
     if any(not isinstance(v, WEAK) for v in weak):
         known += [as_tensor(v).dtype for v in weak if not isinstance(v, WEAK)]
         weak = [v for v in weak if isinstance(v, WEAK)]
-    floats = [d for d in known if is_float(d)]
+    floats = {d for d in known if is_float(d)}
     if floats:
-        return np.result_type(*floats)
+        return np.result_type(*floats) if len(floats) > 1 else floats.pop()
     if any(type(v) is float for v in weak) or (not known and not weak):
         return DEFAULT_FLOAT
     integers = [d for d in known if d.kind in "iu"]
