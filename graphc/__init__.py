@@ -14,17 +14,19 @@ and fuses it, plans its memory, and compiles it to vector code with Numba.
         value, _ = session.run([loss, step], {x: [[0.1, 0.2, 0.3]]})
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from graphc import config, data, eager, linalg, nn, ops, optim, random
-from graphc.errors import GraphcError, GraphcWarning
-from graphc.ir import Dim, Graph, Tensor, name_scope
-from graphc.ops import *  # noqa: F403
-from graphc.passes.explain import explain_gradient
-from graphc.program import Program
-from graphc.session import Session, compile
-from graphc.testing.gradients import check_gradients
-from graphc.visual import install
+from graphc.passes.collector import collector_paused
+
+with collector_paused():  # modules stay
+    from graphc import config, data, linalg, nn, ops, optim, random
+    from graphc.errors import GraphcError, GraphcWarning
+    from graphc.ir import Dim, Graph, Tensor, name_scope
+    from graphc.ops import *  # noqa: F403
+    from graphc.program import Program
+    from graphc.session import Session, compile
+    from graphc.visual import install
 
 __version__ = "0.1.0"
 
@@ -35,18 +37,27 @@ if config.current().dump is not None:
     install_from_config()
 
 if TYPE_CHECKING:  # the ops enter by the star import, whose names type checkers do not know
+    from graphc import eager
+    from graphc.passes.explain import explain_gradient
+    from graphc.testing.gradients import check_gradients
     from graphc.visual import draw
 
     def __getattr__(name: str) -> Any: ...
 
 else:
+    # who uses none of these need not wait for their modules
+    _HOMES = {"check_gradients": "testing.gradients", "draw": "visual", "explain_gradient": "passes.explain"}
 
     def __getattr__(name: str) -> Any:
-        if name == "draw":  # who draws nothing need not wait for the modules that do
-            from graphc.visual import draw
-
-            return draw
+        if name == "eager":
+            return import_module("graphc.eager")
+        if name in _HOMES:
+            found = globals()[name] = getattr(import_module(f"graphc.{_HOMES[name]}"), name)
+            return found
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
 __all__ = [

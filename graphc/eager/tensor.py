@@ -47,6 +47,7 @@ class EagerNode(Node):
         self, op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any], types: tuple[TensorType, ...]
     ):
         self.op, self.inputs, self.attributes, self.types = op, inputs, attributes, types
+        self.key = None
         self.origins = (here(),)
         self.serial = next(graph.serials)
         self.values: tuple[Array, ...] = ()

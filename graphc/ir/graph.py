@@ -85,7 +85,7 @@ class Graph:
                 if node.op.body_attributes:
                     graphs += node.bodies
 
-    @property
+    @cached_property
     def effects(self) -> tuple[Node, ...]:
         """The nodes that write variables."""
         return tuple(node for node in self.nodes if isinstance(node.op, Effect))
@@ -186,10 +186,10 @@ def rewrite(graph: Graph, rule: Rule, *, replaced: dict[Tensor, Tensor] | None =
     new: dict[Tensor, Tensor] = {} if replaced is None else replaced
     with derived_from(NOWHERE) as current:
         for node in graph.nodes:
-            if all(tensor in new for tensor in node.results):
+            if all(map(new.__contains__, node.results)):
                 continue
             inputs = tuple([new[tensor] for tensor in node.inputs])
-            current.move(node.origin)
+            current.origin = node.origin
             results = rule(node, inputs)
             if results is None:
                 results = node.results if all(map(is_, inputs, node.inputs)) else remade(node, inputs)

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
@@ -35,20 +35,15 @@ if TYPE_CHECKING:
     from graphc.ir.op import Op
     from graphc.ir.symbolic import Size
 
+Key = tuple[str, tuple[int, ...], Any]
+"""What tells pure nodes apart: the op's name, which tensors the inputs are, and the attributes, frozen."""
+
 serials = itertools.count()
-_interned: weakref.WeakValueDictionary[tuple[Any, ...], Node] = weakref.WeakValueDictionary()
+_interned: weakref.WeakValueDictionary[Key, Node] = weakref.WeakValueDictionary()
 _MOST_ORIGINS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class _Apart:
-    """Nodes that are interned apart: those that were there at the start, and those made since, by their keys."""
-
-    given: frozenset[Node]
-    made: dict[tuple[Any, ...], Node] = field(default_factory=dict)
-
-
-_apart: ContextVar[_Apart | None] = ContextVar("graphc_interned_apart", default=None)
+_apart: ContextVar[dict[Key, Node] | None] = ContextVar("graphc_interned_apart", default=None)
 _in_branch: ContextVar[bool] = ContextVar("graphc_in_branch", default=False)
 
 
@@ -68,6 +63,8 @@ class Node:
         Where the user declared it; several once equal nodes were merged.
     serial : int
         Grows with every node made; the order of declaration.
+    key : tuple or None
+        What equal nodes are found by; None for a node with identity.
     evaluated : bool
         Whether the results have values already, so that no program has to compute them.
     apart : bool
@@ -77,15 +74,21 @@ class Node:
     evaluated: ClassVar[bool] = False
     apart: ClassVar[bool] = False
 
-    __slots__ = ("__weakref__", "attributes", "inputs", "op", "origins", "results", "serial")
+    __slots__ = ("__weakref__", "attributes", "inputs", "key", "op", "origins", "results", "serial")
 
     def __init__(
-        self, op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any], types: tuple[TensorType, ...]
+        self,
+        op: Op,
+        inputs: tuple[Tensor, ...],
+        attributes: Mapping[str, Any],
+        types: tuple[TensorType, ...],
+        key: Key | None = None,
     ):
         self.op = op
         self.inputs = inputs
         self.attributes = attributes
-        self.results = tuple(Tensor(self, place, kind) for place, kind in enumerate(types))
+        self.key = key
+        self.results = tuple([Tensor(self, place, kind) for place, kind in enumerate(types)])
         self.origins: tuple[Origin, ...] = (_with_function(here(), op),)
         self.serial = next(serials)
 
@@ -308,10 +311,15 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(map(_frozen, value))
     if isinstance(value, dict):
-        return tuple(sorted((name, _frozen(entry)) for name, entry in value.items()))
+        return _frozen_all(value)
     if isinstance(value, (int, bool)):
         return (type(value).__name__, value)
     return value
+
+
+def _frozen_all(attributes: Mapping[str, Any]) -> Any:
+    """The same for attributes by their names."""
+    return tuple(sorted([(name, _frozen(value)) for name, value in attributes.items()])) if attributes else ()
 
 
 def make_node(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any]) -> Node:
@@ -354,35 +362,25 @@ def remade(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     for new, old in zip(inputs, node.inputs, strict=True):
         if type(new) is not Tensor or new.type != old.type:
             return applied(node.op, inputs, node.attributes)
-    return _node(node.op, inputs, node.attributes, tuple([tensor.type for tensor in node.results])).results
+    return _node(node.op, inputs, node.attributes, node).results
 
 
-def _node(
-    op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any], types: tuple[TensorType, ...] | None
-) -> Node:
-    """What :func:`make_node` returns; the types are inferred where none are given."""
-    if not op.pure:
-        return Node(op, inputs, attributes, types or op.infer_types(inputs, attributes))
-    key = (op.name, tuple(map(id, inputs)), _frozen(dict(attributes)) if attributes else ())
+def _node(op: Op, inputs: tuple[Tensor, ...], attributes: Mapping[str, Any], like: Node | None) -> Node:
+    """What :func:`make_node` returns; a node of the same attributes and types saves freezing and inferring them."""
+    key: Key | None = None
     apart = _apart.get()
-    node = _known(key, apart)
-    if node is not None:
-        _add_origin(node, here())
-        return node
-    node = Node(op, inputs, attributes, types or op.infer_types(inputs, attributes))
-    (_interned if apart is None else apart.made)[key] = node
-    return node
-
-
-def _known(key: tuple[Any, ...], apart: _Apart | None) -> Node | None:
-    """The node of that key, if there is one to merge with."""
-    if apart is None:
-        return _interned.get(key)
-    node = apart.made.get(key)
-    if node is None:
-        node = _interned.get(key)
-        if node not in apart.given:
-            return None
+    known = _interned if apart is None else apart
+    if op.pure:
+        frozen = like.key[2] if like is not None and like.key is not None else _frozen_all(attributes)
+        key = (op.name, tuple(map(id, inputs)), frozen)
+        node = known.get(key)
+        if node is not None:
+            _add_origin(node, here())
+            return node
+    types = op.infer_types(inputs, attributes) if like is None else tuple([tensor.type for tensor in like.results])
+    node = Node(op, inputs, attributes, types, key)
+    if key is not None:
+        known[key] = node
     return node
 
 
@@ -421,7 +419,8 @@ def interned_apart(nodes: Iterable[Node]) -> Iterator[None]:
     nodes : iterable of Node
         Those of the graph at hand, its bodies included.
     """
-    token = _apart.set(_Apart(frozenset(nodes)))
+    # what was itself made apart, such as a branch, stays so
+    token = _apart.set({key: node for node in nodes if (key := node.key) is not None and _interned.get(key) is node})
     try:
         yield
     finally:

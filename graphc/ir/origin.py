@@ -10,7 +10,7 @@ import os
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from graphc import errors
@@ -59,7 +59,7 @@ class Origin:
             if own != other:
                 break
             shared += 1
-        return replace(self, scope=self.scope[:shared])
+        return self if shared == len(self.scope) else replace(self, scope=self.scope[:shared])
 
     @property
     def text(self) -> str:
@@ -77,7 +77,7 @@ class Origin:
 
 NOWHERE = Origin("", 0)
 
-_override: ContextVar[Origin | None] = ContextVar("graphc_origin", default=None)
+_override: ContextVar[derived_from | None] = ContextVar("graphc_origin", default=None)
 _scope: ContextVar[Scope] = ContextVar("graphc_scope", default=())
 
 
@@ -91,13 +91,18 @@ def here() -> Origin:
     """The innermost line outside this package, or what :func:`derived_from` has set."""
     override = _override.get()
     if override is not None:
-        return override
+        return override.origin
     frame = sys._getframe(1)
     while frame is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back  # type: ignore[assignment]
     if frame is None:
         return NOWHERE
-    return Origin(frame.f_code.co_filename, frame.f_lineno, "", _scope.get())
+    return _line(frame.f_code.co_filename, frame.f_lineno, _scope.get())
+
+
+@lru_cache(maxsize=4096)  # a layer's lines make many nodes, and equal origins that are one object compare faster
+def _line(filename: str, line: int, scope: Scope) -> Origin:
+    return Origin(filename, line, "", scope)
 
 
 errors.locate_with(here)
@@ -112,20 +117,22 @@ def stack_level() -> int:
 
 
 class derived_from:  # not a generator: passes enter it for every node
-    """Nodes made inside carry ``origin``'s line, and ``what`` they were derived for."""
+    """Nodes made inside carry ``origin``'s line, and ``what`` they were derived for.
 
-    __slots__ = ("_origin", "_token")
+    Attributes
+    ----------
+    origin : Origin
+        Of the nodes made from now on. A walk over many nodes sets it anew at each.
+    """
+
+    __slots__ = ("_token", "origin")
 
     def __init__(self, origin: Origin, what: str = ""):
-        self._origin = replace(origin, derived=what) if what else origin
+        self.origin = replace(origin, derived=what) if what else origin
 
     def __enter__(self) -> derived_from:
-        self._token = _override.set(self._origin)
+        self._token = _override.set(self)
         return self
-
-    def move(self, origin: Origin) -> None:
-        """Nodes made from now on carry another origin."""
-        _override.set(origin)
 
     def __exit__(self, *exception: object) -> None:
         _override.reset(self._token)

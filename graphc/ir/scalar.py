@@ -22,6 +22,7 @@ import numpy as np
 
 from graphc.errors import GraphError
 from graphc.ir.symbolic import Size
+from graphc.ir.types import flat_offset
 
 if TYPE_CHECKING:
     from graphc.ir.node import Tensor
@@ -69,10 +70,18 @@ class Apply(Scalar):
 class Load(Scalar):
     """The element of ``tensor`` at ``index``, one integer expression an axis, all within range."""
 
-    __slots__ = ("index", "tensor")
+    __slots__ = ("_offset", "index", "tensor")
 
     def __init__(self, tensor: Tensor, index: Sequence[Size]):
         self.tensor, self.index, self.dtype = tensor, tuple(index), tensor.dtype
+        self._offset: Size | None = None
+
+    @property
+    def offset(self) -> Size:
+        """The element's place in a contiguous row-major array; scheduling and printing ask again and again."""
+        if self._offset is None:
+            self._offset = flat_offset(self.tensor.shape, self.index)
+        return self._offset
 
     def __repr__(self) -> str:
         return f"{self.tensor.name}[{', '.join(map(str, self.index))}]"

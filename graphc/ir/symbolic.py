@@ -33,18 +33,11 @@ NOMINAL_SIZE = 64
 class Atom:
     """What polynomials are made of. ``key`` orders atoms and is unique among them."""
 
-    __slots__ = ("_dim", "_hash", "key")
+    __slots__ = ("_dim", "key")
 
     def __init__(self, key: tuple[Any, ...]):
         self.key = key
-        self._hash = hash(key)
         self._dim: Dim | None = None  # the expression that is this atom, once asked for
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Atom) and self.key == other.key)
-
-    def __hash__(self) -> int:
-        return self._hash
 
     def __lt__(self, other: Atom) -> bool:
         return self.key < other.key
@@ -53,7 +46,23 @@ class Atom:
         return str(self)
 
 
-class Name(Atom):
+class Structural(Atom):
+    """An atom that equals others of the same key; each of the other atoms equals itself alone."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, key: tuple[Any, ...]):
+        super().__init__(key)
+        self._hash = hash(key)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Structural) and self.key == other.key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class Name(Structural):
     """A named dim."""
 
     __slots__ = ("name",)
@@ -95,7 +104,7 @@ class Value(Atom):
         return f"value{self.key[1]}"
 
 
-class Compound(Atom):
+class Compound(Structural):
     """``kind`` (floordiv, mod, minimum, maximum) of two expressions."""
 
     __slots__ = ("kind", "left", "right")
@@ -164,7 +173,7 @@ class Dim:
         if isinstance(other, int):
             if other == 0:
                 return 0
-            return self if other == 1 else Dim(tuple((monomial, factor * other) for monomial, factor in self.terms))
+            return self if other == 1 else Dim(tuple([(monomial, factor * other) for monomial, factor in self.terms]))
         if not isinstance(other, Dim):
             return NotImplemented
         total: dict[Monomial, int] = {}
@@ -221,12 +230,12 @@ class Dim:
 
 
 def _make(terms: Mapping[Monomial, int]) -> Size:
-    kept = tuple(sorted((monomial, factor) for monomial, factor in terms.items() if factor))
+    kept = [term for term in terms.items() if term[1]]
     if not kept:
         return 0
     if len(kept) == 1 and not kept[0][0]:
         return kept[0][1]
-    return Dim(kept)
+    return Dim(tuple(sorted(kept)))
 
 
 def terms_of(size: Size) -> tuple[tuple[Monomial, int], ...]:
@@ -274,10 +283,14 @@ def weighted_sum(sizes: Iterable[Size], weights: Iterable[Size]) -> Size:
 
 def product(sizes: Iterable[Size]) -> Size:
     """Product of sizes; 1 for none."""
-    total: Size = 1
+    static: int = 1
+    total: Size | None = None
     for size in sizes:
-        total = total * size
-    return total
+        if isinstance(size, int):
+            static *= size
+        else:
+            total = size if total is None else total * size
+    return static if total is None else total * static
 
 
 def atoms_of(size: Size) -> tuple[Atom, ...]:
@@ -557,6 +570,8 @@ def nominal(size: Size) -> int:
 def coefficient(size: Size, axis: Axis) -> Size | None:
     """The stride of ``axis`` in an expression: None if the expression is not linear in it."""
     stride: Size = 0
+    if axis not in atoms_of(size):
+        return stride
     for monomial, factor in terms_of(size):
         if axis in monomial:
             rest = list(monomial)

@@ -49,7 +49,7 @@ class TensorType(NamedTuple):
         return _count(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
-        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}]"
+        return f"{NAMES[self.dtype]}[{', '.join(map(str, self.shape))}]"
 
 
 @lru_cache(maxsize=4096)
@@ -65,6 +65,8 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     DTypeError
         If graphc has no such dtype.
     """
+    if isinstance(dtype, np.dtype) and dtype in _KNOWN:
+        return _KNOWN[dtype]
     if dtype is None or isinstance(getattr(dtype, "dtype", None), np.dtype):  # NumPy takes both for dtypes
         raise _unknown(dtype)
     try:

@@ -148,9 +148,9 @@ def common_dtype(name: str, values: Sequence[Any]) -> np.dtype[Any]:
     if any(not isinstance(v, WEAK) for v in weak):
         known += [as_tensor(v).dtype for v in weak if not isinstance(v, WEAK)]
         weak = [v for v in weak if isinstance(v, WEAK)]
-    floats = [d for d in known if is_float(d)]
+    floats = {d for d in known if is_float(d)}
     if floats:
-        return np.result_type(*floats)
+        return np.result_type(*floats) if len(floats) > 1 else floats.pop()
     if any(type(v) is float for v in weak) or (not known and not weak):
         return DEFAULT_FLOAT
     integers = [d for d in known if d.kind in "iu"]
@@ -190,7 +190,7 @@ def broadcast(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
         shape = broadcast_shapes(*(tensor.shape for tensor in tensors))
     except ShapeError as error:
         raise ShapeError(f"{name}: {error.said}", operands=tensors) from None
-    return [t if t.shape == shape else REGISTRY["broadcast_to"](t, shape) for t in tensors]
+    return [t if t.shape == shape else REGISTRY["broadcast_to"].make(t, shape=shape) for t in tensors]
 
 
 def require(condition: bool, kind: type[GraphcError], message: str, *tensors: Tensor, hint: str | None = None) -> None:
@@ -253,7 +253,7 @@ class Elementwise(Map):
             raise DTypeError(
                 f"{self.name}: expected one of {', '.join(self.dtypes)}, got {first.type}", operands=(first,)
             )
-        return TensorType(first.shape, np.dtype("bool") if self.result == "bool" else first.dtype)
+        return TensorType(first.shape, np.dtype("bool")) if self.result == "bool" else first.type
 
     def compute(self, node: Node, *inputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         with np.errstate(all="ignore"):

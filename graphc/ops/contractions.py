@@ -19,6 +19,7 @@ from graphc.ir.symbolic import Size
 from graphc.ir.types import (
     FLOATS,
     INTEGERS,
+    NAMES,
     Shape,
     TensorType,
     broadcast_shapes,
@@ -59,8 +60,8 @@ class contract(Contraction):
     def infer(self, *inputs: Tensor, spec: str) -> TensorType:
         a, b = inputs
         left, right, out = _split(spec)
-        same = a.dtype == b.dtype and a.dtype.name in self.dtypes
-        require(same, DTypeError, f"contract: expected numbers of one dtype, got {a.type} and {b.type}", a, b)
+        if a.dtype != b.dtype or NAMES[a.dtype] not in self.dtypes:
+            raise DTypeError(f"contract: expected numbers of one dtype, got {a.type} and {b.type}", operands=(a, b))
         sizes: dict[str, Size] = {}
         for labels, tensor in ((left, a), (right, b)):
             if len(labels) != tensor.ndim:

@@ -16,7 +16,7 @@ from graphc.errors import DTypeError, ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import AxisScan, ChunkedReduction, Reduction, Sample, op
 from graphc.ir.symbolic import product
-from graphc.ir.types import DTYPES, FLOATS, INTEGERS, TensorType, normalize_axes, normalize_axis
+from graphc.ir.types import DTYPES, FLOATS, INTEGERS, NAMES, TensorType, normalize_axes, normalize_axis
 from graphc.ops.base import as_tensor, require, require_bool, shown
 from graphc.ops.elementwise import cast, divide, equal, logical_or, multiply, not_equal, where
 from graphc.ops.samples import integers, normal
@@ -75,7 +75,8 @@ class AlongAxes(Reduction):
 
     def infer(self, *inputs: Tensor, axes: tuple[int, ...]) -> TensorType:
         (x,) = inputs
-        require(x.dtype.name in NUMBERS, DTypeError, f"{self.name}: expected numbers, got {x.type}", x)
+        if NAMES[x.dtype] not in NUMBERS:
+            raise DTypeError(f"{self.name}: expected numbers, got {x.type}", operands=(x,))
         if self.needs_elements:
             empty = [axis for axis in axes if x.shape[axis] == 0]
             message = f"{self.name}: expected at least one element along axes {empty}, got {shown(x)}"

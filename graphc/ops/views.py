@@ -15,6 +15,7 @@ Derivatives come in pairs: broadcast and sum, slice and :class:`pad` (with inter
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -194,7 +195,8 @@ def _solve(x: Tensor, shape: Any) -> Shape:
     return as_shape(entries, "reshape")
 
 
-def _groups(inner: Shape, outer: Shape) -> list[tuple[list[int], list[int]]]:
+@lru_cache(maxsize=1024)  # schedulers ask for each element's place
+def _groups(inner: Shape, outer: Shape) -> tuple[tuple[list[int], list[int]], ...]:
     """Smallest runs of axes of two shapes whose sizes multiply to the same; axes of size 1 are in none."""
     left = [axis for axis, size in enumerate(inner) if size != 1]
     right = [axis for axis, size in enumerate(outer) if size != 1]
@@ -208,7 +210,7 @@ def _groups(inner: Shape, outer: Shape) -> list[tuple[list[int], list[int]]]:
             stop = ends.index(total, taken) + 1
             groups.append((left[start : k + 1], right[taken:stop]))
             start, taken = k + 1, stop
-    return groups
+    return tuple(groups)
 
 
 @op

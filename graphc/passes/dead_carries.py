@@ -14,7 +14,7 @@ live either.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.ir.graph import Graph, rewrite, topological
 from graphc.ir.node import Node, Tensor, make_node
@@ -55,8 +55,7 @@ def _live(outputs: Sequence[Tensor]) -> set[Tensor]:
     return live
 
 
-@dataclass(frozen=True)
-class _Parts:
+class _Parts(NamedTuple):
     """Places that are live, counted from 0 in each group of a node's inputs and results.
 
     Attributes

@@ -36,6 +36,8 @@ def pin_derivatives(graph: Graph) -> Graph:
     sources = {x for node in graph.nodes for x in sources_of_derivative(node)}
     free = {x for x in sources if isinstance(x.node.op, Source) and not x.node.op.fixed}
     targets = {x for x in sources - free if x.node.op is not pin}
+    if not targets and not any(node.op.body_attributes for node in graph.nodes):
+        return graph
 
     def pinned(node: Node, inputs: tuple[Tensor, ...]) -> Sequence[Tensor]:
         made = remake_with_bodies(node, inputs, pin_derivatives)

@@ -79,12 +79,12 @@ class _Sweep:
 
     def visit(self, nodes: Iterable[Node], trail: tuple[str, ...]) -> None:
         """Find the final forms of nodes, producers first."""
-        final, move = self.final, self.current.move
+        final, current = self.final, self.current
         for node in nodes:
             results = node.results
             if results[0] in final:
                 continue
-            move(node.origin)
+            current.origin = node.origin
             inputs = [final[tensor] for tensor in node.inputs]
             if node.op.body_attributes:
                 results = remake_with_bodies(node, tuple(inputs), lambda body: sweep(body, self.replace))
@@ -100,7 +100,7 @@ class _Sweep:
     def replaced(self, results: tuple[Tensor, ...], trail: tuple[str, ...]) -> tuple[Tensor, ...]:
         """What finally stands for a node's results."""
         node = results[0].node
-        self.current.move(node.origin)
+        self.current.origin = node.origin
         made = self.replace(node)
         if made is None:
             return results

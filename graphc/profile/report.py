@@ -21,6 +21,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import View
 from graphc.ir.symbolic import evaluate
 from graphc.ir.types import is_whole
+from graphc.profile import picture
 from graphc.profile.costs import Cost, cost_of, stage_cost
 from graphc.profile.limits import Limits, limits
 from graphc.profile.table import format_profile
@@ -149,6 +150,9 @@ class Profile:
     events: tuple[Event, ...] = ()
     worker_events: tuple[Event, ...] = ()
     schedule: Schedule | None = None
+
+    def _repr_svg_(self) -> str | None:
+        return picture(self)
 
     @property
     def kernels_us(self) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,8 +62,7 @@ class _MethodDef(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True)
-class _Interpreter:
+class _Interpreter(NamedTuple):
     """The built-in's definition, which outlives all functions made of it, and addresses of C functions."""
 
     definition: _MethodDef

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -241,8 +241,7 @@ class Arena:
         return self.bytes[offset : offset + nbytes].view(dtype).reshape(shape)
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """A named array that never moves.
 
     Attributes

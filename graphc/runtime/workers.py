@@ -23,10 +23,9 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +45,7 @@ PATIENCE_NS = 400_000
 """How long an idle worker waits in all before it sleeps."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a step ended.
 
     Attributes
@@ -65,8 +63,7 @@ class Outcome:
 _DONE, _DONE_WITHOUT_WRITING = Outcome(None, True), Outcome(None, False)
 
 
-@dataclass(frozen=True)
-class _Walker:
+class _Walker(NamedTuple):
     """The C functions of ``walker.py``."""
 
     walk: Callable[[int, int, int], int]

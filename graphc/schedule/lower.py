@@ -26,7 +26,6 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Contraction, Control, Effect, Map, Op, RowRoutine, Source, View
 from graphc.ir.scalar import Literal, Load, Scalar
 from graphc.ir.symbolic import Axis, Size, Value, atoms_of, coefficient, of_atom
-from graphc.ir.types import flat_offset
 from graphc.ops.base import Elementwise
 from graphc.schedule.kernel import cost
 
@@ -47,10 +46,9 @@ def is_strided(load: Scalar, axes: Sequence[Axis]) -> TypeGuard[Load]:
     """Whether a scalar is a load whose place is linear in the axes, that is, a strided view of memory."""
     if not isinstance(load, Load):
         return False
-    offset = flat_offset(load.tensor.shape, load.index)
-    if any(isinstance(atom, Value) for atom in atoms_of(offset)):
+    if any(isinstance(atom, Value) for atom in atoms_of(load.offset)):
         return False
-    return all(coefficient(offset, axis) is not None for axis in axes)
+    return all(coefficient(load.offset, axis) is not None for axis in axes)
 
 
 class Lowering:
@@ -173,10 +171,11 @@ class Lowering:
         def read(place: int, at: Sequence[Size]) -> Scalar:
             source = node.inputs[place]
             key = (source, tuple(at))
-            if key not in known:
+            element = known.get(key)
+            if element is None:
                 loaded = self.is_loaded(source, made)
-                known[key] = Load(source, at) if loaded else self.inlined(source, at, made, known)
-            return known[key]
+                element = known[key] = Load(source, at) if loaded else self.inlined(source, at, made, known)
+            return element
 
         return node.op.scalar(node, index, read)
 

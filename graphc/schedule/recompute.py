@@ -22,10 +22,10 @@ takes few operations on values that are kept anyway::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from graphc.ir.graph import Graph
-from graphc.ir.node import Node, Tensor, make_node
+from graphc.ir.graph import Graph, remake
+from graphc.ir.node import Node, Tensor, remade
 from graphc.ir.op import Contraction, Map, Reduction, Source, View
 from graphc.ir.origin import derived_from
 from graphc.ir.symbolic import NOMINAL_SIZE, evaluate
@@ -44,8 +44,7 @@ MOST_SEARCHED = 30
 """Nodes that are looked at for the tensor that a copy waits for."""
 
 
-@dataclass(frozen=True)
-class _Copy:
+class _Copy(NamedTuple):
     """A kept tensor that backward nodes compute again.
 
     Attributes
@@ -203,16 +202,16 @@ class _Rewriter:
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
-            inputs = tuple(self._input(node, tensor) for tensor in node.inputs)
-            results = node.results
-            if any(new is not old for new, old in zip(inputs, node.inputs, strict=True)):
-                with derived_from(node.origin):
-                    results = make_node(node.op, inputs, node.attributes).results
-            self.new.update(zip(node.results, results, strict=True))
+            if self.parts[node] == BACKWARD:
+                inputs = tuple([self._input(node, tensor) for tensor in node.inputs])
+            else:
+                inputs = tuple([self.new[tensor] for tensor in node.inputs])
+            self.new.update(zip(node.results, remake(node, inputs), strict=True))
         return Graph(self.graph.inputs, tuple(self.new[tensor] for tensor in self.graph.outputs), self.graph.info)
 
     def _input(self, node: Node, tensor: Tensor) -> Tensor:
-        if self.parts[node] == BACKWARD and tensor in self.copies:
+        """What a backward node reads instead of a tensor."""
+        if tensor in self.copies:
             with derived_from(tensor.node.origin, node.origin.derived):
                 return self._copy(tensor, self.copies[tensor])
         return self.new[tensor]
@@ -227,6 +226,6 @@ class _Rewriter:
                 made = self.new[tensor]
             else:
                 inputs: Sequence[Tensor] = [self._copy(part, copy) for part in tensor.node.inputs]
-                made = make_node(tensor.node.op, tuple(inputs), tensor.node.attributes).result
+                (made,) = remade(tensor.node, tuple(inputs))
             self.made[key] = made
         return self.made[key]

@@ -7,11 +7,12 @@ from typing import Any
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
-from graphc.profile.report import Profile
+from graphc.profile import draw_with
 from graphc.program import Program
 
 
 def _svg(thing: Any) -> str | None:
+    from graphc.profile.report import Profile
     from graphc.visual.graphs import draw, draw_graph
     from graphc.visual.timeline import draw_timeline
 
@@ -24,5 +25,6 @@ def _svg(thing: Any) -> str | None:
 
 def install() -> None:
     """Give tensors, graphs, programs and profiles ``_repr_svg_``."""
-    for kind in (Tensor, Graph, Program, Profile):
+    for kind in (Tensor, Graph, Program):
         setattr(kind, "_repr_svg_", _svg)  # noqa: B010 - no class declares it
+    draw_with(_svg)

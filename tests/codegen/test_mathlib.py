@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 
 import mpmath
@@ -244,7 +243,7 @@ def test_lanes_and_remainder_give_the_same_bits(name: str) -> None:
 def test_scaling_without_an_instruction_gives_the_same_bits(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.concatenate([samples(dtype, 64), specials(dtype), np.linspace(-760, 720, 2000).astype(dtype)])
     usual = evaluate("exp", x)
-    plain = replace(machine.host(), features="")
+    plain = machine.host()._replace(features="")
     monkeypatch.setattr(machine, "host", lambda: plain)
     got = np.empty_like(x)
     loop([dtype], [dtype], f"store(y0, i, exp_{dtype}(load(x0, i)))")(len(x), x, got)

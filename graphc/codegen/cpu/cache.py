@@ -32,9 +32,9 @@ import struct
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from graphc import config
 from graphc.codegen.cpu import machine
@@ -48,8 +48,7 @@ _TEMPORARY = "new-"
 _said: dict[Path, object] = {}
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One compiled kernel on disk.
 
     Attributes
@@ -84,8 +83,14 @@ def environment() -> str:
     of Python, Numba, llvmlite and graphc, and the processor.
     """
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(
+        os.path.join(folder, name)  # a Path for each would take longer than reading the files
+        for folder, _, names in os.walk(os.path.dirname(__file__))
+        for name in names
+        if name.endswith(".py")
+    ):
+        with open(path, "rb") as file:
+            digest.update(os.path.basename(path).encode() + b"\0" + file.read() + b"\0")
     versions = [platform.python_version(), *map(config.version_of, ("numba", "llvmlite", "graphc"))]
     host = machine.host()
     digest.update("\0".join([*versions, host.triple, host.cpu, host.features]).encode())
@@ -99,7 +104,12 @@ def source_name(source: str) -> str:
 
 def key_of(source: str, signature: str) -> str:
     """Key of the object code that `source` compiles to on this machine, 64 hexadecimal digits."""
-    return hashlib.sha256("\0".join([environment(), signature, source]).encode()).hexdigest()
+    return _digest(environment(), signature, source)
+
+
+@lru_cache(maxsize=256)  # a program's kernels are looked up several times on the way to their addresses
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 # -- the folder ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ the stack if it is small and of static size), or in a register (a name) where a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.codegen.cpu import operators
 from graphc.codegen.cpu.expressions import Expressions
@@ -17,7 +17,7 @@ from graphc.codegen.source import Argument, KernelId, LibraryFunction, MicroKern
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, Value, atoms_of, floordiv, of_atom, product
-from graphc.ir.types import flat_offset
+from graphc.ir.types import NAMES, flat_offset
 from graphc.schedule.kernel import Kernel, Stage, walk
 
 LINE_BYTES = 64
@@ -27,8 +27,7 @@ STACK_BYTES = 32 * 1024
 """Scratch of a static size up to this lies on the stack."""
 
 
-@dataclass(frozen=True)
-class _ScratchArray:
+class _ScratchArray(NamedTuple):
     """Elements in a worker's own memory, addressed by position on the stage's own axes."""
 
     pointer: str
@@ -77,7 +76,7 @@ class Context:
             for number, tensor in enumerate(tensors):
                 self._pointers[tensor] = f"{prefix}{number}"
                 place = self._argument(tensor)
-                self._pointer_lines.append(f"{prefix}{number} = pointer_{tensor.dtype.name}(buffers, {place})")
+                self._pointer_lines.append(f"{prefix}{number} = pointer_{NAMES[tensor.dtype]}(buffers, {place})")
 
     # --- arguments and sizes ---------------------------------------------------------------------------
 
@@ -159,7 +158,7 @@ class Context:
             return
         shape = tuple(axis.extent for axis in own)
         count = product(shape) if elements is None else elements
-        name = self.scratch(count, tensor.dtype.name, tensor.dtype.itemsize)
+        name = self.scratch(count, NAMES[tensor.dtype], tensor.dtype.itemsize)
         self._scratch[tensor] = _ScratchArray(name, shape, steps)
 
     def place_parts(self, tensor: Tensor, pointer: str, own: Sequence[Axis]) -> None:
@@ -233,7 +232,7 @@ class Context:
         if _can_miss(load):
             some = self.expressions.size(load.tensor.type.size).text
             text = f"select({some} > 0, {text}, 0)"
-        return self.load(self.pointer(load.tensor), text, load.dtype.name, level)
+        return self.load(self.pointer(load.tensor), text, NAMES[load.dtype], level)
 
     def load(self, pointer: str, offset: str, dtype: str, level: int) -> Known:
         """An element behind a pointer."""

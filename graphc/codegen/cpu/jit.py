@@ -17,8 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import llvmlite.binding as llvm
 
@@ -36,8 +35,7 @@ NUMBA_SERIES = "0.68"
 KERNEL_SIGNATURE = "void(CPointer(int64), CPointer(int64), int64, int64)"
 
 
-@dataclass(frozen=True)
-class KernelEvent:
+class KernelEvent(NamedTuple):
     """How one kernel came to be ready.
 
     Attributes
@@ -82,8 +80,7 @@ _begun: Helpers | None = None
 """Helpers that have begun with a part of what this process will need; guarded by the lock."""
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A compiled function that a program needs.
 
     Attributes

@@ -9,15 +9,13 @@ machines can thus agree on one common target.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(NamedTuple):
     """A compilation target.
 
     Attributes

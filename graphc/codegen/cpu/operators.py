@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import CompileError
+from graphc.ir.types import NAMES
 
 DType = np.dtype[Any]
 
@@ -48,20 +49,20 @@ def literal(value: Any, dtype: DType) -> str:
     if dtype.kind == "b":
         return "True" if value else "False"
     if dtype.kind in "iu":
-        return f"{dtype.name}({int(value)})"
+        return f"{NAMES[dtype]}({int(value)})"
     number = float(value)
     if math.isnan(number):
-        return f"{dtype.name}(nan)"
+        return f"{NAMES[dtype]}(nan)"
     if math.isinf(number):
-        return f"{dtype.name}({'-' if number < 0 else ''}inf)"
+        return f"{NAMES[dtype]}({'-' if number < 0 else ''}inf)"
     short = str(value)  # the shortest digits that give back this value in its own dtype
     exact = dtype.type(float(short)) == value and math.copysign(1.0, float(short)) == math.copysign(1.0, number)
-    return f"{dtype.name}({short if exact else repr(number)})"
+    return f"{NAMES[dtype]}({short if exact else repr(number)})"
 
 
 def cast(text: str, source: DType, target: DType) -> str:
     """A value converted to another dtype; integers wrap, floats to integers as ``integers.cast`` says."""
-    return text if source == target else f"as_{target.name}({text})"
+    return text if source == target else f"as_{NAMES[target]}({text})"
 
 
 def function(name: str, texts: Sequence[str], dtypes: Sequence[DType], dtype: DType) -> str:
@@ -108,7 +109,7 @@ def _float_function(name: str, texts: Sequence[str], dtype: DType) -> str | None
     if name == "negative":
         return f"-{texts[0]}"
     if name in MATHLIB:
-        return f"{name}_{dtype.name}({', '.join(texts)})"
+        return f"{name}_{NAMES[dtype]}({', '.join(texts)})"
     called = _FLOAT_INTRINSICS.get(name)
     return f"{called}({', '.join(texts)})" if called else None
 

@@ -58,7 +58,7 @@ LONGEST_LINE = 120
 _BUILTIN = {"range", "kernel"}
 _MATHLIB = re.compile(rf"({'|'.join(MATHLIB)})_float(32|64)")
 _COMMENT = re.compile(r"#.*")
-_CALLED = re.compile(r"\b([a-z_][a-z_0-9]*)\(")
+_CALLED = re.compile(r"\b([a-z_][a-z_0-9]*+)\(")
 
 
 def emit(kernel: Kernel) -> KernelSource:
@@ -111,7 +111,8 @@ def _summary(kernel: Kernel) -> str:
     nodes = [node for node in kernel.nodes if not isinstance(node.op, View)] or kernel.nodes
     counts = Counter(node.op.name for node in nodes)
     words = [name if count == 1 else f"{name} ({count} times)" for name, count in counts.items()]
-    return shorten(f"Computes {', '.join(words) or 'values'}.", LONGEST_LINE, placeholder=" ...")
+    summary = f"Computes {', '.join(words) or 'values'}."
+    return summary if len(summary) <= LONGEST_LINE else shorten(summary, LONGEST_LINE, placeholder=" ...")
 
 
 def _imports(code: str) -> list[str]:

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from graphc.codegen.cpu import formulas, machine, rows, variants
 from graphc.codegen.cpu.context import Context, operand_tensors
@@ -32,7 +33,7 @@ from graphc.codegen.cpu.writer import Known
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load, apply
 from graphc.ir.symbolic import Axis, Size, coefficient, floordiv, of_atom, product
-from graphc.ir.types import flat_offset, is_float
+from graphc.ir.types import NAMES, flat_offset, is_float
 from graphc.schedule.kernel import Contract, Kernel, Map, Reduce, Stage, walk
 from graphc.schedule.lower import is_strided
 
@@ -55,8 +56,7 @@ HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS, HOT_PRODUCT = 6, 64, 1 << 18
 """The same where stages go over the block with several other tensors, and C has up to so many elements."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """How a contraction maps to calls of the compiled one.
 
     Attributes
@@ -121,7 +121,7 @@ def _is_strided(kernel: Kernel, stage: Contract) -> bool:
 
 def _is_dot(kernel: Kernel, stage: Contract) -> bool:
     """Whether every axis of the result is one of both operands (a batch), or of neither."""
-    places = [flat_offset(load.tensor.shape, load.index) for load in (stage.left, stage.right)]
+    places = [load.offset for load in (stage.left, stage.right)]
     axes = [axis for axis in (*kernel.axes, *stage.axes) if axis.extent != 1]
     return not any((coefficient(places[0], axis) == 0) != (coefficient(places[1], axis) == 0) for axis in axes)
 
@@ -134,7 +134,7 @@ def _plan(context: Context, stage: Contract, shared: Sequence[Axis]) -> Plan:
 
     def only_in(one: Load, other: Load) -> list[Axis]:
         # as if in memory: a block in scratch moves with places in the block, and would seem not to move with a cut axis
-        near, far = (context.expressions.rename(flat_offset(load.tensor.shape, load.index)) for load in (one, other))
+        near, far = (context.expressions.rename(load.offset) for load in (one, other))
         return [axis for axis in (*shared, *own) if coefficient(near, axis) != 0 and coefficient(far, axis) == 0]
 
     rows_axes, column_axes = only_in(left, right), only_in(right, left)
@@ -163,7 +163,7 @@ def _variant(
 
     rows, depth, columns = (axis.extent if axis is not None else 1 for axis in axes)
     of_a, of_b = (stride(a_flat, m), stride(a_flat, k)), (stride(b_flat, k), stride(b_flat, n))
-    return variants.suited(left.dtype.name, rows, depth, columns, of_a, of_b)
+    return variants.suited(NAMES[left.dtype], rows, depth, columns, of_a, of_b)
 
 
 def _collapsed(context: Context, stage: Contract, axes: Sequence[Axis]) -> list[Axis]:
@@ -186,7 +186,7 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
     Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
     L1 until they come to them; large products lose more by copying operands again for each small block.
     """
-    tile = variants.tile_shape(plan.stage.result.dtype.name)
+    tile = variants.tile_shape(NAMES[plan.stage.result.dtype])
     m, n = (axis.extent if axis is not None else 1 for axis in (plan.m, plan.n))
     cut_m, (high, wide) = plan.m in shared, _units(plan)
     if plan.n not in shared:
@@ -222,7 +222,7 @@ def _rows_alone(plan: Plan, m: int, n: int) -> bool:
 
 def _units(plan: Plan) -> tuple[int, int]:
     """Rows and columns are cut at multiples of these."""
-    return variants.units(plan.stage.result.dtype.name + plan.variant)
+    return variants.units(NAMES[plan.stage.result.dtype] + plan.variant)
 
 
 def _reads_beside(context: Context, stage: Contract) -> int:
@@ -446,7 +446,7 @@ def _places(context: Context, stage: Stage, crossing: set[Tensor]) -> list[Size]
     found: list[Size] = []
     for part in walk(*stage.scalars()):
         if isinstance(part, Load) and (isinstance(stage, Contract) or part.tensor in crossing):
-            found.append(context.expressions.rename(flat_offset(part.tensor.shape, part.index)))
+            found.append(context.expressions.rename(part.offset))
     if isinstance(stage, Contract) or any(tensor in crossing for tensor in stage.results):
         found.append(_logical(context, stage))
     return found
@@ -476,7 +476,7 @@ def _write_call(context: Context, plan: Plan, blocks: _Blocks | None) -> None:
             again = variable if again == "0" else f"{again} + {variable}"
         left, right = (context.flat(load.tensor, load.index) for load in (plan.left, plan.right))
         out = context.flat(stage.result, context.index_of(stage))
-        dtype = stage.result.dtype.name
+        dtype = NAMES[stage.result.dtype]
         rows, columns = (_length(context, axis, cuts) for axis in (plan.m, plan.n))
         parts = [(plan.variant, 0, columns)]
         if plan.tail:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.codegen.cpu import formulas
 from graphc.codegen.cpu.context import Context
@@ -18,8 +18,7 @@ from graphc.schedule.kernel import Routine
 ITEM_BYTES = {"int32": 4, "int64": 8, "float32": 4, "float64": 8}
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """How the text of a kernel calls a routine, whose name is that of the stage.
 
     The arguments are: addresses of the ``library``'s functions, the values, the results, scratch, ``sizes``, the

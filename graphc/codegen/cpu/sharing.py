@@ -29,6 +29,7 @@ from graphc.codegen.cpu.writer import INDENT
 from graphc.codegen.source import KernelSource
 from graphc.schedule.kernel import Kernel
 
+_NO_DIGITS = str.maketrans("", "", "0123456789")
 _NUMBER = re.compile(r"\b\d+\b")
 _SIZE = re.compile(r"^ +n\d+ = dims\[\d+\]$", re.MULTILINE)
 _BLOCKS = {"contract", "divide_index", "rest_index", "share"}
@@ -57,9 +58,12 @@ def with_shared_texts(kernels: Mapping[Kernel, KernelSource]) -> dict[Kernel, Ke
     """A program's kernels, with one text for those whose texts differ only in numbers that may be run-time sizes."""
     shared: dict[str, _Shared] = {}
     texts = dict.fromkeys(source.text for source in kernels.values())
-    # what is equal but for marked numbers is equal but for numbers, which is found out faster
-    for alike in _groups((text, _NUMBER.sub("#", text)) for text in texts):
-        numbers = {text: _marked(text) for text in alike}
+    # what is equal but for marked numbers is equal but for numbers, and before that but for digits; finding the latter
+    # out is the faster, and most texts are alone then
+    of_one_form = (group for some in _groups((text, text.translate(_NO_DIGITS)) for text in texts)
+                   for group in _groups((text, _NUMBER.sub("#", text)) for text in some))
+    for alike in of_one_form:
+        numbers = _marked(alike)
         for group in _groups((text, _replaced(text, numbers[text], ["#"] * len(numbers[text]))) for text in alike):
             shared.update(zip(group, _as_one(group, numbers), strict=True))
     return {
@@ -83,15 +87,32 @@ def _with_text(source: KernelSource, shared: _Shared) -> KernelSource:
     return replace(source, text=shared.text, sizes=source.sizes + shared.sizes, places=places)
 
 
-def _marked(text: str) -> list[_Number]:
-    """The numbers of a text that may become run-time sizes, in order."""
-    function = ast.parse(text).body[-1]
+def _marked(texts: list[str]) -> dict[str, list[_Number]]:
+    """The numbers that may become run-time sizes, in order, in texts that are equal but for numbers.
+
+    The first is parsed; in the others the same numbers are marked, counted from the start of a text.
+    """
+    function = ast.parse(texts[0]).body[-1]
     assert isinstance(function, ast.FunctionDef)
-    return sorted(
-        _Number(node.lineno - 1, node.col_offset, node.end_col_offset or 0, node.value, constant)
-        for node, constant in _candidates(function.body, outside=True)
+    constant = {
+        (node.lineno - 1, node.col_offset): is_constant
+        for node, is_constant in _candidates(function.body, outside=True)
         if type(node.value) is int
-    )
+    }
+    places = [(line, found.start()) for line, found in _numbers(texts[0])]
+    return {
+        text: [
+            _Number(line, found.start(), found.end(), int(found[0]), constant[place])
+            for place, (line, found) in zip(places, _numbers(text), strict=True)
+            if place in constant
+        ]
+        for text in texts
+    }
+
+
+def _numbers(text: str) -> Iterator[tuple[int, re.Match[str]]]:
+    """All numbers of a text, and the lines that they are in."""
+    return ((place, found) for place, line in enumerate(text.split("\n")) for found in _NUMBER.finditer(line))
 
 
 def _candidates(statements: Iterable[ast.AST], outside: bool) -> Iterator[tuple[ast.Constant, bool]]:

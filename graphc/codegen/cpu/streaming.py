@@ -23,7 +23,6 @@ The size decides when the kernel runs; what is computed is the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from graphc.codegen.cpu.context import LINE_BYTES, Context, operand_tensors
@@ -92,8 +91,7 @@ def rows_in_memory(context: Context, axis: Axis) -> list[Row]:
 # --- ahead of time -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Fetches:
+class Fetches(NamedTuple):
     """What one of several loops over a row asks for: every ``loops``-th line, from the ``number``-th on."""
 
     places: tuple[tuple[str, str, int], ...] = ()

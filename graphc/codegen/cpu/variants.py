@@ -17,7 +17,8 @@ A name says what the product is, not what this processor does about it, so that 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 from graphc.codegen.cpu import machine
 from graphc.errors import CompileError
@@ -74,8 +75,7 @@ SHALLOW = "_shallow"
 EDGE = "_edge"
 
 
-@dataclass(frozen=True)
-class TileShape:
+class TileShape(NamedTuple):
     """How products are cut on one machine.
 
     Attributes
@@ -123,8 +123,7 @@ def tile_shape(dtype: str, target: machine.Machine | None = None) -> TileShape:
     return TileShape(rows, vectors, lanes, _LOW_ROWS, depth, block_rows // rows * rows)
 
 
-@dataclass(frozen=True)
-class FewTile:
+class FewTile(NamedTuple):
     """A tile of a product of few rows or columns.
 
     Attributes
@@ -201,6 +200,7 @@ def _tail(dtype: str, rows: Size, depth: Size, columns: int) -> int:
     return rest if few and not (isinstance(rows, int) and rows <= MORE_ROWS) else 0
 
 
+@cache
 def few_tile(dtype: str, rows: int | None, columns: int, aliased: bool = False) -> FewTile | None:
     """The tile that wastes least on a product of few rows or columns; None if the general contraction is better.
 

@@ -11,7 +11,6 @@ Each rule carries an example, which is a test: after simplification, exactly the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -37,8 +36,7 @@ class Example(NamedTuple):
     left: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One simplification.
 
     Attributes
