@@ -42,7 +42,7 @@ from graphc.ops.elementwise import (
     where,
 )  # fmt: skip
 from graphc.ops.gradient import stop_gradient
-from graphc.ops.indexing import take_along_axis
+from graphc.ops.indexing import as_indices, in_range, take_along_axis
 from graphc.ops.reductions import max_, sum_
 from graphc.ops.shaping import expand_dims, squeeze
 from graphc.ops.sizes import dim_size
@@ -263,7 +263,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: int = -1, label_smooth
     ShapeError, DTypeError
         If the labels fit neither form.
     IndexOutOfRangeError
-        When the program runs, if a label is no class.
+        If a label is no class, and negative ones are none; when the program runs, or at once for constants.
     """
     logits, labels = as_tensor(logits), as_tensor(labels)
     require_float("softmax_cross_entropy", logits)
@@ -275,6 +275,9 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: int = -1, label_smooth
             losses = negative(sum_(_weighted(cast(labels, logits.dtype), log_softmax(logits, axis)), axis))
         else:
             _require_classes(logits, labels, (*logits.shape[:axis], *logits.shape[axis + 1 :]))
+            labels = in_range.make(
+                as_indices("softmax_cross_entropy", labels, logits.shape[axis], from_end=False), size=logits.shape[axis]
+            )
             chosen = squeeze(take_along_axis(logits, expand_dims(labels, axis), axis), axis)
             losses = subtract(logsumexp(logits, axis), chosen)
         if label_smoothing == 0:

@@ -26,7 +26,7 @@ import numpy as np
 
 from graphc.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import REGISTRY, IndexedAccumulation, Map, Read, Sample, op
+from graphc.ir.op import REGISTRY, IndexedAccumulation, Map, Read, Sample, View, op
 from graphc.ir.scalar import INT64, Apply, Literal, Position, Scalar, apply
 from graphc.ir.symbolic import Size, Value, concrete, is_within, of_atom
 from graphc.ir.types import (
@@ -102,6 +102,32 @@ def place_of(index: Scalar, extent: Size, from_end: bool = True) -> Size:
         index = Apply("cast", (index,), INT64)
     static = () if from_end else ("from_front",)
     return of_atom(Value(Apply("checked_index", (index, Position(extent)), INT64, static), extent))
+
+
+@op
+class in_range(Map):
+    """Numbers of classes or segments as int64, each checked when the program runs: ``0 <= number < size``.
+
+    Unlike indices they do not count from the end: -1 stands for padding in many data sets.
+    """
+
+    public = False
+    checks = True
+    differentiable = False
+    dtypes = INTEGERS
+    samples = (Sample(np.array([2, 0, 1, 2]), size=3), Sample(np.array([[0], [1]], "uint8"), size=2))
+
+    def __call__(self, numbers: Any, size: Size) -> Tensor:
+        return self.make(as_indices("in_range", numbers, size, from_end=False), size=size)
+
+    def infer(self, numbers: Tensor, *, size: Size) -> TensorType:
+        return TensorType(numbers.shape, INT64)
+
+    def compute(self, node: Node, *inputs: Array) -> Array:
+        return counted_from_front(node.caller, node, inputs[0], concrete([node["size"]])[0], from_end=False)
+
+    def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
+        return Position(place_of(read(0, index), node["size"], from_end=False))
 
 
 @op
@@ -301,8 +327,17 @@ class take_along_axis(Map):
 def _stands_at(indices: Tensor, x: Tensor, axis: int) -> Tensor:
     """Whether each element of ``x`` is the one its row's only index names; negative ones count from the end."""
     places = cast(indices, "int64")
-    counted = where(less(places, 0), places + size_of(x, axis), places)
-    return equal(iota(x.shape, axis), broadcast_to(counted, x.shape))
+    if not _is_in_range(indices):
+        places = where(less(places, 0), places + size_of(x, axis), places)
+    return equal(iota(x.shape, axis), broadcast_to(places, x.shape))
+
+
+def _is_in_range(indices: Tensor) -> bool:
+    """Whether they have been checked to be none that count from the end."""
+    node = indices.node
+    while isinstance(node.op, View):
+        node = node.inputs[0].node
+    return node.op is in_range
 
 
 @op

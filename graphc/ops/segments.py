@@ -7,20 +7,17 @@ the result, so these are indexed accumulations: see :mod:`graphc.ops.scatter`. A
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import GraphError, ShapeError
-from graphc.ir.node import Node, Tensor
-from graphc.ir.op import Map, Read, Sample, op
-from graphc.ir.scalar import INT64, Position, Scalar
-from graphc.ir.symbolic import Size, concrete
-from graphc.ir.types import INTEGERS, TensorType, as_shape
+from graphc.ir.node import Tensor
+from graphc.ir.symbolic import Size
+from graphc.ir.types import as_shape
 from graphc.ops.base import as_tensor, promote, require, shown
 from graphc.ops.elementwise import cast, divide, maximum
-from graphc.ops.indexing import accumulate, as_indices, counted_from_front, place_of
+from graphc.ops.indexing import accumulate, as_indices, in_range
 from graphc.ops.reductions import limits
 from graphc.ops.scatter import scatter_max, scatter_min
 from graphc.ops.shaping import full, ones
@@ -29,29 +26,6 @@ from graphc.ops.views import broadcast_to, reshape
 Array = np.ndarray[Any, Any]
 
 __all__ = ["bincount", "segment_max", "segment_mean", "segment_min", "segment_sum"]
-
-
-@op
-class segment_ids(Map):
-    """Numbers of segments as int64, each checked when the program runs: ``0 <= number < size``."""
-
-    public = False
-    checks = True
-    differentiable = False
-    dtypes = INTEGERS
-    samples = (Sample(np.array([2, 0, 1, 2]), size=3), Sample(np.array([[0], [1]], "uint8"), size=2))
-
-    def __call__(self, ids: Any, size: Size) -> Tensor:
-        return self.make(as_indices("segment_ids", ids, size, from_end=False), size=size)
-
-    def infer(self, ids: Tensor, *, size: Size) -> TensorType:
-        return TensorType(ids.shape, INT64)
-
-    def compute(self, node: Node, *inputs: Array) -> Array:
-        return counted_from_front(node.caller, node, inputs[0], concrete([node["size"]])[0], from_end=False)
-
-    def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
-        return Position(place_of(read(0, index), node["size"], from_end=False))
 
 
 def _arguments(name: str, data: Any, ids: Any, num_segments: Any) -> tuple[Tensor, Tensor, Size]:
@@ -66,7 +40,7 @@ def _arguments(name: str, data: Any, ids: Any, num_segments: Any) -> tuple[Tenso
         f"{name}: expected segment ids of the shape of the first axes of the data {shown(data)}, got {shown(ids)}",
         ids,
     )
-    return data, segment_ids.make(ids, size=sizes[0]), sizes[0]
+    return data, in_range.make(ids, size=sizes[0]), sizes[0]
 
 
 def segment_sum(data: Any, segment_ids: Any, num_segments: Any) -> Tensor:

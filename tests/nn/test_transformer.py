@@ -366,6 +366,11 @@ def test_a_token_out_of_range_fails_the_step_and_changes_nothing() -> None:
             IndexOutOfRangeError, lambda: session.run([loss, train], {tokens: good, targets: bad}),
             "index 5 is out of range for an axis of size 5", "nn.softmax_cross_entropy(",
         )  # fmt: skip
+        padded = np.array([[0, 1, -1, 2]])  # as the last class -1 would be learnt without a word
+        refused(
+            IndexOutOfRangeError, lambda: session.run([loss, train], {tokens: good, targets: padded}),
+            "softmax_cross_entropy: index -1 is out of range for an axis of size 5",
+        )  # fmt: skip
         assert session.steps == 0
         for v, value in zip(optim.trainable_variables(loss), before, strict=True):
             np.testing.assert_array_equal(session.get(v), value)
