@@ -33,28 +33,33 @@ def two_to(n: Scalar) -> Scalar:
     return from_bits((n + form.bias) << form.mantissa)
 
 
-def split_exponent(x: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+def split_exponent(x: Scalar, octave: float = 1.0) -> tuple[Scalar, Scalar, Scalar]:
     """(n, n, h): x is about n ln 2, n an integer of x's width and a float; h is x less n times ln 2 rounded, exactly.
 
-    Adding ``shifter`` rounds to a whole number and leaves it in the low bits of the sum: unlike a conversion to
-    int, that is defined for NaN, for which n is anything.
+    Instead of ln 2 it may be ln 2 times ``octave``, a power of 2. Adding ``shifter`` rounds to a whole number and
+    leaves it in the low bits of the sum: unlike a conversion to int, that is defined for NaN, for which n is anything.
     """
     form = FORMATS[x.kind]
-    shifted = fma(x, 1.0 / math.log(2.0), form.shifter)
+    shifted = fma(x, 1.0 / (octave * math.log(2.0)), form.shifter)
     whole = shifted - form.shifter
-    return bits(shifted) - form.shifter_bits, whole, fma(whole, -form.log2_high, x)
+    return bits(shifted) - form.shifter_bits, whole, fma(whole, -octave * form.log2_high, x)
 
 
-def reduce_exponent(x: Scalar, low: Scalar | None = None, coefficients: Sequence[float] = ()) -> tuple[Scalar, Scalar]:
-    """(n, e**r - 1) with x + low = n ln 2 + r; n is an integer of x's width, and anything for a NaN."""
+def reduce_exponent(
+    x: Scalar, low: Scalar | None = None, coefficients: Sequence[float] = (), octave: float = 1.0
+) -> tuple[Scalar, Scalar]:
+    """(n, e**r - 1) with x + low = n ln 2 + r; n is an integer of x's width, and anything for a NaN.
+
+    With an ``octave``, a power of 2, x, low and what is returned are that many times as large.
+    """
     form = FORMATS[x.kind]
-    n, whole, high = split_exponent(x)
-    small = whole * -form.log2_low
+    n, whole, high = split_exponent(x, octave)
+    small = whole * (-octave * form.log2_low)
     if low is not None:
         small = small + low
     r = high + small
-    lost = small - (r - high)
-    return n, r + fma(r * r, polynomial(r, coefficients or form.exp), lost)
+    scaled = [factor / octave ** (place + 1) for place, factor in enumerate(coefficients or form.exp)]
+    return n, high + fma(r * r, polynomial(r, scaled), small)
 
 
 def scale(x: Scalar, n: Scalar) -> Scalar:
@@ -117,19 +122,21 @@ def sigmoid(x: Scalar) -> Scalar:
 
 
 def tanh(x: Scalar) -> Scalar:
-    """(1 - e**-2|x|) / (1 + e**-2|x|) with the sign of x; both from one e**r - 1.
+    """-h / (1 + h) with the sign of x, where h is half of e**-2|x| - 1.
 
-    The quotient is corrected as that of the sigmoid; one over the divisor is (1 + tanh|x|) / 2.
+    By halves, a sum with 1 is never larger than 1 and what it lost is a difference; and one over the divisor, by which
+    the quotient is corrected as that of the sigmoid, is 1 + tanh|x|.
     """
     form = FORMATS[x.kind]
-    n, less_one = reduce_exponent(clamp(fabs(x) * -2.0, -2.0 * form.tanh_high, 0.0))
-    power = two_to(n)
-    more = power + 1.0
-    dividend, divisor = fma(power, less_one, power - 1.0), fma(power, less_one, more)
-    lost = fma(power, less_one, more - divisor)
+    size = -fabs(x)
+    bounded = select(size < -form.tanh_high, -form.tanh_high, size)  # a NaN passes
+    n, less_one = reduce_exponent(bounded, octave=0.5)
+    dividend = fma(two_to(n), less_one, two_to(n - 1) - 0.5)
+    divisor = dividend + 1.0
+    lost = dividend - (divisor - 1.0)
     quotient = dividend / divisor
-    left = fma(-quotient, divisor, dividend) - quotient * lost
-    return copysign(fma(left, fma(quotient, -0.5, 0.5), quotient), x)
+    left = fma(-quotient, lost, fma(-quotient, divisor, dividend))
+    return copysign(fma(left, 1.0 - quotient, quotient), x)
 
 
 def split_octave(x: Scalar) -> tuple[Scalar, Scalar]:
