@@ -314,8 +314,10 @@ class _Blocks:
             for part in walk(*stage.scalars()):
                 if not isinstance(part, Load) or part.tensor in asked or context.made_here(part.tensor):
                     continue
+                if not streaming.may_fill(part.tensor, streaming.PREFETCH_FROM):
+                    continue
                 row = self._row_of(context.flat(part.tensor, part.index), part.tensor, axes)
-                if row is None or not streaming.may_fill(part.tensor, streaming.PREFETCH_FROM):
+                if row is None:
                     continue
                 asked.add(part.tensor)
                 place, length = row

@@ -3,8 +3,8 @@
 **Exponentials.** With n the whole number nearest x / ln 2 and r = x - n ln 2, e**x = 2**n * e**r and
 |r| <= ln(2)/2. A polynomial gives q(r) = (e**r - 1 - r) / r**2, so ``e**r - 1 = r + r**2 q(r)`` keeps its
 relative accuracy near 0; 2**n is made from its exponent bits. ln 2 is taken as the sum of two floats: n times
-the first cancels against x inside a fused multiply-add without any rounding, n times the second is added, and
-what that sum loses to rounding is added to the small part of the result.
+the first cancels against x inside a fused multiply-add without any rounding, n times the second is added to the
+small part of the result.
 
 **Logarithms.** x = 2**k * m with m in [sqrt(1/2), sqrt(2)), from the bits; f = m - 1 is exact. With
 s = f / (2 + f), log(m) = 2 atanh(s) = 2s + s R(s**2), written as in FreeBSD's msun: ``f - (f**2/2 - s (f**2/2 + R))``,
@@ -45,21 +45,15 @@ def split_exponent(x: Scalar, octave: float = 1.0) -> tuple[Scalar, Scalar, Scal
     return bits(shifted) - form.shifter_bits, whole, fma(whole, -octave * form.log2_high, x)
 
 
-def reduce_exponent(
-    x: Scalar, low: Scalar | None = None, coefficients: Sequence[float] = (), octave: float = 1.0
-) -> tuple[Scalar, Scalar]:
-    """(n, e**r - 1) with x + low = n ln 2 + r; n is an integer of x's width, and anything for a NaN.
-
-    With an ``octave``, a power of 2, x, low and what is returned are that many times as large.
-    """
+def reduce_exponent(x: Scalar, low: Scalar | None = None, coefficients: Sequence[float] = ()) -> tuple[Scalar, Scalar]:
+    """(n, e**r - 1) with x + low = n ln 2 + r; n is an integer of x's width, and anything for a NaN."""
     form = FORMATS[x.kind]
-    n, whole, high = split_exponent(x, octave)
-    small = whole * (-octave * form.log2_low)
+    n, whole, high = split_exponent(x)
+    small = whole * -form.log2_low
     if low is not None:
         small = small + low
     r = high + small
-    scaled = [factor / octave ** (place + 1) for place, factor in enumerate(coefficients or form.exp)]
-    return n, high + fma(r * r, polynomial(r, scaled), small)
+    return n, high + fma(r * r, polynomial(r, coefficients or form.exp), small)
 
 
 def scale(x: Scalar, n: Scalar) -> Scalar:
@@ -124,19 +118,25 @@ def sigmoid(x: Scalar) -> Scalar:
 def tanh(x: Scalar) -> Scalar:
     """-h / (1 + h) with the sign of x, where h is half of e**-2|x| - 1.
 
-    By halves, a sum with 1 is never larger than 1 and what it lost is a difference; and one over the divisor, by which
-    the quotient is corrected as that of the sigmoid, is 1 + tanh|x|.
+    By halves, a sum with 1 is never larger than 1 and what it lost is a difference. One over the divisor, which the
+    corrections take, is 1 + tanh|x|: of the quotient, as that of the sigmoid, and of what h itself lost to rounding.
     """
     form = FORMATS[x.kind]
     size = -fabs(x)
     bounded = select(size < -form.tanh_high, -form.tanh_high, size)  # a NaN passes
-    n, less_one = reduce_exponent(bounded, octave=0.5)
-    dividend = fma(two_to(n), less_one, two_to(n - 1) - 0.5)
-    divisor = dividend + 1.0
-    lost = dividend - (divisor - 1.0)
-    quotient = dividend / divisor
-    left = fma(-quotient, lost, fma(-quotient, divisor, dividend))
-    return copysign(fma(left, 1.0 - quotient, quotient), x)
+    n, whole, high = split_exponent(bounded, octave=0.5)
+    r = fma(whole, -0.5 * form.log2_low, high)
+    of_half = [factor * 2.0 ** (place + 1) for place, factor in enumerate(form.exp)]
+    less_one = fma(r * r, polynomial(r, of_half), r)
+    power, rest = two_to(n), two_to(n - 1) - 0.5
+    half = fma(power, less_one, rest)
+    lost_of_half = fma(power, less_one, rest - half)
+    divisor = half + 1.0
+    lost = half - (divisor - 1.0)
+    quotient = half / divisor
+    inverse = 1.0 - quotient
+    left = fma(-quotient, lost, fma(-quotient, divisor, half))
+    return copysign(fma(fma(lost_of_half, inverse, left), inverse, quotient), x)
 
 
 def split_octave(x: Scalar) -> tuple[Scalar, Scalar]:
