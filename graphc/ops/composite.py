@@ -172,8 +172,8 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     if isinstance(approximate, str) and approximate == "none":
         bend = erf(multiply(x, math.sqrt(0.5)))
     elif isinstance(approximate, str) and approximate == "tanh":
-        cubic = add(x, multiply(multiply(x, square(x)), 0.044715))
-        bend = tanh(multiply(cubic, math.sqrt(2 / math.pi)))
+        slope = math.sqrt(2 / math.pi)
+        bend = tanh(multiply(x, add(multiply(square(x), 0.044715 * slope), slope)))
     else:
         raise GraphError(f"gelu: expected approximate to be 'none' or 'tanh', got {given(approximate)}")
     return multiply(multiply(x, 0.5), add(bend, 1))

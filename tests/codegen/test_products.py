@@ -359,3 +359,26 @@ def test_a_weight_gradient_of_few_columns_is_cut_into_rows(monkeypatch, processo
     (source,) = compile_graph(Graph((x, g, w), (w - 0.1 * (x.T @ g),))).kernels.values()
     (scratch,) = re.findall(r"stack_float32\((\d+)\)", source.text)
     assert int(scratch) == 128 * 32 // blocks
+
+
+@pytest.mark.parametrize(
+    "rows,function,asked",
+    [
+        ("n", lambda x, w, z, b: x @ w + z, 1),
+        ("n", lambda x, w, z, b: z * graphc.softmax(x @ w), 1),  # a row at a time
+        ("n", lambda x, w, z, b: x @ w + b, 0),  # the same row again
+        ("n", lambda x, w, z, b: x @ w, 0),
+        (64, lambda x, w, z, b: x @ w + z, 0),  # stays in a core's own cache
+    ],
+)
+def test_a_later_row_of_what_is_read_beside_a_product_is_asked_for(rows, function, asked):
+    """Line after line of 16 elements, of each tensor that may not fit a core's own cache and moves with the rows."""
+    inputs = declare([(rows, 24), (24, 256), (rows, 256), (256,)], "float32")
+    (kernel,) = compile_graph(Graph(tuple(inputs), (function(*inputs),))).kernels.values()
+    assert kernel.text.count("prefetch(x") == asked
+    assert kernel.text.count(", 16):\n") == asked
+
+
+@pytest.mark.parametrize("n", [0, 1, 37, 300])
+def test_rows_that_are_asked_for_change_no_bit(n):
+    check(lambda x, w, z: graphc.tanh(x @ w) * z, [("n", 24), (24, 200), ("n", 200)], [n], workers=(2, 3))

@@ -25,8 +25,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
-from graphc.codegen.cpu import formulas, machine, rows, variants
-from graphc.codegen.cpu.context import Context, operand_tensors
+from graphc.codegen.cpu import formulas, machine, rows, streaming, variants
+from graphc.codegen.cpu.context import LINE_BYTES, Context, operand_tensors
 from graphc.codegen.cpu.loops import ZERO, collapse
 from graphc.codegen.cpu.maps import write_body
 from graphc.codegen.cpu.writer import Known
@@ -294,10 +294,11 @@ class _Blocks:
             yield
 
     @contextmanager
-    def over_elements(self, independent: bool) -> Iterator[None]:
+    def over_elements(self, independent: bool, stages: Sequence[Stage] = ()) -> Iterator[None]:
         """Loops over the block's rows and columns, as far as they are shared axes.
 
-        ``independent`` promises that there are no further loops inside, and elements touch no others.
+        ``independent`` promises that there are no further loops inside, and elements touch no others. What ``stages``
+        will read of a later row is asked for.
         """
         context, writer = self.context, self.context.writer
         with ExitStack() as stack:
@@ -308,7 +309,50 @@ class _Blocks:
                 writer.line(f"{place} = {cut.start.text} + {local}")
                 variables = {cut.axis: Known(place, level), cut.local: Known(local, level)}
                 stack.enter_context(context.expressions.bound(variables))
+                if cut is self.m:
+                    self._ask_ahead(stages)
             yield
+
+    def _ask_ahead(self, stages: Sequence[Stage]) -> None:
+        """Ask for what some stages will read of a later row from memory.
+
+        While a block is computed nobody reads these rows, and of a tensor that has long been pushed out of the caches
+        the hardware fetches too little by itself: parts of rows are no stream.
+        """
+        context, writer = self.context, self.context.writer
+        asked: set[Tensor] = set()
+        for stage in stages:
+            axes = (self.n.axis,) if self.n else stage.loop_axes()
+            for part in walk(*stage.scalars()):
+                if not isinstance(part, Load) or part.tensor in asked or context.made_here(part.tensor):
+                    continue
+                if not streaming.may_fill(part.tensor, streaming.PREFETCH_FROM):
+                    continue
+                row = self._row_of(context.flat(part.tensor, part.index), part.tensor, axes)
+                if row is None:
+                    continue
+                asked.add(part.tensor)
+                place, length = row
+                within, line = writer.name("f"), max(LINE_BYTES // part.dtype.itemsize, 1)
+                with writer.block(f"for {within} in range(0, {length}, {line}):"):
+                    writer.line(f"prefetch({context.pointer(part.tensor)}, {place} + {within})")
+
+    def _row_of(self, place: Size, tensor: Tensor, axes: Sequence[Axis]) -> tuple[str, str] | None:
+        """Where a block's later row of a tensor begins, and its length; None if a row is not contiguous, or no other.
+
+        It is so many rows later as :data:`~graphc.codegen.cpu.streaming.PREFETCH_AHEAD` says.
+        """
+        assert self.m is not None
+        expressions, step = self.context.expressions, coefficient(place, self.m.axis)
+        if len(axes) != 1 or step is None or step == 0 or coefficient(place, axes[0]) != 1:
+            return None
+        columns = self.n.size if self.n else axes[0].extent
+        if not isinstance(columns, int) or columns == 0:
+            return None
+        start, length = (self.n.start, self.n.length) if self.n else (ZERO, Known(str(columns), 0))
+        rows = -(-streaming.PREFETCH_AHEAD // (columns * tensor.dtype.itemsize))
+        with expressions.bound({axes[0]: start}):
+            return expressions.named(place + step * rows, "o").text, length.text
 
 
 class _Cut:
@@ -433,7 +477,7 @@ def _write_others(
 ) -> None:
     """Maps, reductions and scans on each element of a block."""
     maps_alone = all(isinstance(stage, Map) and not stage.axes for stage in stages)
-    with blocks.over_elements(maps_alone):
+    with blocks.over_elements(maps_alone, stages):
         if maps_alone:
             write_body(context, stages)
         else:

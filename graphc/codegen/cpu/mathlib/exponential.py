@@ -3,8 +3,8 @@
 **Exponentials.** With n the whole number nearest x / ln 2 and r = x - n ln 2, e**x = 2**n * e**r and
 |r| <= ln(2)/2. A polynomial gives q(r) = (e**r - 1 - r) / r**2, so ``e**r - 1 = r + r**2 q(r)`` keeps its
 relative accuracy near 0; 2**n is made from its exponent bits. ln 2 is taken as the sum of two floats: n times
-the first cancels against x inside a fused multiply-add without any rounding, n times the second is added, and
-what that sum loses to rounding is added to the small part of the result.
+the first cancels against x inside a fused multiply-add without any rounding, n times the second is added to the
+small part of the result.
 
 **Logarithms.** x = 2**k * m with m in [sqrt(1/2), sqrt(2)), from the bits; f = m - 1 is exact. With
 s = f / (2 + f), log(m) = 2 atanh(s) = 2s + s R(s**2), written as in FreeBSD's msun: ``f - (f**2/2 - s (f**2/2 + R))``,
@@ -33,16 +33,16 @@ def two_to(n: Scalar) -> Scalar:
     return from_bits((n + form.bias) << form.mantissa)
 
 
-def split_exponent(x: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+def split_exponent(x: Scalar, octave: float = 1.0) -> tuple[Scalar, Scalar, Scalar]:
     """(n, n, h): x is about n ln 2, n an integer of x's width and a float; h is x less n times ln 2 rounded, exactly.
 
-    Adding ``shifter`` rounds to a whole number and leaves it in the low bits of the sum: unlike a conversion to
-    int, that is defined for NaN, for which n is anything.
+    Instead of ln 2 it may be ln 2 times ``octave``, a power of 2. Adding ``shifter`` rounds to a whole number and
+    leaves it in the low bits of the sum: unlike a conversion to int, that is defined for NaN, for which n is anything.
     """
     form = FORMATS[x.kind]
-    shifted = fma(x, 1.0 / math.log(2.0), form.shifter)
+    shifted = fma(x, 1.0 / (octave * math.log(2.0)), form.shifter)
     whole = shifted - form.shifter
-    return bits(shifted) - form.shifter_bits, whole, fma(whole, -form.log2_high, x)
+    return bits(shifted) - form.shifter_bits, whole, fma(whole, -octave * form.log2_high, x)
 
 
 def reduce_exponent(x: Scalar, low: Scalar | None = None, coefficients: Sequence[float] = ()) -> tuple[Scalar, Scalar]:
@@ -53,8 +53,7 @@ def reduce_exponent(x: Scalar, low: Scalar | None = None, coefficients: Sequence
     if low is not None:
         small = small + low
     r = high + small
-    lost = small - (r - high)
-    return n, r + fma(r * r, polynomial(r, coefficients or form.exp), lost)
+    return n, high + fma(r * r, polynomial(r, coefficients or form.exp), small)
 
 
 def scale(x: Scalar, n: Scalar) -> Scalar:
@@ -117,19 +116,27 @@ def sigmoid(x: Scalar) -> Scalar:
 
 
 def tanh(x: Scalar) -> Scalar:
-    """(1 - e**-2|x|) / (1 + e**-2|x|) with the sign of x; both from one e**r - 1.
+    """-h / (1 + h) with the sign of x, where h is half of e**-2|x| - 1.
 
-    The quotient is corrected as that of the sigmoid; one over the divisor is (1 + tanh|x|) / 2.
+    By halves, a sum with 1 is never larger than 1 and what it lost is a difference. One over the divisor, which the
+    corrections take, is 1 + tanh|x|: of the quotient, as that of the sigmoid, and of what h itself lost to rounding.
     """
     form = FORMATS[x.kind]
-    n, less_one = reduce_exponent(clamp(fabs(x) * -2.0, -2.0 * form.tanh_high, 0.0))
-    power = two_to(n)
-    more = power + 1.0
-    dividend, divisor = fma(power, less_one, power - 1.0), fma(power, less_one, more)
-    lost = fma(power, less_one, more - divisor)
-    quotient = dividend / divisor
-    left = fma(-quotient, divisor, dividend) - quotient * lost
-    return copysign(fma(left, fma(quotient, -0.5, 0.5), quotient), x)
+    size = -fabs(x)
+    bounded = select(size < -form.tanh_high, -form.tanh_high, size)  # a NaN passes
+    n, whole, high = split_exponent(bounded, octave=0.5)
+    r = fma(whole, -0.5 * form.log2_low, high)
+    of_half = [factor * 2.0 ** (place + 1) for place, factor in enumerate(form.exp)]
+    less_one = fma(r * r, polynomial(r, of_half), r)
+    power, rest = two_to(n), two_to(n - 1) - 0.5
+    half = fma(power, less_one, rest)
+    lost_of_half = fma(power, less_one, rest - half)
+    divisor = half + 1.0
+    lost = half - (divisor - 1.0)
+    quotient = half / divisor
+    inverse = 1.0 - quotient
+    left = fma(-quotient, lost, fma(-quotient, divisor, half))
+    return copysign(fma(fma(lost_of_half, inverse, left), inverse, quotient), x)
 
 
 def split_octave(x: Scalar) -> tuple[Scalar, Scalar]:
