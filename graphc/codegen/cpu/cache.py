@@ -45,6 +45,10 @@ _HEADER = struct.Struct("<8sIQ32s")
 _ABANDONED_SECONDS = 3600.0  # a temporary file this old was left by a process that died
 _TEMPORARY = "new-"
 
+_PACKAGE = Path(__file__).parents[2]
+_SHARED = ("codegen/source.py", "ir/philox.py")
+"""Files outside of this folder whose numbers are compiled into kernels: failure codes, constants of the generator."""
+
 _said: dict[Path, object] = {}
 
 
@@ -76,15 +80,20 @@ class Entry:
 # -- keys ---------------------------------------------------------------------------------------------------------
 
 
+def generators() -> list[Path]:
+    """The files of graphc whose text decides what a kernel's source compiles to."""
+    return [*sorted(Path(__file__).parent.rglob("*.py")), *(_PACKAGE / name for name in _SHARED)]
+
+
 @cache
 def environment() -> str:
     """Digest of what, besides its source, decides a kernel's object code.
 
-    That is: the text of graphc's own CPU code generators (kernels inline their library), the versions
-    of Python, Numba, llvmlite and graphc, and the processor.
+    That is: the text of graphc's own CPU code generators (kernels inline their library) and of what they take
+    constants from, the versions of Python, Numba, llvmlite and graphc, and the processor.
     """
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in generators():
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     versions = [platform.python_version(), *map(config.version_of, ("numba", "llvmlite", "graphc"))]
     host = machine.host()
