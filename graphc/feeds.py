@@ -79,11 +79,12 @@ class Feeder:
     def _sizes(self, arrays: Sequence[NDArray[Any]]) -> dict[str, int]:
         """The values that the arrays' shapes give to the named dims, once every shape is found to fit."""
         sizes: dict[str, int] = {}
+        givers: dict[str, Tensor] = {}  # the placeholder that gave each name its value
         for tensor, array in zip(self.placeholders, arrays, strict=True):
             if array.shape != tensor.shape:
                 if array.ndim != tensor.ndim or not any(isinstance(size, Dim) for size in tensor.shape):
                     self._refuse(tensor, array)
-                _read_names(tensor, array.shape, sizes, arrays, self.placeholders)
+                _read_names(tensor, array.shape, sizes, givers)
         for tensor, array in zip(self.placeholders, arrays, strict=True):
             _check_sizes(tensor, array.shape, sizes)
         return sizes
@@ -178,32 +179,21 @@ class Feeder:
         return cast
 
 
-def _read_names(
-    tensor: Tensor, shape: tuple[int, ...], sizes: dict[str, int], arrays: Sequence[Any], placeholders: Sequence[Tensor]
-) -> None:
-    """Give the names in a placeholder's shape their values."""
+def _read_names(tensor: Tensor, shape: tuple[int, ...], sizes: dict[str, int], givers: dict[str, Tensor]) -> None:
+    """Give the names in a placeholder's shape their values, unless another has given them."""
     for declared, size in zip(tensor.shape, shape, strict=True):
         solved = _solve(declared, size)
         if solved is None:
             continue
         name, value = solved
         known = sizes.setdefault(name, value)
+        first = givers.setdefault(name, tensor)
         if known != value:
-            fed = zip(placeholders, arrays, strict=False)
-            first = next((p for p, array in fed if name in _names(p) and known in array.shape), tensor)
             raise FeedError(
                 f"named dim {name!r} has two sizes in one feed: {known} in {first.name!r} and {value} in "
                 f"{tensor.name!r} of shape {format_shape(tensor.shape)}",
                 origin=tensor.node.origin,
             )
-
-
-def _names(tensor: Tensor) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
-    for place, size in enumerate(tensor.shape):
-        for name in names_of(size):
-            found[name] = (*found.get(name, ()), place)
-    return found
 
 
 def _solve(declared: Size, size: int) -> tuple[str, int] | None:

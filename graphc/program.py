@@ -22,7 +22,7 @@ from graphc.feeds import Feeder
 from graphc.ir.graph import Graph, named_dims
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect, Reduction, View
-from graphc.ir.symbolic import Dim, evaluate, names_of
+from graphc.ir.symbolic import Compound, Dim, atoms_of, evaluate, names_of, terms_of
 from graphc.passes.collector import collector_paused
 from graphc.passes.decompose import decompose
 from graphc.passes.differentiate import differentiate
@@ -70,6 +70,7 @@ class Program:
         self.graph = graph
         self._feeder = Feeder(inputs)
         self._never_empty = _sizes_that_are_never_zero(graph)
+        self._doubtful = _sizes_that_may_be_wrong(graph)
         self._rebuild: Callable[[list[Any]], Any] = tuple
         self._repeats = session.backend == "compiled" and not session.check_numerics
         session._check_open()
@@ -163,10 +164,7 @@ class Program:
                     if outputs is not None:
                         return outputs
         arrays, sizes = self._feeder(values)
-        for node, size in self._never_empty:
-            if evaluate(size, sizes) == 0:
-                message = f"{node.caller}: expected at least one element along its axes, got none: {size} is 0"
-                raise ShapeError(message, origin=node.origin)
+        self._check_sizes(sizes)
         with session._lock:
             session._check_open()
             if session._in_step:  # before anything of the step under way is touched, its feeds' addresses above all
@@ -180,6 +178,23 @@ class Program:
                 return self._executable.run(arrays, sizes, timed)
             finally:
                 session._in_step = False
+
+    def _check_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Refuse sizes of the named dims for which the graph has no meaning."""
+        for size, node in self._doubtful.items():
+            try:
+                value: int | None = evaluate(size, sizes)
+            except ZeroDivisionError:
+                value = None
+            if value is None or value < 0:
+                got = "divides by 0" if value is None else f"is {value}"
+                values = ", ".join(f"{name} = {sizes[name]}" for name in names_of(size))
+                message = f"{node.caller}: expected sizes of at least 0, got {size}, which {got} for {values}"
+                raise ShapeError(message, origin=node.origin)
+        for node, size in self._never_empty:
+            if evaluate(size, sizes) == 0:
+                message = f"{node.caller}: expected at least one element along its axes, got none: {size} is 0"
+                raise ShapeError(message, origin=node.origin)
 
     def _run_reference(self, arrays: Sequence[Array], sizes: Mapping[str, int]) -> list[Any]:
         """Op by op in NumPy; updates take effect at the end."""
@@ -275,6 +290,24 @@ def _sizes_that_are_never_zero(graph: Graph) -> list[tuple[Node, Dim]]:
             sizes = [node.inputs[0].shape[axis] for axis in node["axes"]]
             found += [(node, size) for size in sizes if isinstance(size, Dim)]
     return found
+
+
+def _sizes_that_may_be_wrong(graph: Graph) -> dict[Dim, Node]:
+    """Sizes that a run may find to be negative or to divide by 0, and the first node that has each."""
+    found: dict[Dim, Node] = {}
+    for node in graph.all_nodes():
+        for tensor in node.results:
+            for size in tensor.shape:
+                if isinstance(size, Dim) and size not in found and _may_be_wrong(size):
+                    found[size] = node
+    return found
+
+
+def _may_be_wrong(size: Dim) -> bool:
+    if any(factor < 0 for _, factor in terms_of(size)):
+        return True
+    compounds = [atom for atom in atoms_of(size) if isinstance(atom, Compound)]
+    return any(atom.kind in ("floordiv", "mod") and isinstance(atom.right, Dim) for atom in compounds)
 
 
 def _check_leaves(graph: Graph) -> None:

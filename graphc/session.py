@@ -109,6 +109,8 @@ class Session:
         self._variables: dict[Tensor, Array] = {}
         self._labels: dict[str, Tensor] = {}
         self._numbers: dict[str, int] = {}  # of labels that layers share, the one given last
+        # a program is known by what it computes of what; by each way in which that was asked for, as feeds may come in
+        # another order, or be needed by nothing; and by a run's very fetches and feeds, not to look into them again
         self._programs: dict[Any, Program] = {}
         self._requests: dict[Any, _Request] = {}
         self._programs_of_outputs: dict[tuple[tuple[Tensor, ...], tuple[Tensor, ...]], Program] = {}

@@ -202,6 +202,27 @@ def test_one_name_with_two_sizes(session: graphc.Session) -> None:
     x, y = placeholder("n", name="x"), placeholder("n", name="y")
     message = "named dim 'n' has two sizes in one feed: 2 in 'x' and 3 in 'y'"
     refused(FeedError, lambda: session.run(x + y, {x: zeros(2), y: zeros(3)}), message)
+    z = placeholder(x.shape[0] - 3, name="z")
+    message = "named dim 'n' has two sizes in one feed: 3 in 'z' and 2 in 'x'"
+    refused(FeedError, lambda: session.run(z.sum() + x, {z: zeros(0), x: zeros(2)}), message)
+
+
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_sizes_that_only_a_run_finds_to_be_none(backend: str) -> None:
+    x, y = placeholder("n", name="x"), placeholder("m", name="y")
+    n, m = x.shape[0], y.shape[0]
+    less, quotient, rest = graphc.ones((n - 3,)), graphc.ones((n // m,)), graphc.ones((n % m,))
+    _, sums = graphc.scan(lambda c, row: (c, row + graphc.ones((2 * n - 9,)).sum()), 0, graphc.ones(2))
+    with graphc.Session(threads=1, backend=backend) as session:
+        for rows in (5, 3):
+            np.testing.assert_array_equal(session.run(less, {x: zeros(rows)}), np.ones(rows - 3))
+        message = "expected sizes of at least 0, got n-3, which is -1 for n = 2"
+        refused(ShapeError, lambda: session.run(less, {x: zeros(2)}), message, "declared at test_bad_input.py")
+        refused(ShapeError, lambda: session.run(sums, {x: zeros(4)}), "got 2*n-9, which is -1 for n = 4")
+        for tensor, size in ((quotient, "(n)//(m)"), (rest, "(n)%(m)")):
+            message = f"got {size}, which divides by 0 for m = 0, n = 4"
+            refused(ShapeError, lambda t=tensor: session.run(t, {x: zeros(4), y: zeros(0)}), message)  # type: ignore[misc]
+        np.testing.assert_array_equal(session.run(quotient, {x: zeros(4), y: zeros(2)}), np.ones(2))
 
 
 def test_unknown_named_dim(session: graphc.Session) -> None:
@@ -464,6 +485,7 @@ def endless(session: graphc.Session) -> tuple[graphc.Tensor, list[graphc.Tensor]
 def test_ctrl_c_ends_a_step_and_changes_nothing(session: graphc.Session) -> None:
     v, step = endless(session)
     before = session.get(v)
+    session.prepare(step)  # an interrupt amid compiling may hit a callback of Python's, which would swallow it
     timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
     started = time.perf_counter()
     timer.start()

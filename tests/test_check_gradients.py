@@ -10,7 +10,7 @@ import pytest
 import graphc
 from graphc.errors import GradientError, GraphError
 from graphc.ir import topological
-from graphc.testing.gradients import in_float64
+from graphc.testing.gradients import GradientReport, in_float64
 
 
 def test_a_function_of_arrays() -> None:
@@ -51,6 +51,18 @@ def test_a_scan() -> None:
         return graphc.scan(lambda carry, row: (graphc.tanh(carry + row), carry * row), x[0] * 0, x)[1]
 
     assert graphc.check_gradients(total, [np.linspace(-1, 1, 8).reshape(4, 2)]).second < 1e-6
+
+
+def test_a_derivative_that_is_0_but_for_rounding() -> None:
+    arrays = [np.array([0.3, -1.2, 0.7])]
+    constant = [lambda x: (x - x.mean()).sum(), lambda x: graphc.softmax(x).sum() - 1.0]
+    for function in constant:
+        assert graphc.check_gradients(function, arrays) == GradientReport(0.0, 0.0, 6)
+        with pytest.raises(GradientError, match=r"order [12] by 'input0'"):
+            graphc.check_gradients(function, arrays, absolute=0.0)
+    wrong = graphc.custom_gradient(lambda x: 1e-6 * x, vjp=lambda inputs, outputs, gs: (2e-6 * gs[0],))
+    with pytest.raises(GradientError, match=r"relative error 5.0e-01"):
+        graphc.check_gradients(wrong, arrays)
 
 
 def test_large_inputs_are_moved_along_directions() -> None:

@@ -62,11 +62,6 @@ def orders(steps: Sequence[Step], sizes: Mapping[str, int]) -> Iterator[list[Ste
         yield [steps[place] for place in _sort(hard, soft, _DepthFirst(hard))]
 
 
-def order(steps: Sequence[Step]) -> list[Step]:
-    """The first of :func:`orders`: the steps as given, but for the soft rules."""
-    return next(orders(steps, {}))
-
-
 def _edges(steps: Sequence[Step]) -> tuple[list[set[int]], list[set[int]]]:
     """For each step those that must come before it, by data flow and by the soft rules."""
     maker = {tensor: place for place, step in enumerate(steps) for tensor in step.stored}

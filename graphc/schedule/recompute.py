@@ -11,10 +11,10 @@ takes few operations on values that are kept anyway::
 
 1. Forward and backward nodes are told apart (:mod:`graphc.passes.parts`). Nothing happens if what is kept is small
    enough for a cache.
-2. The kept maps are visited, producers first. One becomes *repeatable* if the maps between it and what is kept cost at
+2. The kept maps are visited, producers first. One is computed again if the maps between it and what is kept cost at
    most :data:`MOST_COST` an element, and its late readers are maps and reductions, into which it is inlined. A
-   contraction reads memory: its operand is repeated only beside another value of the same shape that is repeated from
-   the same kept value, so that one kernel makes both, and writes the operand into a cache that it is soon read from.
+   contraction reads memory: its operand is made again only beside another value of the same shape that is made again
+   of the same kept value, so that one kernel makes both, and writes the operand into a cache that it is soon read from.
 3. Backward nodes read the copy. ``again(z, g)`` is z with an identity of its own, so that the copy is not merged with
    the original, and ``g``, a tensor of the backward pass, keeps it from joining a kernel of the forward pass.
 """

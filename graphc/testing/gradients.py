@@ -43,6 +43,10 @@ DIRECTIONS = 16
 FLOOR = 1e-3
 """Derivatives below this part of the largest one are compared on the scale of that part."""
 
+ROUNDING = 1e-9
+"""Differences up to this are rounding errors of functions whose values are about 1: central differences make
+``eps ** (2/3)``, 4e-11, of each rounding of such a value."""
+
 FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")
 
 
@@ -137,6 +141,7 @@ def largest_error(
     place: int,
     tolerance: float,
     generator: np.random.Generator,
+    absolute: float = 0.0,
 ) -> tuple[float, int]:
     """Compare a derivative with central differences of a function.
 
@@ -152,6 +157,10 @@ def largest_error(
         By ``arrays[place]``; of its shape.
     tolerance : float
         Largest relative error allowed.
+    generator : numpy.random.Generator
+        Draws directions.
+    absolute : float
+        Differences up to this count as none.
 
     Returns
     -------
@@ -180,7 +189,7 @@ def largest_error(
     worst = 0.0
     for label, exact, numeric in found:
         size = max(abs(exact), abs(numeric), FLOOR * scale, np.finfo(np.float64).tiny)
-        error = abs(exact - numeric) / size
+        error = 0.0 if abs(exact - numeric) <= absolute else abs(exact - numeric) / size
         if not error <= tolerance:
             raise GradientError(
                 f"{what}, {label}: graphc's derivative is {exact!r}, central differences give {numeric!r} "
@@ -198,6 +207,7 @@ def compare_derivatives(
     numeric: Session,
     order: int = 2,
     tolerance: float = 1e-5,
+    absolute: float = 0.0,
     what: str = "check_gradients",
 ) -> GradientReport:
     """Derivatives as ``exact`` computes them against central differences of values that ``numeric`` computes.
@@ -210,7 +220,8 @@ def compare_derivatives(
     exact, numeric : Session
     order : int
         1 or 2.
-    tolerance : float
+    tolerance, absolute : float
+        As for :func:`largest_error`.
     what : str
         Opens error messages.
 
@@ -233,7 +244,7 @@ def compare_derivatives(
         worst = 0.0
         for place, derivative in zip(graph.by, found, strict=True):
             label = f"{what}: order {number} by {graph.inputs[place].name!r}"
-            error, more = largest_error(label, function, feeds, derivative, place, tolerance, generator)
+            error, more = largest_error(label, function, feeds, derivative, place, tolerance, generator, absolute)
             worst, count = max(worst, error), count + more
         errors.append(worst)
     return GradientReport(errors[0], errors[1] if order > 1 else float("nan"), count)
@@ -281,6 +292,7 @@ def check_gradients(
     *,
     order: int = 2,
     tolerance: float = 1e-5,
+    absolute: float = ROUNDING,
     session: Session | None = None,
 ) -> GradientReport:
     """Check a graph's derivatives against central differences, in float64.
@@ -297,6 +309,9 @@ def check_gradients(
         1 or 2: derivatives of first order only, or of second order too.
     tolerance : float
         Largest relative error allowed.
+    absolute : float
+        Differences up to this count as none: where a derivative is 0 because terms cancel, it and central differences
+        are roundings of these terms, with no right digit. Choose a smaller one for a function of tiny values.
     session : Session, optional
         Whose variables' values are used; a new one if not given.
 
@@ -330,7 +345,9 @@ def check_gradients(
         outputs = [made] if isinstance(made, Tensor) else list(made)
     graph = derivative_graph(declared, outputs)
     with Session(threads=1) as own:
-        return compare_derivatives(graph, arrays, exact=own, numeric=own, order=order, tolerance=tolerance)
+        return compare_derivatives(
+            graph, arrays, exact=own, numeric=own, order=order, tolerance=tolerance, absolute=absolute
+        )
 
 
 def _as_float64(value: Any) -> Array:

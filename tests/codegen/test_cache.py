@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import graphc
 from graphc import config
 from graphc.codegen.cpu import cache
 from graphc.errors import GraphcWarning
@@ -47,6 +49,20 @@ def test_key_depends_on_source_signature_and_environment(monkeypatch):
     keys = {KEY, cache.key_of(SOURCE + "#", "void()"), cache.key_of(SOURCE, "void(int64)")}
     monkeypatch.setattr(cache, "environment", lambda: "another machine")
     assert len(keys | {cache.key_of(SOURCE, "void()")}) == 4
+
+
+def test_key_depends_on_every_file_that_kernels_take_constants_from():
+    known = set(map(Path, cache.generators()))
+    package = Path(graphc.__file__).parent
+    found = set()
+    for path in (package / "codegen" / "cpu").rglob("*.py"):
+        for line in ast.walk(ast.parse(path.read_text())):
+            if isinstance(line, ast.ImportFrom) and (line.module or "").startswith("graphc."):
+                home = package.joinpath(*line.module.split(".")[1:]).with_suffix(".py")
+                found |= {(home, name.name) for name in line.names if name.name.isupper() and home.exists()}
+    names = {name for _, name in found}
+    assert {"MULTIPLIERS", "INDEX_OUT_OF_RANGE", "NO_RESULT"} <= names
+    assert {name for home, name in found if home not in known} == {"DTYPES", "NAMES"}  # which only text is made of
 
 
 def damage_truncate(path):

@@ -97,6 +97,10 @@ def test_a_killed_helper_leaves_its_work_to_this_process(fake):
     [
         ("raise SystemExit(3)", "ended with status 3"),
         ("print('ready', flush=True); input(); print('nonsense', flush=True)", "ended with status 0"),
+        (
+            "print('ready', flush=True); input(); print('nonsense', flush=True)\nwhile input(): pass",
+            "ended with status 1",
+        ),
         ("print('ready', flush=True); input(); print('9\\nabc', end='', flush=True)", "ended with status 0"),
     ],
 )
@@ -110,6 +114,20 @@ def test_a_helper_that_fails_is_replaced_by_this_process(fake, program, message)
     with pytest.warns(GraphcWarning, match=message):
         made = helpers.compile_all(requests(3), compile_one)
     assert made == dict.fromkeys(("k0", "k1", "k2"), b"here")
+
+
+def test_what_a_site_prints_when_python_starts_disturbs_nothing(fake):
+    fake("print('welcome'); print('ready', flush=True)\nwhile True: input(); print('5\\nthere', end='', flush=True)")
+
+    def compile_one(request: Request) -> bytes:
+        deadline = time.monotonic() + 20
+        while len(crew.done) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return b"here"
+
+    crew = helpers.Helpers()
+    assert helpers.compile_all(requests(3), compile_one, crew) == {"k0": b"here", "k1": b"there", "k2": b"there"}
+    assert crew.failure is None
 
 
 def test_a_helper_that_does_not_start(monkeypatch):

@@ -45,6 +45,10 @@ _HEADER = struct.Struct("<8sIQ32s")
 _ABANDONED_SECONDS = 3600.0  # a temporary file this old was left by a process that died
 _TEMPORARY = "new-"
 
+_PACKAGE = Path(__file__).parents[2]
+_SHARED = ("codegen/source.py", "ir/philox.py")
+"""Files outside of this folder whose numbers are compiled into kernels: failure codes, constants of the generator."""
+
 _said: dict[Path, object] = {}
 
 
@@ -75,20 +79,26 @@ class Entry(NamedTuple):
 # -- keys ---------------------------------------------------------------------------------------------------------
 
 
+def generators() -> list[str]:
+    """The files of graphc whose text decides what a kernel's source compiles to."""
+    own = (  # a Path for each would take longer than reading the files
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(os.path.dirname(__file__))
+        for name in names
+        if name.endswith(".py")
+    )
+    return [*sorted(own), *(str(_PACKAGE / name) for name in _SHARED)]
+
+
 @cache
 def environment() -> str:
     """Digest of what, besides its source, decides a kernel's object code.
 
-    That is: the text of graphc's own CPU code generators (kernels inline their library), the versions
-    of Python, Numba, llvmlite and graphc, and the processor.
+    That is: the text of graphc's own CPU code generators (kernels inline their library) and of what they take
+    constants from, the versions of Python, Numba, llvmlite and graphc, and the processor.
     """
     digest = hashlib.sha256()
-    for path in sorted(
-        os.path.join(folder, name)  # a Path for each would take longer than reading the files
-        for folder, _, names in os.walk(os.path.dirname(__file__))
-        for name in names
-        if name.endswith(".py")
-    ):
+    for path in generators():
         with open(path, "rb") as file:
             digest.update(os.path.basename(path).encode() + b"\0" + file.read() + b"\0")
     versions = [platform.python_version(), *map(config.version_of, ("numba", "llvmlite", "graphc"))]

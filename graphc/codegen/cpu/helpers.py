@@ -22,6 +22,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphc import config
@@ -199,10 +200,11 @@ class Helpers:
 
         request: Request | None = None
         with process:  # closes its pipes, so that it ends, and waits for that
+            assert process.stdin is not None and process.stdout is not None
             try:
-                assert process.stdin is not None and process.stdout is not None
-                if process.stdout.readline() != helper.READY:
-                    raise EOFError
+                while (line := process.stdout.readline()) != helper.READY:  # what a site's own start-up prints
+                    if not line:
+                        raise EOFError
                 self._ready.add(process)
                 while (request := self._take_for_helper()) is not None:
                     process.stdin.write(json.dumps(request._asdict()).encode() + b"\n")
@@ -216,6 +218,8 @@ class Helpers:
                     self.done[request.export] = code
             except (OSError, ValueError, EOFError):
                 if process not in self._stopped:
+                    with suppress(OSError):
+                        process.stdin.close()  # one that still lives, though it answers nonsense, ends with its input
                     status = process.wait()
                     how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
                     self.failure = how
