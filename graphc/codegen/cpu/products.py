@@ -351,8 +351,10 @@ class _Blocks:
             return None
         start, length = (self.n.start, self.n.length) if self.n else (ZERO, Known(str(columns), 0))
         rows = -(-streaming.PREFETCH_AHEAD // (columns * tensor.dtype.itemsize))
-        with expressions.bound({axes[0]: start}):
-            return expressions.named(place + step * rows, "o").text, length.text
+        row = expressions.named(of_atom(self.m.axis))
+        later = self.context.writer.let(f"{row.text} + {rows}", row.level, "j")  # no product of sizes, lest texts differ
+        with expressions.bound({self.m.axis: later, axes[0]: start}):
+            return expressions.named(place, "o").text, length.text
 
 
 class _Cut:
