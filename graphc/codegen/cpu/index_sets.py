@@ -24,8 +24,12 @@ Neighbours are then read through a position of their own each, and both sides ar
 So the same values are computed in the same order, without choosing: no bit changes. Facts hold for named dims of any
 size, 0 included; a range that is then empty does not run.
 
+**Lanes.** A reduction with lanes adds element ``j`` to lane ``j % lanes``. :func:`cut_rounds` cuts such a loop between
+rounds, and the lanes of the one round that a cut falls into, so every lane takes in the same values in the same order.
+
 **What stays whole.** Compile time grows with loops and their lines: at most :data:`MOST_RANGES` ranges, and together no
-more than :data:`MOST_PARTS` parts of expressions. Kernels that check indices, as a check that is left out can't fail.
+more than :data:`MOST_PARTS` parts of expressions. Short loops that compare and do not clamp, if the cut is no number.
+Kernels that check indices, as a check that is left out can't fail.
 """
 
 from __future__ import annotations
@@ -67,6 +71,12 @@ MOST_BODIES = 10
 
 MOST_PARTS = 80
 """Parts of expressions of all ranges together, and of the loop before."""
+
+LONG = 256
+"""Static length from which on a loop that compares, but clamps nothing, is cut at a place that is no number.
+
+The loop is vector code as it is. One of run-time length ends in a scalar loop, on average half a round.
+"""
 
 LARGEST = 1 << 60
 """Numbers beside positions that can't overflow int64; comparisons with larger ones stay."""
@@ -138,9 +148,9 @@ class Range:
         """The loop over these positions, or over those in a worker's ``range(*part)`` of the axis."""
         first, last = self._bounds(loops.expressions, part)
         variable, axis = loops.writer.name(prefix), self.facts.axis
-        with loops.writer.block(f"for {variable} in {_range(first, last)}:", independent=True) as level:
-            with loops.expressions.bound({axis: Known(variable, level)}):
-                yield
+        header, inside = f"for {variable} in {_range(first, last)}:", Known(variable, loops.writer.level + 1)
+        with loops.writer.block(header, independent=True), loops.expressions.bound({axis: inside}):
+            yield
 
     def _bounds(self, expressions: Expressions, part: tuple[str, str] | None) -> tuple[str, str]:
         """The first position, and the one after the last, if there are any."""
@@ -149,7 +159,7 @@ class Range:
         highs = _strongest(stops, lambda one, other: other - one)
         if part is not None:  # which is within the axis
             lows, highs = [low for low in lows if low != 0], [high for high in highs if high != axis.extent]
-        first, last = ([expressions.named(limit, "o").text for limit in limits] for limits in (lows, highs))
+        first, last = ([expressions.named(limit).text for limit in limits] for limits in (lows, highs))
         if part is not None:
             first, last = [part[0], *first], [part[1], *last]
         return (
@@ -190,6 +200,8 @@ def ranges(expressions: Expressions, stages: Sequence[Stage], axis: Axis) -> lis
         decided = _Decided(expressions, facts, made)
         values = [decided.scalar(stage.value) for stage in stages]  # type: ignore[attr-defined]
         cut = decided.comparison if decided.comparison is not None else decided.clamp
+        if cut is not None and not isinstance(cut, int) and decided.clamp is None and not _is_long(axis):
+            return [whole]
         if cut is not None:
             pending += [facts.behind(cut), facts.before(cut)]
         elif not _is_empty(facts):
@@ -231,10 +243,10 @@ def cut_rounds(context: Context, stages: Sequence[Stage], axis: Axis, lanes: int
     ``start`` is the name of a round's first position.
     """
     pieces = ranges(context.expressions, stages, axis)
-    known = [piece.known for piece in pieces]
-    if isinstance(axis.extent, int) and None not in known:
-        cut = _cut_at_numbers(axis.extent, lanes, [(*limits, p.stages) for limits, p in zip(known, pieces, strict=True)])
-    elif len(pieces) == 2:
+    limits = [(*piece.known, piece.stages) for piece in pieces if piece.known]
+    if isinstance(axis.extent, int) and len(limits) == len(pieces):
+        cut = _cut_at_numbers(axis.extent, lanes, limits)
+    elif len(pieces) == 2 and pieces[0].facts.stops[1:] == pieces[1].facts.starts[1:]:
         cut = _cut_once(context, pieces, axis.extent, lanes, start)
     else:
         return _uncut(context, stages, axis.extent, lanes)
@@ -272,15 +284,16 @@ def _cut_once(context: Context, pieces: Sequence[Range], extent: Size, lanes: in
     """The loop with one cut, which is known when it runs."""
     before, behind = (piece.stages for piece in pieces)
     writer, named = context.writer, context.expressions.named
-    whole, rest = (named(size).text for size in (floordiv(extent, lanes) * lanes, extent - floordiv(extent, lanes) * lanes))
-    cut = named(pieces[1].facts.starts[-1], "o")
-    if not is_nonnegative(pieces[1].facts.starts[-1], least=0):
+    in_rounds, position = floordiv(extent, lanes) * lanes, pieces[1].facts.starts[-1]
+    whole, rest, cut = named(in_rounds).text, named(extent - in_rounds).text, named(position, "o")
+    if not is_nonnegative(position, least=0):
         cut = writer.let(f"maximum_int({cut.text}, 0)", cut.level, "o")
-    if not is_nonnegative(extent - pieces[1].facts.starts[-1], least=0):
+    if not is_nonnegative(extent - position, least=0):
         cut = writer.let(f"minimum_int({cut.text}, {named(extent).text})", cut.level, "o")
     last = writer.let(f"divide_index({cut.text}, {lanes})*{lanes}", cut.level, "e").text
     first = writer.let(f"divide_index({cut.text} + {lanes - 1}, {lanes})*{lanes}", cut.level, "e").text
-    split = (LanePart(before, f"range({cut.text} - {start})"), LanePart(behind, f"range({cut.text} - {start}, {lanes})"))
+    within = f"{cut.text} - {start}"
+    split = LanePart(before, f"range({within})"), LanePart(behind, f"range({within}, {lanes})")
     rounds = (
         Rounds("0", last, (LanePart(before, f"range({lanes})"),)),
         Rounds(last, f"minimum_int({first}, {whole})", split),
@@ -296,6 +309,10 @@ def _cut_once(context: Context, pieces: Sequence[Range], extent: Size, lanes: in
 def _range(first: str, last: str) -> str:
     """A call of Python's ``range``."""
     return f"range({last if first == '0' else f'{first}, {last}'})"
+
+
+def _is_long(axis: Axis) -> bool:
+    return isinstance(axis.extent, int) and axis.extent >= LONG
 
 
 def _asks(stages: Sequence[Stage]) -> bool:
@@ -358,8 +375,8 @@ class _Decided:
     def _scalar(self, part: Scalar) -> Scalar:
         if isinstance(part, Load):
             index = tuple(map(self.size, part.index))
-            changed = index != part.index or part.tensor in self.made  # what the body made is another value in each range
-            return Load(part.tensor, index) if changed else part
+            # what the body itself makes is another value in each range
+            return Load(part.tensor, index) if index != part.index or part.tensor in self.made else part
         if isinstance(part, Position):
             size = self.size(part.size)
             return part if size == part.size else Literal(size, INT64) if isinstance(size, int) else Position(size)
