@@ -7,6 +7,8 @@ every access allows, and the innermost of those that remain becomes the vector l
         for j in range(extent):
             v = ...
 
+Where the position decides what is computed, the inner loop becomes several (:mod:`graphc.codegen.cpu.index_sets`).
+
 Workers share out whole rows, or single elements where rows are long, in units that fill cache lines.
 
 Where something is read across its memory (a transpose), a whole row would touch a new cache line for each element, and
