@@ -482,29 +482,29 @@ def _bound(size: Size, upper: bool) -> Size | None:
     return total
 
 
-def _may_be_negative(atom: Atom) -> bool:
+def _may_be_negative(atom: Atom, least: int) -> bool:
     return isinstance(atom, Compound) and atom.kind != "mod" and not (
-        is_nonnegative(atom.left)
+        is_nonnegative(atom.left, least)
         if atom.kind in ("floordiv",)
-        else is_nonnegative(atom.left) and is_nonnegative(atom.right)
+        else is_nonnegative(atom.left, least) and is_nonnegative(atom.right, least)
     )
 
 
-def is_nonnegative(size: Size) -> bool:
-    """Whether ``size >= 0`` can be proved for named dims >= 1 and axes within their extents.
+def is_nonnegative(size: Size, least: int = 1) -> bool:
+    """Whether ``size >= 0`` can be proved for named dims of at least ``least`` and axes within their extents.
 
     Names count as at least 1 because an axis over an empty extent never runs; nothing but loop positions and
-    simplifications of them may rest on this.
+    simplifications of them may rest on this. With ``least=0`` they may be anything.
     """
     if isinstance(size, int):
         return size >= 0
-    if any(_may_be_negative(atom) for monomial, _ in size.terms for atom in monomial):
+    if any(_may_be_negative(atom, least) for monomial, _ in size.terms for atom in monomial):
         return False
     low = _bound(size, upper=False)
     if low is None:
         return False
-    # with every name written as 1 + (something >= 0), the bound holds if no coefficient is negative
-    shifted = substitute(low, lambda atom: of_atom(atom) + 1)
+    # with every name written as least + (something >= 0), the bound holds if no coefficient is negative
+    shifted = substitute(low, lambda atom: of_atom(atom) + least)
     return all(factor >= 0 for _, factor in terms_of(shifted))
 
 

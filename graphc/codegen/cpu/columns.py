@@ -179,7 +179,7 @@ class _Block:
             accumulator.begin()
         with context.loops.over(kept, "r"), self.over_columns():
             for accumulator in accumulators:
-                accumulator.update(self.lane.text)
+                accumulator.update(accumulator.stage.value, self.lane.text)
         expressions.renamed = before
         return accumulators
 

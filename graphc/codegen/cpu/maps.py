@@ -7,6 +7,8 @@ every access allows, and the innermost of those that remain becomes the vector l
         for j in range(extent):
             v = ...
 
+Where the position decides what is computed, the inner loop becomes several (:mod:`graphc.codegen.cpu.index_sets`).
+
 Workers share out whole rows, or single elements where rows are long, in units that fill cache lines.
 
 Where something is read across its memory (a transpose), a whole row would touch a new cache line for each element, and
@@ -20,7 +22,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from math import gcd
 
-from graphc.codegen.cpu import formulas
+from graphc.codegen.cpu import formulas, index_sets
 from graphc.codegen.cpu.context import Context, fixed
 from graphc.codegen.cpu.loops import collapse
 from graphc.codegen.cpu.writer import Known
@@ -46,29 +48,52 @@ def write_maps(context: Context) -> None:
     stages = context.kernel.stages
     axes, renamed = collapse(context.kernel.axes, context.accesses(stages))
     expressions.renamed.update(renamed)
-    if len(axes) < 2:
-        with loops.shared_out(axes, LINE_ELEMENTS, independent=True):
+    if not axes:
+        with loops.shared_out(axes, LINE_ELEMENTS):
             write_body(context, stages)
         return
     *outer, inner = axes
+    if not outer:
+        loops.part_of(inner.extent, LINE_ELEMENTS)
+        _write_elements(context, stages, inner, "i", ("first", "last"))
+        return
     if _reads_across(context, stages, inner):
         _write_blocks(context, outer, inner)
         return
     if isinstance(inner.extent, int) and inner.extent < LONG_ROW:
         rows_of_lines = LINE_ELEMENTS // gcd(LINE_ELEMENTS, inner.extent)
-        with loops.shared_out(outer, rows_of_lines), loops.over([inner], independent=True):
-            write_body(context, stages)
+        pieces = index_sets.ranges(expressions, stages, inner)
+        positions = [known[0] for piece in pieces if (known := piece.known) and known[1] - known[0] == 1]
+        if len(positions) == len(pieces):  # no inner loop is left, so the outer one is vector code
+            with loops.shared_out(outer, rows_of_lines, independent=True):
+                for piece, position in zip(pieces, positions, strict=True):
+                    with expressions.bound({inner: Known(str(position), 0)}):
+                        write_body(context, piece.stages)
+            return
+        with loops.shared_out(outer, rows_of_lines):
+            _write_elements(context, stages, inner)
         return
     row_length = expressions.named(inner.extent).text
     loops.part_of(product(axis.extent for axis in axes), LINE_ELEMENTS)
-    row, column = writer.name("i"), writer.name("j")
+    row = writer.name("i")
     rows = f"range(divide_index(first, {row_length}), divide_index(last + {row_length} - 1, {row_length}))"
     with writer.block(f"for {row} in {rows}:") as level, expressions.bound(loops.split(Known(row, level), outer)):
         start = f"maximum_int(first - {row}*{row_length}, 0)"
         stop = f"minimum_int(last - {row}*{row_length}, {row_length})"
-        header = f"for {column} in range({start}, {stop}):"
-        with writer.block(header, independent=True) as inside, expressions.bound({inner: Known(column, inside)}):
-            write_body(context, stages)
+        _write_elements(context, stages, inner, part=(start, stop))
+
+
+def _write_elements(
+    context: Context, stages: Sequence[Stage], axis: Axis, prefix: str = "j", part: tuple[str, str] | None = None
+) -> None:
+    """The innermost loop, over an axis or part of it: one, or several where positions decide what is computed."""
+    pieces = index_sets.ranges(context.expressions, stages, axis)
+    if len(pieces) > 1 and part is not None:
+        first, last = (context.writer.let(text, context.writer.level, "e").text for text in part)
+        part = (first, last)
+    for piece in pieces:
+        with piece.loop(context.loops, prefix, part):
+            write_body(context, piece.stages)
 
 
 def _reads_across(context: Context, stages: Sequence[Stage], axis: Axis) -> bool:

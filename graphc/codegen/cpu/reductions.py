@@ -20,6 +20,7 @@ import numpy as np
 from graphc.codegen.cpu import operators
 from graphc.codegen.cpu.context import Context
 from graphc.codegen.cpu.writer import Known
+from graphc.ir.scalar import Scalar
 from graphc.ir.symbolic import Axis, Size, of_atom, product
 from graphc.schedule.kernel import Reduce
 
@@ -104,10 +105,10 @@ class Accumulator:
             called = "store_bool" if dtype == "bool" else "store"
             self.context.writer.line(f"{called}({name}, {lane}, {value})")
 
-    def update(self, lane: str = "") -> None:
-        """Write the lines of the innermost loop that take in the stage's value."""
+    def update(self, value_of: Scalar, lane: str = "") -> None:
+        """Write the lines of the innermost loop that take in a value: the stage's, or what is the same there."""
         context = self.context
-        value = context.expressions.scalar(self.stage.value).text
+        value = context.expressions.scalar(value_of).text
         held = self._get(self.name, lane, self.held.name)
         if self.by_position:
             self._update_position(lane, value, held)

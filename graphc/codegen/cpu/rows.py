@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
-from graphc.codegen.cpu import chunks, columns, formulas, streaming
+from graphc.codegen.cpu import chunks, columns, formulas, index_sets, streaming
 from graphc.codegen.cpu.context import Context, fixed, operand_tensors
 from graphc.codegen.cpu.loops import collapse, replaced
 from graphc.codegen.cpu.reductions import Accumulator, lanes_for, position_in, values_of
@@ -247,8 +247,9 @@ def write_loop(
             if not axes:
                 _write_body(context, group, accumulators, "")
             elif lanes == 1:
-                with context.loops.over(axes[-1:], independent=True):
-                    _write_body(context, group, accumulators, "")
+                for piece in index_sets.ranges(context.expressions, group, axes[-1]):
+                    with piece.loop(context.loops):
+                        _write_body(context, piece.stages, accumulators, "")
             else:
                 _write_lanes(context, group, accumulators, axes[-1], lanes, fetches, copies)
         context.registers = before
@@ -277,28 +278,29 @@ def _write_lanes(
     writer, expressions = context.writer, context.expressions
     whole = expressions.named(floordiv(axis.extent, lanes) * lanes)
     rest = expressions.named(axis.extent - floordiv(axis.extent, lanes) * lanes)
-    rounds, lane, variable = writer.name("r"), writer.name("l"), writer.name("j")
+    start, lane, variable = writer.name("r"), writer.name("l"), writer.name("j")
+    cut = index_sets.cut_rounds(context, group, axis, lanes, start)
 
-    def body(header: str, start: str) -> None:
-        with writer.block(header, independent=True) as level:
-            writer.line(f"{variable} = {start} + {lane}")
-            with expressions.bound({axis: Known(variable, level)}):
-                _write_body(context, group, accumulators, lane)
+    def bodies(parts: Sequence[index_sets.LanePart], start: str) -> None:
+        for part in parts:
+            with writer.block(f"for {lane} in {part.lanes}:", independent=True) as level:
+                writer.line(f"{variable} = {start} + {lane}")
+                with expressions.bound({axis: Known(variable, level)}):
+                    _write_body(context, part.stages, accumulators, lane)
 
-    if whole.text != "0":
-        with writer.block(f"for {rounds} in range(0, {whole.text}, {lanes}):"):
-            fetches.write(writer, rounds, lanes)
+    for rounds in cut.rounds:
+        with writer.block(f"for {start} in range({rounds.first}, {rounds.last}, {lanes}):"):
+            fetches.write(writer, start, lanes)
             for copy in copies:
-                copy.begin(writer, rounds)
-            body(f"for {lane} in range({lanes}):", rounds)
+                copy.begin(writer, start)
+            bodies(rounds.parts, start)
             for copy in copies:
-                copy.write(writer, rounds, lanes)
+                copy.write(writer, start, lanes)
         if fetches.places or copies:
             writer.line("rolled()")
-    if rest.text != "0":
-        if rest.text.isdigit():
-            fetches.write(writer, whole.text, int(rest.text))
-        body(f"for {lane} in range({rest.text}):", whole.text)
+    if rest.text.isdigit() and rest.text != "0":
+        fetches.write(writer, whole.text, int(rest.text))
+    bodies(cut.rest, whole.text)
 
 
 def _write_body(context: Context, group: Sequence[Stage], accumulators: Sequence[Accumulator], lane: str) -> None:
@@ -307,7 +309,7 @@ def _write_body(context: Context, group: Sequence[Stage], accumulators: Sequence
     pending: list[tuple[Stage, Known]] = []
     for stage in group:
         if isinstance(stage, Reduce):
-            by_stage[stage.result].update(lane)
+            by_stage[stage.result].update(stage.value, lane)
             continue
         if isinstance(stage, ReduceChunks):
             pending.append((stage, chunks.combined(context, stage)))
