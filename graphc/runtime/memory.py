@@ -40,8 +40,8 @@ SPACING = 389 * ALIGNMENT
 
 An update goes over slots of one size side by side. Bytes that are a power of two apart lie in different rows of one
 bank of the memory, which has one row open at a time, so it would open a row for each line: measured, a third of the
-rate. Banks are chosen by sums of address bits modulo two, so that on some processors 4, 8 or 16 KiB more than a power
-of two are as bad. The lines keep the slots' elements out of the same sets of the caches.
+rate. Of which bits of an address choose the bank, processors differ: 4, 8 or 16 KiB more than a power of two can be as
+bad. The lines keep the slots' elements out of the same sets of the caches.
 """
 
 
