@@ -3,7 +3,7 @@
 An **arena** is one block of bytes that a memory plan cuts into buffers by offset.  **Slots** are the long-lived
 counterpart: variables and optimiser state live in named slots of chunks, one set of chunks a dtype.  A chunk is
 allocated once and never moves, so the address of a slot can be written into call tables; slots asked for together
-lie next to each other, so that one loop can serve them all.
+lie in one chunk, large ones spaced so that a loop over several at once has each in another bank of the memory.
 
 Linux promises memory that it does not have and kills the process that touches it.  So a request is compared first
 with what is left, on the machine and in each control group that the process is in, and refused with an error that
@@ -32,10 +32,27 @@ ALIGNMENT = 64
 CHUNK_BYTES = 1 << 20
 """The least size of a chunk of slots, bytes."""
 
+LARGE_SLOT = 1 << 20
+"""Bytes of a slot from which on it is kept apart from the next."""
+
+SPACING = 389 * ALIGNMENT
+"""Bytes left free behind a large slot, 24 KiB and five lines.
+
+An update goes over slots of one size side by side. Bytes that are a power of two apart lie in different rows of one
+bank of the memory, which has one row open at a time, so it would open a row for each line: measured, a third of the
+rate. Of which bits of an address choose the bank, processors differ: 4, 8 or 16 KiB more than a power of two can be as
+bad. The lines keep the slots' elements out of the same sets of the caches.
+"""
+
 
 def round_up(nbytes: int) -> int:
     """The least multiple of :data:`ALIGNMENT` that holds `nbytes`."""
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def _slot_bytes(nbytes: int) -> int:
+    """What a slot takes of its chunk."""
+    return round_up(nbytes) + (SPACING if nbytes >= LARGE_SLOT else 0)
 
 
 def _read_int(path: Path) -> int | None:
@@ -305,7 +322,7 @@ class Slots(Mapping[str, Slot]):
         return sum(block.size for chunks in self._chunks.values() for block in chunks.blocks)
 
     def add(self, requests: Iterable[tuple[str, tuple[int, ...], DTypeLike]]) -> list[Slot]:
-        """Make zeroed slots; those of one dtype lie next to each other, in the order asked for.
+        """Make zeroed slots; those of one dtype lie in one chunk, in the order asked for.
 
         Parameters
         ----------
@@ -331,12 +348,12 @@ class Slots(Mapping[str, Slot]):
         sizes = [math.prod(shape) * dtype.itemsize for _, shape, dtype in wanted]
         totals: dict[np.dtype, int] = {}
         for (_, _, dtype), nbytes in zip(wanted, sizes, strict=True):
-            totals[dtype] = totals.get(dtype, 0) + round_up(nbytes)
+            totals[dtype] = totals.get(dtype, 0) + _slot_bytes(nbytes)
         places = {dtype: self._chunks.setdefault(dtype, _Chunks()).reserve(total) for dtype, total in totals.items()}
         made = []
         for (name, shape, dtype), nbytes in zip(wanted, sizes, strict=True):
             chunk, offset = places[dtype]
-            places[dtype] = chunk, offset + round_up(nbytes)
+            places[dtype] = chunk, offset + _slot_bytes(nbytes)
             block = self._chunks[dtype].blocks[chunk]
             made.append(Slot(name, block[offset : offset + nbytes].view(dtype).reshape(shape), chunk, offset))
         self._slots.update((slot.name, slot) for slot in made)

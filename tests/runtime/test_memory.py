@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,18 @@ def test_slots_are_aligned_neighbours_that_never_move():
     with pytest.raises(GraphcError, match="'a' exists"):
         slots.add([("c", (), "float32"), ("a", (), "float32")])
     assert "c" not in slots
+
+
+def test_large_slots_are_not_a_power_of_two_apart():
+    slots = memory.Slots()
+    made = slots.add((name, (memory.LARGE_SLOT,), "uint8") for name in "abcd")
+    last = slots.add([("small", (3,), "uint8"), ("after", (3,), "uint8")])
+    assert [slot.chunk for slot in made] == [0] * 4
+    for slot, other in itertools.combinations(made, 2):
+        beyond = (other.offset - slot.offset) % memory.LARGE_SLOT
+        assert 16384 < beyond < memory.LARGE_SLOT - 16384 and beyond % 4096, (slot.name, other.name)
+    assert last[1].offset - last[0].offset == memory.ALIGNMENT  # small ones are side by side
+    assert not any(slot.array.any() for slot in made)
 
 
 def test_what_is_available(tmp_path):
