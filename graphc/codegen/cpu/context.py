@@ -51,6 +51,8 @@ class Context:
         Lines before the body: what is unpacked from the arguments.
     registers : dict of Tensor to (callable of no arguments giving Known)
         Tensors that are at hand in the loops now open.
+    copied : dict of (Tensor, Size) to (str, Known)
+        Places of inputs whose elements are copied to scratch in the loops now open: the pointer, and the place there.
     """
 
     def __init__(self, kernel: Kernel):
@@ -61,6 +63,7 @@ class Context:
         self.arguments: list[Argument] = []
         self.sizes: list[RuntimeSize] = []
         self.registers: dict[Tensor, Callable[[], Known]] = {}
+        self.copied: dict[tuple[Tensor, Size], tuple[str, Known]] = {}
         self._pointers: dict[Tensor, str] = {}
         self._scratch: dict[Tensor, _ScratchArray] = {}
         self._moved: dict[Tensor, tuple[str, Size]] = {}
@@ -227,7 +230,11 @@ class Context:
             return register()
         if load.tensor.type.size == 0:  # asked for by an index that fails, or in a loop that never runs, and only there
             return Known(operators.literal(0, load.dtype), self.writer.level)
-        place = self.expressions.size(self.flat(load.tensor, load.index))
+        offset = self.flat(load.tensor, load.index)
+        if (load.tensor, offset) in self.copied:
+            pointer, place = self.copied[load.tensor, offset]
+            return self.load(pointer, place.text, load.dtype.name, place.level)
+        place = self.expressions.size(offset)
         level = self.writer.level if self.made_here(load.tensor) else place.level
         text = place.text
         if _can_miss(load):

@@ -23,6 +23,7 @@ from math import gcd
 from graphc.codegen.cpu import formulas
 from graphc.codegen.cpu.context import Context, fixed
 from graphc.codegen.cpu.loops import collapse
+from graphc.codegen.cpu.turns import in_blocks, turns_of
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.symbolic import Axis, coefficient, product
 from graphc.schedule.kernel import Map, Stage
@@ -48,6 +49,11 @@ def write_maps(context: Context) -> None:
     expressions.renamed.update(renamed)
     if len(axes) < 2:
         with loops.shared_out(axes, LINE_ELEMENTS, independent=True):
+            write_body(context, stages)
+        return
+    turns = turns_of(context, stages, axes)
+    if turns is not None:
+        with in_blocks(context, axes, turns):
             write_body(context, stages)
         return
     *outer, inner = axes
