@@ -97,13 +97,13 @@ class Context:
             self.sizes.append(size)
         return f"n{self.sizes.index(size)}"
 
-    def micro_kernel(self, name: str) -> str:
+    def micro_kernel(self, name: str, word: str = "product") -> str:
         """The variable that holds the address of a compiled contraction, by the contraction's name.
 
         It does not say which contraction, so that kernels that differ in this alone have one text.
         """
         if name not in self._micro_kernels:
-            variable = f"product{len(self._micro_kernels)}"
+            variable = f"{word}{len(self._micro_kernels)}"
             self._micro_kernels[name] = variable
             place = self._argument(MicroKernel(name))
             self._pointer_lines.append(f"{variable} = address(pointer_uint8(buffers, {place}))")

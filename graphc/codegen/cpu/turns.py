@@ -1,18 +1,19 @@
 """Maps that read an operand across its memory: the transposes.
 
-Where the innermost loop takes large steps through an operand and another loop would go element by element, each element
-comes from a cache line of its own. A row is long enough for the lines to be gone before the next row wants them; at
-steps of 4 KiB all of them even compete for the same few places of the first cache. So both loops are cut into blocks, the
-operand's part of a block is turned, in registers, into scratch that stays in the first cache, and the maps read it there
-element by element::
+Where the innermost loop takes large steps through an operand and another loop would go element by element, each
+element comes from a cache line of its own. A row is long enough for the lines to be gone before the next row wants
+them; at steps of 4 KiB all of them even compete for the same few places of the first cache. So both loops are cut into
+blocks, the operand's part of a block is turned, in registers, into scratch that stays in the first cache, and the maps
+read it there element by element::
 
     for p in a worker's part of the blocks:
-        turn_4_bytes(x at the block, step of x, t, ...)            t[i, j] = x[j, i]
+        turn(x at the block, step of x, t, ...)                    t[i, j] = x[j, i]
         for i in rows of the block:
             for j in columns of the block:
                 y[i, j] = ... t[i, j] ...
 
-What is loaded from memory is what the maps load, no more, and what is computed of it is the same.
+What is loaded from memory is what the maps load, no more, and what is computed of it is the same. Turning is compiled
+once, as contractions are, and called by address: inlined it would double what such a kernel takes to compile.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from graphc.codegen.cpu.context import Context
+from graphc.codegen.cpu.variants import TURN
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load
@@ -30,7 +32,7 @@ from graphc.ir.symbolic import Axis, Size, Value, atoms_of, coefficient, floordi
 from graphc.schedule.kernel import Stage, walk
 
 SQUARE = 8
-"""Elements; blocks in scratch are whole squares of them (:mod:`graphc.codegen.cpu.turning`)."""
+"""Elements; a block in scratch is whole squares of them."""
 
 LINE = 16
 """Elements: where a static extent is cut, it is at multiples of it, which are whole cache lines."""
@@ -42,10 +44,17 @@ BLOCK_BYTES = 16 * 1024
 """Bytes of all turned blocks together: half of a first cache, the rest of which is for what else the maps touch."""
 
 SHORTEST_STEP = 4
-"""Elements; in smaller steps a few registers hold the lines that neighbours need."""
+"""Elements; smaller steps are vector code that loads whole lines and picks out of them (measured: twice as fast)."""
+
+LEAST_EXTENT = 3
+"""Of rows and columns; a pixel's colours are worth turning."""
 
 FEWEST = 4096
-"""Elements of a result of static size; smaller ones are read as they lie, since their operands stay in the first cache."""
+"""Elements of a result of static size; the operands of smaller ones stay in the first cache however they are read."""
+
+
+TURNERS = {4: f"float32{TURN}", 8: f"float64{TURN}"}
+"""The function that turns elements of so many bytes, which it moves as floats, whatever they are."""
 
 
 class _Turned(NamedTuple):
@@ -69,11 +78,11 @@ def turns_of(context: Context, stages: Sequence[Stage], axes: Sequence[Axis]) ->
     """The blocks for some maps over collapsed axes; None if no operand is read across, or it is too small to matter."""
     *outer, columns = axes
     total = product(axis.extent for axis in axes)
-    if _shorter(columns, SHORTEST_STEP) or (isinstance(total, int) and total < FEWEST):
+    if _shorter(columns, LEAST_EXTENT) or (isinstance(total, int) and total < FEWEST):
         return None
-    found: dict[Axis, dict[_Turned, None]] = {axis: {} for axis in outer if not _shorter(axis, SHORTEST_STEP)}
+    found: dict[Axis, dict[_Turned, None]] = {axis: {} for axis in outer if not _shorter(axis, LEAST_EXTENT)}
     for load in (part for part in walk(*(scalar for s in stages for scalar in s.scalars())) if isinstance(part, Load)):
-        if context.made_here(load.tensor) or load.dtype.itemsize not in (4, 8):
+        if context.made_here(load.tensor) or load.dtype.itemsize not in TURNERS:
             continue
         place = context.flat(load.tensor, load.index)
         step = coefficient(place, columns)
@@ -101,7 +110,8 @@ def in_blocks(context: Context, axes: Sequence[Axis], turns: Turns) -> Iterator[
     writer, expressions = context.writer, context.expressions
     item_bytes = sum(each.tensor.dtype.itemsize for each in turns.turned)
     width = _side(turns.columns.extent, MOST_COLUMNS)
-    height = _side(turns.rows.extent, min(MOST_ROWS, max(LEAST_ROWS, BLOCK_BYTES // (width * item_bytes) // LINE * LINE)))
+    fitting = BLOCK_BYTES // (width * item_bytes) // LINE * LINE
+    height = _side(turns.rows.extent, min(MOST_ROWS, max(LEAST_ROWS, fitting)))
     sides = {turns.rows: height, turns.columns: width}
     blocks = {axis: Axis(floordiv(axis.extent + side - 1, side)) for axis, side in sides.items()}
     copies = {
@@ -115,9 +125,9 @@ def in_blocks(context: Context, axes: Sequence[Axis], turns: Turns) -> Iterator[
         with expressions.bound(starts):
             for each, copy in copies.items():
                 first, step = expressions.named(each.place, "o").text, expressions.named(each.step).text
-                part = f"offset({context.pointer(each.tensor)}, {first}), {step}, {copy}, {width}"
-                size = f"{counts[turns.rows]}, {counts[turns.columns]}"
-                writer.line(f"turn_{each.tensor.dtype.itemsize}_bytes({part}, {size})")
+                turner = context.micro_kernel(TURNERS[each.tensor.dtype.itemsize], "turn")
+                part = f"{turner}, offset({context.pointer(each.tensor)}, {first}), {step}, {copy}, {width}"
+                writer.line(f"turn({part}, {counts[turns.rows]}, {counts[turns.columns]})")
         row = stack.enter_context(_over(context, turns.rows, starts, counts, independent=False))
         before = writer.let(f"{width}*{row.text}", row.level, "o").text
         column = stack.enter_context(_over(context, turns.columns, starts, counts, independent=True))
@@ -160,6 +170,8 @@ def _over(
     writer, start = context.writer, starts[axis].text
     lane = writer.name("l")
     with writer.block(f"for {lane} in range({counts[axis]}):", independent) as level:
-        place = Known(lane, level) if start == "0" else writer.let(f"{start} + {lane}", level, "j" if independent else "i")
+        place = known = Known(lane, level)
+        if start != "0":
+            place = writer.let(f"{start} + {lane}", level, "j" if independent else "i")
         with context.expressions.bound({axis: place}):
-            yield Known(lane, level)
+            yield known

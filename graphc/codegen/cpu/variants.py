@@ -70,6 +70,7 @@ FEW = "_few"
 ALIASED = "_aliased"
 SHALLOW = "_shallow"
 EDGE = "_edge"
+TURN = "_turn"
 
 
 @dataclass(frozen=True)
