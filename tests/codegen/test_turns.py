@@ -90,7 +90,8 @@ def test_values_and_bits(case: Any) -> None:
     shape, sizes, orders, dtype, flips = case
     axes = [Axis(size if isinstance(size, int) else named(size)) for size in shape]
     names = {name: size for name, size in zip(shape, sizes, strict=True) if isinstance(name, str)}
-    y, values, loads, operands = tensor(shape, dtype), {}, [], []
+    y, values, operands = tensor(shape, dtype), {}, []
+    loads: list[Scalar] = []
     for k, order in enumerate(orders):
         x = tensor(tuple(shape[place] for place in order), dtype)
         values[x] = numbers(tuple(sizes[place] for place in order), dtype)
@@ -102,7 +103,7 @@ def test_values_and_bits(case: Any) -> None:
             operand = np.flip(operand, at_axis)
         operands.append(operand.transpose(np.argsort(order)))
         loads.append(Load(x, tuple(index)))
-    value: Scalar = reduce(lambda a, b: apply("add", a, b), loads)
+    value = reduce(lambda a, b: apply("add", a, b), loads)
     expected = reduce(np.add, operands)
     ready = Run(Kernel(tuple(axes), (Map((y,), (), value),), (y,)), values, names)
     for workers in (1, 3):

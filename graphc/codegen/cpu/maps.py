@@ -9,8 +9,9 @@ every access allows, and the innermost of those that remain becomes the vector l
 
 Workers share out whole rows, or single elements where rows are long, in units that fill cache lines.
 
-Where something is read across its memory (a transpose), a whole row would touch a new cache line for each element, and
-the next row would find none of them left. Rows are then cut into blocks of columns, and the blocks are the outermost
+Where something is read across its memory, a whole row would touch a new cache line for each element, and the next row
+would find none of them left. A transposed operand is turned block by block (:mod:`graphc.codegen.cpu.turns`). For what
+no other loop reads element by element either, rows are cut into blocks of columns, and the blocks are the outermost
 loop: a line that one row brings in serves the next ones (measured: four times as fast).
 """
 
