@@ -9,8 +9,9 @@ every access allows, and the innermost of those that remain becomes the vector l
 
 Workers share out whole rows, or single elements where rows are long, in units that fill cache lines.
 
-Where something is read across its memory (a transpose), a whole row would touch a new cache line for each element, and
-the next row would find none of them left. Rows are then cut into blocks of columns, and the blocks are the outermost
+Where something is read across its memory, a whole row would touch a new cache line for each element, and the next row
+would find none of them left. A transposed operand is turned block by block (:mod:`graphc.codegen.cpu.turns`). For what
+no other loop reads element by element either, rows are cut into blocks of columns, and the blocks are the outermost
 loop: a line that one row brings in serves the next ones (measured: four times as fast).
 """
 
@@ -23,6 +24,7 @@ from math import gcd
 from graphc.codegen.cpu import formulas
 from graphc.codegen.cpu.context import Context, fixed
 from graphc.codegen.cpu.loops import collapse
+from graphc.codegen.cpu.turns import in_blocks, turns_of
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.symbolic import Axis, coefficient, product
 from graphc.schedule.kernel import Map, Stage
@@ -48,6 +50,11 @@ def write_maps(context: Context) -> None:
     expressions.renamed.update(renamed)
     if len(axes) < 2:
         with loops.shared_out(axes, LINE_ELEMENTS, independent=True):
+            write_body(context, stages)
+        return
+    turns = turns_of(context, stages, axes)
+    if turns is not None:
+        with in_blocks(context, axes, turns):
             write_body(context, stages)
         return
     *outer, inner = axes
