@@ -64,6 +64,18 @@ def test_views_are_index_arithmetic() -> None:
 
 
 @pytest.mark.parametrize("columns", [70, 64, "n"])
+def test_what_maps_read_across_by_uneven_steps_runs_in_blocks_of_columns(columns: Any) -> None:
+    size = columns if isinstance(columns, int) else 45
+    i, j = Axis(50), Axis(columns if isinstance(columns, int) else named("n"))
+    x, y = tensor((columns, 100)), tensor((50, columns))
+    value = numbers((size, 100))
+    kernel = Kernel((i, j), (Map((y,), (), apply("exp", at(x, j, 2 * of_atom(i)))),), (y,))
+    np.testing.assert_allclose(run(kernel, {x: value}, n=size)[0], np.exp(value[:, ::2].T), rtol=3e-7)
+    assert ", 32)" in emit(kernel).text.split("for ")[1]
+    assert "turn(" not in emit(kernel).text
+
+
+@pytest.mark.parametrize("columns", [70, 64, "n"])
 def test_transposes_run_in_blocks(columns: Any) -> None:
     size = columns if isinstance(columns, int) else 45
     b, i, j = Axis(2), Axis(50), Axis(columns if isinstance(columns, int) else named("n"))

@@ -50,6 +50,8 @@ class Context:
         Lines before the body: what is unpacked from the arguments.
     registers : dict of Tensor to (callable of no arguments giving Known)
         Tensors that are at hand in the loops now open.
+    copied : dict of (Tensor, Size) to (str, Known)
+        Places of inputs whose elements are copied to scratch in the loops now open: the pointer, and the place there.
     """
 
     def __init__(self, kernel: Kernel):
@@ -60,6 +62,7 @@ class Context:
         self.arguments: list[Argument] = []
         self.sizes: list[RuntimeSize] = []
         self.registers: dict[Tensor, Callable[[], Known]] = {}
+        self.copied: dict[tuple[Tensor, Size], tuple[str, Known]] = {}
         self._pointers: dict[Tensor, str] = {}
         self._scratch: dict[Tensor, _ScratchArray] = {}
         self._moved: dict[Tensor, tuple[str, Size]] = {}
@@ -93,13 +96,13 @@ class Context:
             self.sizes.append(size)
         return f"n{self.sizes.index(size)}"
 
-    def micro_kernel(self, name: str) -> str:
+    def micro_kernel(self, name: str, word: str = "product") -> str:
         """The variable that holds the address of a compiled contraction, by the contraction's name.
 
         It does not say which contraction, so that kernels that differ in this alone have one text.
         """
         if name not in self._micro_kernels:
-            variable = f"product{len(self._micro_kernels)}"
+            variable = f"{word}{len(self._micro_kernels)}"
             self._micro_kernels[name] = variable
             place = self._argument(MicroKernel(name))
             self._pointer_lines.append(f"{variable} = address(pointer_uint8(buffers, {place}))")
@@ -226,7 +229,11 @@ class Context:
             return register()
         if load.tensor.type.size == 0:  # asked for by an index that fails, or in a loop that never runs, and only there
             return Known(operators.literal(0, load.dtype), self.writer.level)
-        place = self.expressions.size(self.flat(load.tensor, load.index))
+        offset = self.flat(load.tensor, load.index)
+        if (load.tensor, offset) in self.copied:
+            pointer, place = self.copied[load.tensor, offset]
+            return self.load(pointer, place.text, load.dtype.name, place.level)
+        place = self.expressions.size(offset)
         level = self.writer.level if self.made_here(load.tensor) else place.level
         text = place.text
         if _can_miss(load):

@@ -52,6 +52,7 @@ from graphc.codegen.cpu.variants import (
     FEW,
     FEW_COLUMNS,
     ITEM_BYTES,
+    TURN,
     FewTile,
     few_of,
     steps_of,
@@ -70,9 +71,12 @@ _FEW_TILES = 3  # tiles for whose sake a panel of few columns is not worth a cop
 _LINES_AHEAD = 4  # rows or columns of A that are on their way from L3 while one is copied
 
 
-def signature(dtype: str) -> str:
-    """The C signature of the contraction, in Numba's notation."""
+def signature(name: str) -> str:
+    """The C signature of the contraction of that name, in Numba's notation."""
+    dtype, _, kind = name.partition("_")
     p, n = f"CPointer({dtype})", "int64"
+    if kind == TURN[1:]:
+        return f"void({p}, {n}, {p}, {n}, {n}, {n})"
     return f"void({p}, {n}, {n}, {p}, {n}, {n}, {p}, {n}, {n}, {n}, {n}, {n})"
 
 
@@ -293,6 +297,21 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
             break
 '''
 
+_TURN_SOURCE = '''\
+"""to[k, i] = source[i, k] ({dtype}) for a block, square by square; whole squares of `to` are written."""
+from graphc.codegen.cpu.intrinsics import offset
+from graphc.codegen.cpu.panels import transposer
+
+transpose = transposer("{dtype}", side={side})
+UNROLLED = True  # the squares are
+
+
+def kernel(source, step, to, width, rows, columns):
+    for i in range(0, columns, {side}):
+        for k in range(0, rows, {side}):
+            transpose(offset(source, i * step + k), step, offset(to, k * width + i), width, columns - i, rows - k)
+'''
+
 _DOT_TILES = {1: (8, 1), 2: (8, 2), 3: (4, 3), 5: (3, 5), 6: (3, 6), 7: (3, 7)}
 """Rows and columns of a tile of dot products, by the shorter side of C."""
 
@@ -333,7 +352,9 @@ def source(name: str) -> str:
 
     It defines ``kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate)``: pointers to the first
     elements, strides in elements (any sign), sizes of at least 0. C's columns are contiguous; C overlaps
-    neither operand. ``K == 0`` writes zeros, or leaves C as it is with `accumulate`.
+    neither operand. ``K == 0`` writes zeros, or leaves C as it is with `accumulate`. With the ending ``_turn`` there is
+    no product: ``kernel(source, step, to, width, rows, columns)`` turns a block of an operand for maps that read it
+    transposed (:mod:`graphc.codegen.cpu.turns`).
     """
     dtype, _, kind = name.partition("_")
     if kind.startswith(FEW[1:]):
@@ -345,6 +366,8 @@ def source(name: str) -> str:
     steps = steps_of(name)
     if steps is not None:
         return _shallow_source(dtype, steps)
+    if kind == TURN[1:]:
+        return _TURN_SOURCE.format(dtype=dtype, side=min(tile_shape(dtype).lanes, _SQUARE_BYTES // ITEM_BYTES[dtype]))
     dots = re.fullmatch(rf"{DOTS[1:]}(\d+)", kind)
     if dots is not None:
         return _dots_source(dtype, int(dots[1]))
@@ -355,7 +378,7 @@ def source(name: str) -> str:
 
 def wanted(name: str) -> jit.Wanted:
     """A contraction, to be prepared together with the kernels that call it; `name` as in :func:`address`."""
-    return jit.Wanted(source(name), signature=signature(name.partition("_")[0]))
+    return jit.Wanted(source(name), signature=signature(name))
 
 
 def address(name: str, on_event: Callable[[jit.KernelEvent], None] | None = None) -> int:
@@ -378,4 +401,4 @@ def address(name: str, on_event: Callable[[jit.KernelEvent], None] | None = None
     CompileError
         If there is none of that name.
     """
-    return jit.load([source(name)], signature=signature(name.partition("_")[0]), on_event=on_event)[0]
+    return jit.load([source(name)], signature=signature(name), on_event=on_event)[0]

@@ -11,8 +11,9 @@ Where the position decides what is computed, the inner loop becomes several (:mo
 
 Workers share out whole rows, or single elements where rows are long, in units that fill cache lines.
 
-Where something is read across its memory (a transpose), a whole row would touch a new cache line for each element, and
-the next row would find none of them left. Rows are then cut into blocks of columns, and the blocks are the outermost
+Where something is read across its memory, a whole row would touch a new cache line for each element, and the next row
+would find none of them left. A transposed operand is turned block by block (:mod:`graphc.codegen.cpu.turns`). For what
+no other loop reads element by element either, rows are cut into blocks of columns, and the blocks are the outermost
 loop: a line that one row brings in serves the next ones (measured: four times as fast).
 """
 
@@ -25,6 +26,7 @@ from math import gcd
 from graphc.codegen.cpu import formulas, index_sets
 from graphc.codegen.cpu.context import Context, fixed
 from graphc.codegen.cpu.loops import collapse
+from graphc.codegen.cpu.turns import in_blocks, turns_of
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.symbolic import Axis, coefficient, product
 from graphc.schedule.kernel import Map, Stage
@@ -50,6 +52,11 @@ def write_maps(context: Context) -> None:
     expressions.renamed.update(renamed)
     if not axes:
         with loops.shared_out(axes, LINE_ELEMENTS):
+            write_body(context, stages)
+        return
+    turns = turns_of(context, stages, axes)
+    if turns is not None:
+        with in_blocks(context, axes, turns):
             write_body(context, stages)
         return
     *outer, inner = axes

@@ -17,8 +17,8 @@ positions, ``l`` lanes and places in a block, ``c`` lengths of blocks, ``o`` off
 results, ``b`` choices, ``v`` values.
 
 The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``independence``, ``lanes``, ``division``, ``lapack``,
-``sorting`` and ``tiles``. It imports them by name; nothing imports them here, because they need Numba, and a program
-whose kernels are in the cache prints their sources to find them there.
+``sorting``, ``tiles`` and ``turning``. It imports them by name; nothing imports them here, because they need Numba, and
+a program whose kernels are in the cache prints their sources to find them there.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ _MODULES = {
     ),
     "graphc.codegen.cpu.sorting": ("sort_row",),
     "graphc.codegen.cpu.tiles": ("contract",),
+    "graphc.codegen.cpu.turning": ("turn",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 LONGEST_LINE = 120

@@ -73,6 +73,7 @@ FEW = "_few"
 ALIASED = "_aliased"
 SHALLOW = "_shallow"
 EDGE = "_edge"
+TURN = "_turn"
 
 
 class TileShape(NamedTuple):
