@@ -520,3 +520,10 @@ def test_a_killed_step_leaves_a_usable_cache() -> None:
     x = placeholder(2)
     with graphc.Session(threads=1) as session:
         np.testing.assert_array_equal(session.run(x + 1, {x: [1.0, 2.0]}), [2, 3])
+
+
+def test_an_index_out_of_range_is_the_callers_though_its_constant_is_known_from_another_line() -> None:
+    x = placeholder(2, 3)
+    other = graphc.constant(np.array([3]))  # equal whole numbers are one node, of both lines
+    refused(IndexOutOfRangeError, lambda: graphc.gather_nd(x, [[1, 3]]), "gather_nd: index 3 is out of range")
+    assert other.shape == (1,)

@@ -27,6 +27,7 @@ import numpy as np
 from graphc.errors import DTypeError, IndexOutOfRangeError, ShapeError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import REGISTRY, IndexedAccumulation, Map, Read, Sample, View, op
+from graphc.ir.origin import Origin, here
 from graphc.ir.scalar import INT64, Apply, Literal, Position, Scalar, apply
 from graphc.ir.symbolic import Size, Value, concrete, is_within, of_atom
 from graphc.ir.types import (
@@ -67,11 +68,11 @@ def as_indices(name: str, indices: Any, extent: Size, from_end: bool = True) -> 
         hint=mask_hint if indices.dtype.kind == "b" else None,
     )
     if indices.node.op.name == "constant" and isinstance(extent, int):
-        counted_from_front(name, indices.node, indices.node["value"], extent, from_end)
+        counted_from_front(name, here(), indices.node["value"], extent, from_end)  # equal constants are one node
     return indices
 
 
-def counted_from_front(name: str, node: Node, indices: Array, extent: int, from_end: bool = True) -> Array:
+def counted_from_front(name: str, origin: Origin, indices: Array, extent: int, from_end: bool = True) -> Array:
     """Indices within ``range(extent)``, negative ones counted from the end if ``from_end``.
 
     Raises
@@ -83,7 +84,7 @@ def counted_from_front(name: str, node: Node, indices: Array, extent: int, from_
     if wrong.any():
         index = int(indices[wrong].flat[0])
         raise IndexOutOfRangeError(
-            f"{name}: index {index} is out of range for an axis of size {extent}", origin=node.origin
+            f"{name}: index {index} is out of range for an axis of size {extent}", origin=origin
         )
     places = indices.astype(np.int64)  # int8 has no room for the sum below
     return np.where(places < 0, places + extent, places)
@@ -124,7 +125,7 @@ class in_range(Map):
         return TensorType(numbers.shape, INT64)
 
     def compute(self, node: Node, *inputs: Array) -> Array:
-        return counted_from_front(node.caller, node, inputs[0], concrete([node["size"]])[0], from_end=False)
+        return counted_from_front(node.caller, node.origin, inputs[0], concrete([node["size"]])[0], from_end=False)
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
         return Position(place_of(read(0, index), node["size"], from_end=False))
@@ -184,7 +185,7 @@ class take(Map):
 
     def compute(self, node: Node, *inputs: Array) -> Array:
         (x, *indices), axis = inputs, node["axis"]
-        places = [counted_from_front(node.caller, node, i, x.shape[axis + k]) for k, i in enumerate(indices)]
+        places = [counted_from_front(node.caller, node.origin, i, x.shape[axis + k]) for k, i in enumerate(indices)]
         return np.asarray(x[(slice(None),) * axis + tuple(places)])
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
@@ -237,7 +238,7 @@ class accumulate(IndexedAccumulation):
         (*indices, updates), axis = inputs, node["axis"]
         result = np.zeros(concrete(node.result.shape), updates.dtype)
         extents = concrete(node["sizes"])
-        places = [counted_from_front(node.caller, node, i, n) for i, n in zip(indices, extents, strict=True)]
+        places = [counted_from_front(node.caller, node.origin, i, n) for i, n in zip(indices, extents, strict=True)]
         np.add.at(result, (slice(None),) * axis + tuple(places), updates)
         return result
 
@@ -310,7 +311,7 @@ class take_along_axis(Map):
 
     def compute(self, node: Node, *inputs: Array) -> Array:
         (x, indices), axis = inputs, node["axis"]
-        return np.take_along_axis(x, counted_from_front(node.caller, node, indices, x.shape[axis]), axis)
+        return np.take_along_axis(x, counted_from_front(node.caller, node.origin, indices, x.shape[axis]), axis)
 
     def scalar(self, node: Node, index: Sequence[Size], read: Read) -> Scalar:
         axis = node["axis"]
@@ -365,7 +366,7 @@ class accumulate_along_axis(IndexedAccumulation):
         result = np.zeros(concrete(node.result.shape), updates.dtype)
         places = list(np.indices(indices.shape))
         (extent,) = concrete([node["size"]])
-        places[node["axis"]] = counted_from_front(node.caller, node, indices, extent)
+        places[node["axis"]] = counted_from_front(node.caller, node.origin, indices, extent)
         np.add.at(result, tuple(places), updates)
         return result
 

@@ -108,7 +108,7 @@ class Scatter(IndexedAccumulation):
     def compute(self, node: Node, *inputs: Array) -> Array:
         (x, *indices, updates), axis = inputs, node["axis"]
         result = x.copy()
-        places = [counted_from_front(node.caller, node, i, x.shape[axis + k]) for k, i in enumerate(indices)]
+        places = [counted_from_front(node.caller, node.origin, i, x.shape[axis + k]) for k, i in enumerate(indices)]
         with np.errstate(all="ignore"):
             type(self).at(result, (slice(None),) * axis + tuple(places), updates)
         return result

@@ -38,10 +38,9 @@ LARGE_SLOT = 1 << 20
 SPACING = 389 * ALIGNMENT
 """Bytes left free behind a large slot, 24 KiB and five lines.
 
-An update goes over slots of one size side by side. Bytes that are a power of two apart lie in different rows of one
-bank of the memory, which has one row open at a time, so it would open a row for each line: measured, a third of the
-rate. Of which bits of an address choose the bank, processors differ: 4, 8 or 16 KiB more than a power of two can be as
-bad. The lines keep the slots' elements out of the same sets of the caches.
+An update goes over slots of one size side by side. At distances of a power of two it was measured at a third of the
+rate; presumably such bytes lie in different rows of one bank of the memory, which has one row open at a time. 4, 8 or
+16 KiB more than a power of two can be as bad. The lines keep the slots' elements out of the same sets of the caches.
 """
 
 

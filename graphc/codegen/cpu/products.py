@@ -352,7 +352,8 @@ class _Blocks:
         start, length = (self.n.start, self.n.length) if self.n else (ZERO, Known(str(columns), 0))
         rows = -(-streaming.PREFETCH_AHEAD // (columns * tensor.dtype.itemsize))
         row = expressions.named(of_atom(self.m.axis))
-        later = self.context.writer.let(f"{row.text} + {rows}", row.level, "j")  # no product of sizes, lest texts differ
+        # by its number, not by a distance, which is a product of sizes: texts of several widths would differ in it
+        later = self.context.writer.let(f"{row.text} + {rows}", row.level, "j")
         with expressions.bound({self.m.axis: later, axes[0]: start}):
             return expressions.named(place, "o").text, length.text
 
