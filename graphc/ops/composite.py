@@ -42,7 +42,7 @@ from graphc.ops.elementwise import (
     where,
 )  # fmt: skip
 from graphc.ops.gradient import stop_gradient
-from graphc.ops.indexing import as_indices, in_range, take_along_axis
+from graphc.ops.indexing import in_range, take_along_axis
 from graphc.ops.reductions import max_, sum_
 from graphc.ops.shaping import expand_dims, squeeze
 from graphc.ops.sizes import dim_size
@@ -215,7 +215,8 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
     x = _floats(x)
     axis = normalize_axis(axis, x.ndim, "softmax")
     power = exp(subtract(x, _largest(x, (axis,))))
-    return divide(power, sum_(power, axis, keepdims=True))
+    # the sum is 1 at least, so its reciprocal is no subnormal; one division a row instead of one an element
+    return multiply(power, divide(1.0, sum_(power, axis, keepdims=True)))
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
@@ -275,9 +276,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, axis: int = -1, label_smooth
             losses = negative(sum_(_weighted(cast(labels, logits.dtype), log_softmax(logits, axis)), axis))
         else:
             _require_classes(logits, labels, (*logits.shape[:axis], *logits.shape[axis + 1 :]))
-            labels = in_range.make(
-                as_indices("softmax_cross_entropy", labels, logits.shape[axis], from_end=False), size=logits.shape[axis]
-            )
+            labels = in_range(labels, logits.shape[axis])
             chosen = squeeze(take_along_axis(logits, expand_dims(labels, axis), axis), axis)
             losses = subtract(logsumexp(logits, axis), chosen)
         if label_smoothing == 0:

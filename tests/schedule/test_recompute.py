@@ -96,8 +96,9 @@ def perceptron(activation: Callable[[Tensor], Tensor], layers: int = 2) -> tuple
         ("tanh", 1),
         # gelu reads its product several times: both layers have the value and the slope made of it together
         ("gelu", 2),
-        # what it keeps is made of a row's maximum, which no map makes again
-        ("softmax", 0),
+        # the exponentials are made of a row's maximum, which no map makes again: they are kept, and what they are times
+        # the reciprocal of their sum is made again of the two
+        ("softmax", 1),
         ("layer norm", 1),
         ("dropout", 1),
     ],

@@ -215,7 +215,7 @@ def _block_shape(context: Context, plan: Plan, shared: Sequence[Axis]) -> tuple[
 
 def _rows_alone(plan: Plan, m: int, n: int) -> bool:
     """Whether a product is cut into rows and not into columns."""
-    if variants.steps_of(plan.stage.result.dtype.name + plan.variant) is not None:
+    if variants.steps_of(NAMES[plan.stage.result.dtype] + plan.variant) is not None:
         return m >= LEAST_STRIP_ROWS * machine.processors()
     return n <= min(m, BLOCK_COLUMNS)
 

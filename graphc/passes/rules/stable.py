@@ -6,8 +6,8 @@ loses its digits by cancellation, the replacement gives the result.
 
 from __future__ import annotations
 
-from graphc.ir.node import Node, Tensor
-from graphc.ops.elementwise import add, divide, exp, expm1, log, log1p, negative, sigmoid, subtract
+from graphc.ir.node import Node, Tensor, remade
+from graphc.ops.elementwise import add, divide, exp, expm1, log, log1p, multiply, negative, sigmoid, subtract
 from graphc.ops.reductions import sum_
 from graphc.passes.rules.registry import Example, is_filled_with, made_by, rule, sample
 
@@ -49,19 +49,31 @@ def sigmoid_instead_of_divide(node: Node) -> Tensor | None:
 def _log_of_softmax() -> Example:
     power = exp(sample(shape=(4, 5)))
     left = {"exp": 1, "sum": 1, "log": 1, "reshape": 1, "broadcast_to": 1, "subtract": 1}
-    return Example(log(divide(power, sum_(power, axis=1, keepdims=True))), left)
+    return Example(log(multiply(power, divide(1.0, sum_(power, axis=1, keepdims=True)))), left)
 
 
 @rule("log", example=_log_of_softmax)
 def log_softmax_instead_of_log(node: Node) -> Tensor | None:
-    """log(exp(x) / sum(exp(x))) -> x - log(sum(exp(x))): a probability that underflows keeps its logarithm"""
-    quotient = made_by(node.inputs[0], "divide")
-    power = made_by(quotient.inputs[0], "exp") if quotient else None
-    if quotient is None or power is None:
+    """log(exp(x) / sum(exp(x))) -> x - log(sum(exp(x))): a probability that underflows keeps its logarithm
+
+    The quotient may be a product with the sum's reciprocal, as softmax has it.
+    """
+    made = made_by(node.inputs[0], "divide", "multiply")
+    if made is None:
         return None
-    total = quotient.inputs[1]
-    while total.node.op.name in ("broadcast_to", "reshape"):
-        total = total.node.inputs[0]
-    if not made_by(total, "sum") or total.node.inputs[0] is not power.result:
+    power, other = made.inputs if made_by(made.inputs[0], "exp") else made.inputs[::-1]
+    if not made_by(power, "exp") or (made.op.name == "divide" and power is not made.inputs[0]):
         return None
-    return subtract(power.inputs[0], log(quotient.inputs[1]))
+    logarithm = _log_of_total(other, power, inverse=made.op.name == "multiply")
+    return None if logarithm is None else subtract(power.node.inputs[0], logarithm)
+
+
+def _log_of_total(factor: Tensor, power: Tensor, inverse: bool) -> Tensor | None:
+    """The logarithm of the sum of ``power`` that a factor, perhaps broadcast, is, or is the ``inverse`` of."""
+    made = factor.node
+    if made.op.name in ("broadcast_to", "reshape"):
+        inner = _log_of_total(made.inputs[0], power, inverse)
+        return None if inner is None else remade(made, (inner,))[0]
+    if made.op.name == "divide" and inverse and is_filled_with(made.inputs[0], 1):
+        return _log_of_total(made.inputs[1], power, inverse=False)
+    return log(factor) if made_by(factor, "sum") and not inverse and made.inputs[0] is power else None
