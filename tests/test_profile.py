@@ -75,8 +75,8 @@ def test_a_matrix_product_is_two_operations_an_element_of_its_iteration_space() 
 def test_a_row_wise_softmax_counts_row_values_once_a_row() -> None:
     x = rows()
     kernel = only(profile_of(graphc.softmax(x, axis=-1), {x: floats(ROWS, WIDTH)}))
-    an_element = 1 + 1 + 12 + 1 + 4  # maximum, subtraction, exponential, sum, division
-    a_row = 1 + 1 + 1  # where the maximum is finite: magnitude, comparison, choice
+    an_element = 1 + 1 + 12 + 1 + 1  # maximum, subtraction, exponential, sum, product
+    a_row = 1 + 1 + 1 + 4  # where the maximum is finite: magnitude, comparison, choice; and the sum's reciprocal
     assert kernel.operations == ROWS * (WIDTH * an_element + a_row)
     assert kernel.read_bytes == kernel.written_bytes == 4 * ROWS * WIDTH
 
