@@ -416,6 +416,17 @@ def save(drawn: Any, path: str) -> None:
     drawn.savefig(path, metadata={"Date": None} if path.endswith(".svg") else None)
 
 
+def legend_above(axes: Any, columns: int = 0) -> None:
+    """A legend between title and frame, where it covers nothing; in one line if it has as many columns as entries."""
+    entries = len(axes.get_legend_handles_labels()[1])
+    if axes.get_title():
+        axes.set_title(axes.get_title(), pad=20)
+    axes.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=columns or max(entries, 1), frameon=False,
+        fontsize=7, columnspacing=1.0, handlelength=2.5 if columns else 1.5,
+    )  # fmt: skip
+
+
 def bars(axes: Any, groups: Sequence[str], series: dict[str, dict[str, float]], label_form: str = "") -> None:
     """Grouped bars: for each of `series` a value a group; groups without a value stay empty."""
     width = 0.8 / max(1, len(series))

@@ -164,7 +164,7 @@ def plot(rows: list[Row], path: str) -> None:
     left.set_yscale("log")
     left.set_ylabel("seconds")
     left.set_title("first step, empty caches (lower is better)")
-    left.legend(fontsize=7)
+    common.legend_above(left)
     own = [row for row in steps if row["engine"] == "graphc"]
     bottoms = [0.0] * len(own)
     labels = [f"{row['workload']}\n{row['cache']}" for row in own]
@@ -175,7 +175,7 @@ def plot(rows: list[Row], path: str) -> None:
     right.set_xticks(range(len(own)), labels, fontsize=7, rotation=45, ha="right", rotation_mode="anchor")
     right.set_ylabel("seconds")
     right.set_title("graphc's first step by its parts")
-    right.legend(fontsize=7)
+    common.legend_above(right)
     common.save(drawn, path)
 
 

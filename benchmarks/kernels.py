@@ -272,7 +272,7 @@ def draw_regime(axes: Any, rows: list[Row], regime: str) -> None:
     axes.set_yscale("log")
     axes.set_ylabel("10⁹ elements a second")
     axes.set_title(f"arrays in {regime}, {rows[0]['threads']} threads")
-    axes.legend(fontsize=7)
+    common.legend_above(axes)
 
 
 def draw_ratios(axes: Any, ratios: dict[int, dict[str, float]]) -> None:
@@ -284,7 +284,7 @@ def draw_ratios(axes: Any, ratios: dict[int, dict[str, float]]) -> None:
     axes.set_xlabel("share of the shapes")
     axes.set_ylabel("NumPy's time / graphc's")
     axes.set_title("matmul on random shapes")
-    axes.legend(fontsize=7)
+    common.legend_above(axes)
 
 
 def main() -> int:

@@ -388,7 +388,7 @@ def plot(rows: list[Row], path: str) -> None:
         axes.set_yscale("log")
         axes.set_ylabel("GB/s, bytes named by the loop")
         axes.set_title(f"streaming, {count} thread{'s' if count > 1 else ''}")
-    panels[0].legend(fontsize=7)
+        common.legend_above(axes)
     common.save(drawn, path)
 
 

@@ -100,7 +100,7 @@ def plot(rows: list[Row], path: str) -> None:
         axes.set_yscale("log")
         axes.set_ylabel("MB")
         axes.set_title(f"{title} (lower is better)")
-        axes.legend(fontsize=7)
+        common.legend_above(axes)
     common.save(drawn, path)
 
 

@@ -136,7 +136,7 @@ def plot(rows: list[Row], path: str) -> None:
     axes.set_xlabel("nodes")
     axes.set_ylabel("microseconds a node")
     axes.set_title("declare and compile, up to the schedule")
-    axes.legend(fontsize=7)
+    common.legend_above(axes)
     common.save(drawn, path)
 
 

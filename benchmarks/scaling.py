@@ -156,7 +156,7 @@ def plot(rows: list[Row], path: str) -> None:
                 )
             panel.set_ylabel("microseconds a step")
         if panel is panels[0] or axis == "blocks":  # the others have the first one's lines
-            panel.legend(fontsize=7, handlelength=3)
+            common.legend_above(panel, columns=2 if axis != "blocks" else 0)
     common.save(drawn, path)
 
 

@@ -140,7 +140,7 @@ def plot(rows: list[Row], path: str) -> None:
     axes.set_yscale("log")
     axes.set_ylabel("microseconds a training step")
     axes.set_title(f"training step, {rows[0]['threads']} threads (lower is better)")
-    axes.legend(fontsize=8)
+    common.legend_above(axes)
     common.save(drawn, path)
 
 
