@@ -88,6 +88,19 @@ def _where(grower: Grower) -> None:
     grower.call("where", condition, grower.pick(), grower.pick())
 
 
+def _where_by_position(grower: Grower) -> None:
+    """A choice between two values of one shape by where in the last axis an element lies."""
+    ref = grower.pick(lambda tensor: tensor.ndim > 0 and isinstance(tensor.shape[-1], int))
+    tensor, size = grower.tensor(ref), grower.size(ref, -1)
+    (places,) = grower.call("arange", size)
+    (condition,) = grower.call(grower.choose(("less", "greater_equal", "equal")), places, grower.integer(-1, size + 1))
+    if grower.chance(2):
+        (bound,) = grower.call(grower.choose(("less", "greater")), places, grower.choose((0, 1, size - 1, 65)))
+        (condition,) = grower.call(grower.choose(("logical_and", "logical_or")), condition, bound)
+    other = grower.pick_type(tensor.type) if grower.chance(2) else grower.add_input([size], tensor.dtype.name)
+    grower.call("where", condition, *grower.choose(((ref, other), (other, ref))))
+
+
 def _reduce(grower: Grower) -> None:
     name = grower.choose(sorted(op.name for op in REGISTRY.values() if isinstance(op, Reduction) and op.public))
     ref = grower.pick()
@@ -254,12 +267,12 @@ def _random(grower: Grower) -> None:
 
 
 BODY_STEPS: tuple[Step, ...] = (
-    _unary, _binary, _binary, _number, _where, _reduce, _product, _slice, _row_wise, _structural,
+    _unary, _binary, _binary, _number, _where, _where_by_position, _reduce, _product, _slice, _row_wise, _structural,
 )  # fmt: skip
 STEPS: tuple[Step, ...] = (
-    *[_unary] * 4, *[_binary] * 5, *[_number] * 2, _where, *[_reduce] * 2, _slice, *[_product] * 2, _cast, _take,
-    *[_dense] * 2, *[_row_wise] * 3, *[_structural] * 10, _gradient, _sampled, _sampled, _random, _variable,
-    _directional, *control_steps(BODY_STEPS), *NETWORK_STEPS,
+    *[_unary] * 4, *[_binary] * 5, *[_number] * 2, _where, _where_by_position, *[_reduce] * 2, _slice, *[_product] * 2,
+    _cast, _take, *[_dense] * 2, *[_row_wise] * 3, *[_structural] * 10, _gradient, _sampled, _sampled, _random,
+    _variable, _directional, *control_steps(BODY_STEPS), *NETWORK_STEPS,
 )  # fmt: skip
 
 
