@@ -31,7 +31,6 @@ from graphc.schedule.kernel import Map, Reduce, ReduceChunks, Scan, Stage, walk
 SHORT_ROW = 256
 """Bytes of results a point: below, workers take points in units that fill cache lines."""
 
-
 COPIED_AT_ONCE = 64
 """Elements that a loop without lanes makes before they are copied past the caches."""
 
@@ -135,6 +134,7 @@ def _place_chunks(context: Context, stage: ReduceChunks, groups: list[list[Stage
 
 
 def _fusible(stage: Stage) -> bool:
+    """Whether a stage can share its loop with others; :func:`space` then says over which axes."""
     if isinstance(stage, ReduceChunks):
         return True
     return (isinstance(stage, Map) and bool(stage.axes)) or (isinstance(stage, Reduce) and not stage.axes)
@@ -188,6 +188,7 @@ def write_group(
 
 
 def _announce(context: Context, group: Sequence[Stage]) -> None:
+    """A comment for each stage; lines from here on are for the nodes of all."""
     context.writer.nodes = tuple(node for stage in group for node in stage.nodes)
     for stage in group:
         context.writer.comment(formulas.stage_formula(context, stage))
