@@ -17,19 +17,20 @@ class's place, so that the name is the public function::
 
 What an op is to the scheduler is said by its base class, one for each way of being computed:
 
-==================  ==========================================================================================
-:class:`Source`     a leaf: placeholder, variable, constant
-:class:`Map`        one element is a scalar expression of input elements: elementwise ops, views, gathers
-:class:`Reduction`  elements along some axes are combined: sum, prod, max, min, argmax
-:class:`Contraction`  products summed over shared labels: matmul and all its relatives
-:class:`AxisScan`   running combination along one axis: cumulative_sum
+============================  =====================================================================================
+:class:`Source`               a leaf: placeholder, variable, constant
+:class:`Map`                  one element is a scalar expression of input elements: elementwise ops, views, gathers
+:class:`Reduction`            elements along some axes are combined: sum, prod, max, min, argmax
+:class:`ChunkedReduction`     the same over chunks of leading axes: partial sums of rows, made where the rows are
+:class:`Contraction`          products summed over shared labels: matmul and all its relatives
+:class:`AxisScan`             running combination along one axis: cumulative_sum
 :class:`IndexedAccumulation`  contributions combined where an index says: scatter-add
-:class:`RowRoutine` a library routine on rows of the last axis: sort
-:class:`MatrixRoutine`  a library routine on matrices of the last two axes: solve, cholesky
-:class:`Decomposed` rewritten into other ops before scheduling: gradient, custom_gradient
-:class:`Control`    runs bodies: scan, cond, while_loop
-:class:`Effect`     writes a variable: assign
-==================  ==========================================================================================
+:class:`RowRoutine`           a library routine on rows of the last axis: sort
+:class:`MatrixRoutine`        a library routine on matrices of the last two axes: solve, cholesky
+:class:`Decomposed`           rewritten into other ops before scheduling: gradient, custom_gradient
+:class:`Control`              runs bodies: scan, cond, while_loop
+:class:`Effect`               writes a variable: assign
+============================  =====================================================================================
 """
 
 from __future__ import annotations

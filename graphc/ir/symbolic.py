@@ -483,11 +483,11 @@ def _bound(size: Size, upper: bool) -> Size | None:
 
 
 def _may_be_negative(atom: Atom, least: int) -> bool:
-    return isinstance(atom, Compound) and atom.kind != "mod" and not (
-        is_nonnegative(atom.left, least)
-        if atom.kind in ("floordiv",)
-        else is_nonnegative(atom.left, least) and is_nonnegative(atom.right, least)
-    )
+    """Whether an atom may be less than 0 for all that can be proved; divisors are positive."""
+    if not isinstance(atom, Compound) or atom.kind == "mod":
+        return False
+    parts = (atom.left,) if atom.kind == "floordiv" else (atom.left, atom.right)
+    return not all(is_nonnegative(part, least) for part in parts)
 
 
 def is_nonnegative(size: Size, least: int = 1) -> bool:

@@ -45,6 +45,7 @@ ENOUGH_POINTS = 8
 """Positions of the axes before the first reduced one from which on workers share these."""
 
 FEWEST_CHUNKS, MOST_CHUNKS = 16, 1024
+"""Chunks into which a reduction of static size is cut."""
 
 LONGEST_CHUNK = 1 << 17
 """Elements of a chunk of float32: few enough for the lanes of a float64 sum to need no compensation."""
@@ -53,6 +54,7 @@ ROW_CHUNKS = 16
 """Chunks of rows: enough for workers to share them evenly, and few rows of parts to be summed."""
 
 FEWEST_ROWS = 8 * ROW_CHUNKS
+"""Rows of which chunks are worth a kernel of their own."""
 
 NARROWEST_ROW, WIDEST_ROW = 64, 8192
 """Columns: a few vectors, and no more than a core's own cache holds parts of."""
@@ -135,6 +137,7 @@ def _too_few(leading: Sequence[Size], row: int) -> bool:
 
 
 def _is_long(node: Node) -> bool:
+    """Whether a reduction of static size reads much for each of few results."""
     if not isinstance(node.op, Reduction) or node.op is sum_chunks:
         return False
     if node.op.combine not in ("add", "maximum", "minimum"):
@@ -148,6 +151,7 @@ def _is_long(node: Node) -> bool:
 
 
 def _split(node: Node) -> Sequence[Tensor] | None:
+    """A long reduction in two, the first of equal chunks of one axis; None if it should stay whole."""
     if not _is_long(node):
         return None
     assert isinstance(node.op, Reduction)

@@ -77,8 +77,11 @@ class Bound:
     outputs : list of (int, ndarray)
         Place among the program's outputs, and where the step leaves its value.
     nothing : list of None
-        One a program's output, for updates have no value.
+        One a program's output: what a step returns before values are put in, for updates have none.
     arena : Arena
+        Kept alive with the table that holds its addresses.
+    timer : Timer or None
+        Reads the stamps, if the table has some.
     """
 
     table: Table
@@ -126,9 +129,7 @@ class Executable:
         self._numbers = {kernel: number for number, kernel in enumerate(self.kernels)}
         self._counter = Cell(random_state.view(np.int64), 1)
         self._fixed: dict[Tensor, NDArray[np.generic]] = dict(variables)
-        for node in self.schedule.graph.nodes:
-            self._add_leaf(node.results[0], random_state)
-        self._body_leaves(random_state)
+        self._add_leaves(random_state)
         self._addresses, self._functions = self._load(on_event)
         self._bound: dict[tuple[int, ...], Bound] = {}
         self._timed: tuple[tuple[int, ...], Bound] | None = None
@@ -139,18 +140,13 @@ class Executable:
         self._room: Mapping[str, int] = {}
         self._arena = Arena(0)
 
-    def _add_leaf(self, tensor: Tensor, random_state: NDArray[np.uint64]) -> None:
-        name = tensor.node.op.name
-        if name == "constant":
-            self._fixed[tensor] = np.ascontiguousarray(tensor.node["value"])
-        elif name == "random_state":
-            self._fixed[tensor] = random_state
-
-    def _body_leaves(self, random_state: NDArray[np.uint64]) -> None:
-        for node in self.schedule.graph.nodes:
-            for body in node.bodies:
-                for inner in body.all_nodes():
-                    self._add_leaf(inner.results[0], random_state)
+    def _add_leaves(self, random_state: NDArray[np.uint64]) -> None:
+        """Fix where constants and the random state are read, in bodies too."""
+        for node in self.schedule.graph.all_nodes():
+            if node.op.name == "constant":
+                self._fixed[node.result] = np.ascontiguousarray(node["value"])
+            elif node.op.name == "random_state":
+                self._fixed[node.result] = random_state
 
     def _load(self, on_event: OnEvent | None) -> tuple[dict[str, int], dict[MicroKernel | LibraryFunction, int]]:
         """Addresses of the kernels, by text, and of the functions that they call."""
@@ -362,6 +358,7 @@ class Binder:
                 self.fixed[node.result] = self.fixed[node.inputs[0]]
 
     def bind(self, timed: bool = False) -> Bound:
+        """The table: entries of all steps, the commit, copies of what could not be written in place; and the way in."""
         entries = self.entries(self.schedule.steps, committing=True)
         late = [node for node in self.schedule.graph.effects if node.result not in self.schedule.in_place]
         if self.schedule.graph.effects and not any(isinstance(entry, Commit) for entry in entries):

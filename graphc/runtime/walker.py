@@ -54,6 +54,7 @@ def _word(builder, address):
 
 
 def _libc(builder, name, result, arguments):
+    """Call a function of the C library, or of those that LLVM has an instruction for."""
     function_type = ir.FunctionType(result, [argument.type for argument in arguments])
     return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), arguments)
 

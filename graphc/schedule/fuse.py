@@ -22,40 +22,27 @@ attention's are. Sorts and indexed accumulations are kernels by themselves. A va
 Scalars that depend on sources alone (a learning rate, one over the batch size) gather in a *prelude*, the first
 kernel of all, so that they never keep a root from joining the kernel it would otherwise belong to.
 
-Shrinking costs parallelism, so it is refused where too few points would be left. Since every stage of a kernel
-takes its loop variables from one pool (by place and extent), "at the same point" is equality of expressions, and
-stages never need renaming when axes stop being shared.
+Shrinking costs parallelism, so it is refused where too few points would be left. Since all stages take their loop
+variables from one pool (:mod:`graphc.schedule.stages`), "at the same point" is equality of expressions, and stages
+never need renaming when axes stop being shared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from graphc.errors import CompileError
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
-from graphc.ir.op import (
-    AxisScan,
-    ChunkedReduction,
-    Contraction,
-    Control,
-    Effect,
-    IndexedAccumulation,
-    Map,
-    MatrixRoutine,
-    Reduction,
-    RowRoutine,
-    Source,
-)
-from graphc.ir.scalar import Load, Scalar
-from graphc.ir.symbolic import Axis, Size, atoms_of, nominal, of_atom, product
-from graphc.ir.types import Shape
+from graphc.ir.op import AxisScan, ChunkedReduction, Contraction, Control, Effect, IndexedAccumulation, Map, RowRoutine
+from graphc.ir.scalar import Load
+from graphc.ir.symbolic import Axis, Size, atoms_of, nominal, product
 from graphc.schedule import kernel as form
 from graphc.schedule.kernel import Kernel, Stage
 from graphc.schedule.loops import needed_bodies
-from graphc.schedule.lower import Lowering, is_strided
+from graphc.schedule.lower import Lowering
+from graphc.schedule.stages import Pool, build_stage
 
 PRELUDE = 0
 """Place of the kernel for scalars that depend on sources alone."""
@@ -78,45 +65,32 @@ MOST_SIBLINGS = 50
 that an optimizer's update is not cut in two."""
 
 WIDEST_ROW = 1024
-"""A contraction's own columns, when row-wise stages follow it, must fit scratch."""
+"""Elements of a result at one point of the shared axes, where other stages follow a contraction: rows fit scratch."""
 
 LARGEST_TILE = 16384
 """Elements of a result at one point of the shared axes, where contractions follow each other on tiles in scratch."""
 
 
-class Pool:
-    """Loop variables, one for each place of results' shapes and extent: all stages of all kernels take theirs here."""
-
-    def __init__(self) -> None:
-        self._axes: dict[tuple[int, Size], Axis] = {}
-        self._shapes: dict[Shape, tuple[tuple[Axis, ...], tuple[Size, ...]]] = {}
-
-    def axis(self, place: int, extent: Size) -> Axis:
-        """The loop variable for a place of results' shapes."""
-        axis = self._axes.get((place, extent))
-        if axis is None:
-            axis = self._axes[place, extent] = Axis(extent)
-        return axis
-
-    def axes(self, shape: Shape) -> tuple[Axis, ...]:
-        """Loop variables over a shape."""
-        return self._over(shape)[0]
-
-    def index(self, shape: Shape) -> tuple[Size, ...]:
-        """The same as an index of a tensor of that shape."""
-        return self._over(shape)[1]
-
-    def _over(self, shape: Shape) -> tuple[tuple[Axis, ...], tuple[Size, ...]]:
-        found = self._shapes.get(shape)
-        if found is None:
-            axes = tuple([self.axis(place, extent) for place, extent in enumerate(shape)])
-            found = self._shapes[shape] = axes, tuple(map(of_atom, axes))
-        return found
-
-
 @dataclass
 class Group:
-    """A kernel that is still growing."""
+    """A kernel that is still growing.
+
+    Attributes
+    ----------
+    extents : tuple of Size
+        Of the shared axes; they get fewer.
+    stages : list of (Stage, tuple of Axis)
+        Each with all axes of its shape, shared ones first.
+    made : dict of Tensor to Stage
+    size : int
+        Graph nodes.
+    work : Size
+        Estimated scalar operations, in additions.
+    closed : bool
+        Nothing joins it.
+    batched : bool
+        Has a second contraction: it is one of many small kernels, each on a tile.
+    """
 
     extents: tuple[Size, ...]
     stages: list[tuple[Stage, tuple[Axis, ...]]] = field(default_factory=list)
@@ -124,7 +98,7 @@ class Group:
     size: int = 0
     work: Size = 0
     closed: bool = False
-    batched: bool = False  # has a second contraction: it is one of many small kernels, each on a tile
+    batched: bool = False
 
     @property
     def has_contraction(self) -> bool:
@@ -198,6 +172,20 @@ def fuse(graph: Graph) -> list[Step]:
 
 
 class _Fuser:
+    """The list of kernels and what is known of it: the algorithm above.
+
+    Attributes
+    ----------
+    groups : list of Group or ControlStep
+        In a valid order; new ones come at the end.
+    home : dict of Tensor to int
+        The place of the group that makes a tensor.
+    domains : dict of tuple of Size to int
+        The place of the last group that runs over just these axes.
+    readers : dict of Tensor to int
+        The place of the last group that reads a tensor.
+    """
+
     def __init__(self, graph: Graph):
         self.graph = graph
         self.lowering = Lowering(graph)
@@ -206,7 +194,7 @@ class _Fuser:
         self.groups: list[Group | ControlStep] = [Group(())]  # the prelude
         self.home: dict[Tensor, int] = {}
         self.domains: dict[tuple[Size, ...], int] = {}
-        self.readers: dict[Tensor, int] = {}  # the last group that reads a tensor
+        self.readers: dict[Tensor, int] = {}
 
     def run(self) -> list[Step]:
         for node in self.graph.nodes:
@@ -268,6 +256,7 @@ class _Fuser:
         return max((self.home.get(tensor, -1) for tensor in awaited), default=-1)
 
     def _candidates(self, node: Node, shape: tuple[Size, ...], latest: int, stage: Stage) -> list[int]:
+        """The groups that a stage may join, the preferred one first: the last it waits for, then a sibling."""
         if isinstance(node.op, (IndexedAccumulation, RowRoutine)):
             return []
         if isinstance(node.op, Contraction):
@@ -353,6 +342,7 @@ class _Fuser:
         return self._worth(group, stage, shape, shared)
 
     def _worth(self, group: Group, stage: Stage, shape: tuple[Size, ...], shared: int) -> bool:
+        """Whether enough is left to share among workers, and fits scratch, with only so many shared axes."""
         if shared == len(group.extents) == len(shape):
             return True  # the same domain, nothing lost
         small = _small(group, stage)
@@ -387,6 +377,7 @@ class _Fuser:
         return found
 
     def _finish(self, group: Group, readers: dict[Tensor, set[int]], place: int) -> Kernel:
+        """The kernel: stages that somebody reads, less their shared axes; what other steps read is stored."""
         shared = len(group.extents)
         needed = {
             tensor
@@ -439,102 +430,3 @@ def _is_batched(stage: form.Contract, shared: Sequence[Axis]) -> bool:
 def uses(load: Load, axis: Axis) -> bool:
     """Whether a load's place moves with an axis."""
     return any(axis in atoms_of(size) for size in load.index if not isinstance(size, int))
-
-
-def build_stage(lowering: Lowering, node: Node, pool: Pool, made: Collection[Tensor] = ()) -> Stage:
-    """The stage that computes a root's node, in a kernel that makes some tensors already.
-
-    Its ``axes`` are all axes of the result; those that the kernel comes to share are cut off at the end.
-    """
-    result = node.results[0]
-    axes, index = pool.axes(result.shape), pool.index(result.shape)
-    op = node.op
-    nodes = _inlined_nodes(lowering, node, made)
-
-    def read(place: int, at: Sequence[Size]) -> Scalar:
-        return lowering.element(node.inputs[place], at, made)
-
-    if isinstance(op, (Map, Effect)):
-        return form.Map(node.results, axes, lowering.inlined(result, index, made), nodes=nodes)
-    if isinstance(op, ChunkedReduction):
-        axes = pool.axes(node.inputs[0].shape)
-        value = read(0, [of_atom(axis) for axis in axes])
-        return form.ReduceChunks(node.results, axes, node["chunks"], op.combine, value, nodes=nodes)
-    if isinstance(op, Reduction):
-        reduced = tuple(pool.axis(place, node.inputs[0].shape[place]) for place in node["axes"])
-        reduced = tuple(Axis(axis.extent) if axis in axes else axis for axis in reduced)
-        value = read(0, _merge(index, reduced, node["axes"]))
-        return form.Reduce(node.results, axes, reduced, op.combine, value, nodes=nodes)
-    if isinstance(op, Contraction):
-        return _contraction(lowering, node, axes, nodes)
-    if isinstance(op, AxisScan):
-        value = read(0, index)
-        return form.Scan(node.results, axes, axes[node["axis"]], op.combine, value, nodes=nodes)
-    if isinstance(op, IndexedAccumulation):
-        where = tuple(Axis(extent) for extent in op.contributions(node))
-        destination, value = op.contribute(node, [of_atom(axis) for axis in where], read)
-        start = op.start(node, index, read)
-        return form.Accumulate(node.results, axes, where, tuple(destination), value, op.combine, start, nodes=nodes)
-    if isinstance(op, RowRoutine):
-        return _routine(node, pool, nodes)
-    raise CompileError(f"op {op.name!r} of kind {op.kind!r} reached the scheduler", origin=node.origin)
-
-
-def _merge(index: Sequence[Size], reduced: Sequence[Axis], places: Sequence[int]) -> list[Size]:
-    """An index of a reduction's input: the kept positions with the reduced axes put in between."""
-    kept, inner = iter(index), iter(reduced)
-    rank = len(index) + len(reduced)
-    return [of_atom(next(inner)) if place in places else next(kept) for place in range(rank)]
-
-
-def _contraction(lowering: Lowering, node: Node, axes: tuple[Axis, ...], nodes: tuple[Node, ...]) -> Stage:
-    op = node.op
-    assert isinstance(op, Contraction)
-    left_labels, right_labels, out_labels = op.labels(node)
-    by_label = dict(zip(out_labels, axes, strict=True))
-    for labels, tensor in ((left_labels, node.inputs[0]), (right_labels, node.inputs[1])):
-        for label, extent in zip(labels, tensor.shape, strict=True):
-            by_label.setdefault(label, Axis(extent))
-    reduced = tuple(axis for label, axis in by_label.items() if label not in out_labels)
-    operands: list[Load] = []
-    for labels, tensor in ((left_labels, node.inputs[0]), (right_labels, node.inputs[1])):
-        index = [of_atom(by_label[label]) for label in labels]
-        load = lowering.element(tensor, index)
-        if not is_strided(load, tuple(by_label.values())):  # a repeatable root: a gather, random numbers
-            load = Load(tensor, index)
-        operands.append(load)
-    return form.Contract(node.results, axes, reduced, operands[0], operands[1], nodes=nodes)
-
-
-def _routine(node: Node, pool: Pool, nodes: tuple[Node, ...]) -> Stage:
-    op, shape = node.op, node.results[0].shape
-    assert isinstance(op, RowRoutine)
-    batch = pool.index(shape)[: len(shape) - op.core]
-    values = []
-    for place, (tensor, core) in enumerate(zip(node.inputs, op.input_cores, strict=True)):
-        if place in op.awaited:
-            continue
-        own = pool.index(tensor.shape)
-        outer = batch[len(batch) - (tensor.ndim - core) :] if tensor.ndim > core else ()
-        outer = tuple(0 if size == 1 else at for at, size in zip(outer, tensor.shape, strict=False))
-        values.append(Load(tensor, (*outer, *own[tensor.ndim - core :])))
-    repeated = tuple(Axis(extent) for extent in op.repeats(node))
-    checked = isinstance(op, MatrixRoutine) and bool(op.complaint)
-    return form.Routine(
-        node.results, pool.axes(shape), op.routine, tuple(values), dict(node.attributes), repeated, checked, nodes=nodes
-    )
-
-
-def _inlined_nodes(lowering: Lowering, node: Node, made: Collection[Tensor]) -> tuple[Node, ...]:
-    """A root's node and the maps that are inlined into it."""
-    found: dict[Node, None] = {}
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        if current in found:
-            continue
-        found[current] = None
-        for tensor in current.inputs:
-            if not isinstance(tensor.node.op, Source) and not lowering.is_loaded(tensor, made):
-                stack.append(tensor.node)
-    return tuple(found)

@@ -97,13 +97,14 @@ class Lowering:
             while isinstance(base.node.op, View) and len(base.node.inputs) == 1:
                 base = base.node.inputs[0]
             if base is not tensor and isinstance(base.node.op, Map):
-                self.roots = {base}
+                self.roots = {base}  # as if it were the only one: is what is left of the operand a strided load of it?
                 if self._lies_in_memory(tensor):
                     found.add(base)
         self.roots = set()
         return found
 
     def _weigh(self, node: Node) -> None:
+        """Note cost, length and reads of a map's inlined element, from those of its inputs."""
         inputs = dict.fromkeys(node.inputs)
         own = 0 if isinstance(node.op, View) else own_cost(node)
         self._cost[node.result] = own + sum(self._cost[tensor] for tensor in inputs)
@@ -133,6 +134,7 @@ class Lowering:
         return uses > 1
 
     def _lies_in_memory(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a strided view of a root or source, which a contraction reads where it is."""
         axes = [Axis(size) for size in tensor.shape]
         return is_strided(self.inlined(tensor, [of_atom(axis) for axis in axes]), axes)
 

@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 
 from graphc.codegen.cpu import formulas
 from graphc.codegen.cpu.context import Context, fixed, operand_tensors
-from graphc.codegen.cpu.loops import collapse, replaced
-from graphc.codegen.cpu.reductions import Accumulator, position_in, values_of
+from graphc.codegen.cpu.reductions import Accumulator, values_of
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load
@@ -163,24 +162,13 @@ class _Block:
 
     def _reduce(self, stages: Sequence[Reduce]) -> list[Accumulator]:
         """The loops of some reductions over equal extents."""
-        context, expressions = self.context, self.context.expressions
-        before = dict(expressions.renamed)
-        axes = stages[0].reduced
-        for stage in stages[1:]:
-            pairs = zip(stage.reduced, axes, strict=True)
-            expressions.renamed.update({own: of_atom(axis) for own, axis in pairs if own != axis})
-        offsets = context.accesses(stages)
-        offsets += [expressions.rename(position_in(s.reduced)) for s in stages if s.combine in ("argmax", "argmin")]
-        kept, renamed = collapse(axes, offsets)
-        aliases = {own: replaced(size, renamed) for own, size in expressions.renamed.items() if own not in before}
-        expressions.renamed.update(aliases | renamed)
+        context = self.context
         accumulators = [Accumulator(context, stage, self.width, values_of(stage)) for stage in stages]
         for accumulator in accumulators:
             accumulator.begin()
-        with context.loops.over(kept, "r"), self.over_columns():
+        with context.joined(stages) as axes, context.loops.over(axes, "r"), self.over_columns():
             for accumulator in accumulators:
                 accumulator.update(accumulator.stage.value, self.lane.text)
-        expressions.renamed = before
         return accumulators
 
 

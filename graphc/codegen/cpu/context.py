@@ -6,19 +6,20 @@ the stack if it is small and of static size), or in a register (a name) where a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from graphc.codegen.cpu import operators
 from graphc.codegen.cpu.expressions import Expressions
-from graphc.codegen.cpu.loops import Loops
+from graphc.codegen.cpu.loops import Loops, collapse, position_in, replaced
 from graphc.codegen.cpu.writer import Known, Writer
 from graphc.codegen.source import Argument, KernelId, LibraryFunction, MicroKernel, RuntimeSize, Scratch, Status
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, Value, atoms_of, floordiv, of_atom, product
 from graphc.ir.types import NAMES, flat_offset
-from graphc.schedule.kernel import Kernel, Stage, walk
+from graphc.schedule.kernel import Kernel, Reduce, Stage, walk
 
 LINE_BYTES = 64
 """Bytes of a cache line; scratch is aligned to it."""
@@ -255,7 +256,10 @@ class Context:
     # --- analysis --------------------------------------------------------------------------------------
 
     def accesses(self, stages: Sequence[Stage]) -> list[Size]:
-        """The integer expressions that some stages use: places in memory and scratch, and positions as values."""
+        """The integer expressions that some stages use: places in memory and scratch, and positions as values.
+
+        The latter include those that argmax and argmin give.
+        """
         found: list[Size] = []
         for stage in stages:
             for part in walk(*stage.scalars()):
@@ -265,11 +269,34 @@ class Context:
                     found.append(self.expressions.rename(part.size))
             index = self.index_of(stage)
             found += [self.flat(tensor, index) for tensor in stage.results if self.is_kept(tensor)]
+            if isinstance(stage, Reduce) and stage.combine in ("argmax", "argmin"):
+                found.append(self.expressions.rename(position_in(stage.reduced)))
         return found
+
+    @contextmanager
+    def joined(self, stages: Sequence[Stage]) -> Iterator[list[Axis]]:
+        """The axes of one loop nest over several stages of equal extents, collapsed; while open, all stand for them."""
+        before = dict(self.expressions.renamed)
+        axes = space(stages[0])
+        for stage in stages[1:]:
+            pairs = zip(space(stage), axes, strict=True)
+            self.expressions.renamed.update({own: of_atom(axis) for own, axis in pairs if own != axis})
+        kept, renamed = collapse(axes, self.accesses(stages))
+        aliases = {own: replaced(size, renamed) for own, size in self.expressions.renamed.items() if own not in before}
+        self.expressions.renamed.update(aliases | renamed)
+        try:
+            yield kept
+        finally:
+            self.expressions.renamed = before
 
     def index_of(self, stage: Stage) -> list[Size]:
         """Position of the element that a stage makes."""
         return [of_atom(axis) for axis in (*self.kernel.axes, *stage.axes)]
+
+
+def space(stage: Stage) -> tuple[Axis, ...]:
+    """The axes that a stage loops over where it shares a loop nest with others."""
+    return stage.reduced if isinstance(stage, Reduce) else stage.axes
 
 
 def _can_miss(load: Load) -> bool:

@@ -18,11 +18,13 @@ Products of few rows or columns have tiles of their own or are dot products (:mo
 few steps have strips (:mod:`graphc.codegen.cpu.shallow`); :mod:`graphc.codegen.cpu.variants` chooses. What follows is
 the general contraction.
 
-Two tile shapes serve every M: the full one, and a low one. A rest of rows that is worth a full tile is copied with
-its last row repeated. The full tile loads B without masks, which would cost it one step in thirty; the low one
-has them where they exist, and serves panels that are narrow and that few tiles read.
+Two tile shapes serve every M and N: the full one, and a low one; where the number of columns is known, a third, half
+as wide, may serve the last ones. A rest of rows that is worth a full tile is copied with its last row repeated. The
+full tile loads B without masks, which would cost it one step in thirty; the low one has them where they exist, and
+serves panels that are narrow and that few tiles read.
 
-While a tile of a large C is computed, the lines of C that it will end in and the next panel of B are asked for.
+While a tile of a large C is computed, the lines of C that it will end in and the next panel of B are asked for
+(prefetched).
 
 Each element is a chain of multiply-adds in the order of k for every block of K, and the sum of these in order; the
 blocks of K follow from K alone, all but the last of one size, so no cut of M and N into blocks, tiles or workers
@@ -34,7 +36,11 @@ of `buffers`::
 
     from graphc.codegen.cpu.tiles import contract
     ...
-    contract(address(pointer_uint8(buffers, 7)), a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, 0)
+    product0 = address(pointer_uint8(buffers, 3))
+    ...
+    contract(product0, a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, 0)
+
+What transposes a block of an operand for maps (:mod:`graphc.codegen.cpu.turns`) is such an object, too.
 
 Tile sizes are a function of the processor alone and stand in the source.
 """
@@ -72,7 +78,7 @@ _LINES_AHEAD = 4  # rows or columns of A that are on their way from L3 while one
 
 
 def signature(name: str) -> str:
-    """The C signature of the contraction of that name, in Numba's notation."""
+    """The C signature of the compiled function of that name, in Numba's notation."""
     dtype, _, kind = name.partition("_")
     p, n = f"CPointer({dtype})", "int64"
     if kind == TURN[1:]:
@@ -391,8 +397,8 @@ def address(name: str, on_event: Callable[[jit.KernelEvent], None] | None = None
         and N columns, at most :data:`FEW_COLUMNS`, or B's columns to be contiguous and N rows. ``_fewMxN``
         expects B's rows to be contiguous, and suits a product of M rows (``_fewxN``: known at run time only) and N
         columns: the name is that of the product, whatever the tile on this processor; ``_fewMxN_aliased``
-        if A's rows lie a multiple of 4 KiB apart. ``_shallowK`` expects that of B, and K steps; ``_edgeN``
-        suits N columns.
+        if A's rows lie a multiple of 4 KiB apart. ``_shallowK`` expects B's rows to be contiguous, and K steps;
+        ``_edgeN`` suits N columns. ``_turn`` is no contraction: see :func:`source`.
     on_event : callable, optional
         Told how it came to be ready.
 

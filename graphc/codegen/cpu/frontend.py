@@ -157,8 +157,10 @@ class _Typing(typing.Context):
 
 
 class _Lowering(cpu.CPUContext):
-    """How calls are lowered: what is built in, and intrinsics. What lowers a call, and how large a type is, is found
-    out once."""
+    """How calls are lowered: what is built in, and intrinsics.
+
+    What lowers a call, and how large a type is, is found out once.
+    """
 
     def init(self) -> None:
         super().init()

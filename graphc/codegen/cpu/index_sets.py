@@ -67,10 +67,10 @@ MOST_RANGES = 8
 """Ranges of a loop."""
 
 MOST_BODIES = 10
-"""Loops over lanes that a loop with lanes becomes."""
+"""Loops over lanes of all that one loop in rounds of lanes becomes."""
 
 MOST_PARTS = 80
-"""Parts of expressions of all ranges together, and of the loop before."""
+"""Parts of expressions (loads, applications, literals, positions) of all ranges together, and of the loop before."""
 
 LONG = 256
 """Static length from which on a loop that compares, but clamps nothing, is cut at a place that is no number.

@@ -127,6 +127,14 @@ def replaced(size: Size, change: dict[Axis, Size]) -> Size:
     return substitute(size, replace) if change else size
 
 
+def position_in(axes: Sequence[Axis]) -> Size:
+    """Position in some axes, counted through all of them in order."""
+    position: Size = 0
+    for axis in axes:
+        position = position * axis.extent + of_atom(axis)
+    return position
+
+
 class Loops:
     """Opens loops through a writer and binds axes to their variables."""
 

@@ -12,9 +12,11 @@ a row routine      a call for each row (:mod:`~graphc.codegen.cpu.routines`)
 =================  ======================================================================================
 
 Names say what they are, and carry a number in order of use: ``x`` inputs, ``y`` stored results, ``t`` scratch, ``a``
-accumulators, ``n`` run-time sizes, ``e`` extents, ``i`` points that workers share, ``j`` elements, ``r`` reduced
-positions, ``l`` lanes and places in a block, ``c`` lengths of blocks, ``o`` offsets, ``p`` positions, ``w`` rows of
-results, ``b`` choices, ``v`` values.
+accumulators, ``n`` run-time sizes, ``e`` extents and ends, ``i`` points that workers share, ``j`` elements, ``r``
+reduced positions, ``l`` lanes and places in a block, ``c`` lengths of blocks, and chunks, ``o`` offsets, ``p``
+positions, and parts of chunks, ``q`` sums on their way to these, ``s`` starts of a chunk's blocks, ``f`` places that
+are prefetched, ``w`` rows of results, ``b`` choices, and begins of chunks, ``v`` values. ``product`` and ``turn`` are
+compiled functions that are called by address.
 
 The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``independence``, ``lanes``, ``division``, ``lapack``,
 ``sorting``, ``tiles`` and ``turning``. It imports them by name; nothing imports them here, because they need Numba, and

@@ -1,4 +1,4 @@
-"""Kernels with contractions: matmul, batched or not, attention, with what comes before and after on the hot tile.
+"""Kernels with contractions: matmul, batched or not, attention, with prologue and epilogue on the block that is hot.
 
 ``C[b.., m.., n..] = sum over k.. of A[b.., m.., k..] * B[b.., k.., n..]``, all operands strided views of memory. One
 axis of each kind goes to the compiled contraction (:mod:`graphc.codegen.cpu.contraction`); the others become
@@ -232,7 +232,17 @@ def _reads_beside(context: Context, stage: Contract) -> int:
 
 
 class _Blocks:
-    """The blocks that workers share out: of C of the kernel's first contraction, as far as its axes are shared."""
+    """The blocks that workers share out: of C of the kernel's first contraction, as far as its axes are shared.
+
+    Attributes
+    ----------
+    m, n : _Cut or None
+        The cuts of C's rows and columns, where these are shared.
+    cuts : list of _Cut
+        Those of the two that there are.
+    points : list of Axis
+        What workers share out, outermost first: the other shared axes, then the numbers of the blocks.
+    """
 
     def __init__(self, context: Context, stage: Contract, shared: Sequence[Axis]):
         self.context = context
@@ -359,7 +369,18 @@ class _Blocks:
 
 
 class _Cut:
-    """An axis of C cut into blocks."""
+    """An axis of C cut into blocks.
+
+    Attributes
+    ----------
+    axis : Axis
+    unit, size : int
+        Blocks begin at multiples of the unit, a register tile, and have at most so many elements along the axis.
+    blocks, local : Axis
+        Counts the blocks; counts the places in one, by which scratch is addressed.
+    start, length : Known
+        Where the block at hand begins and how long it is, once its loop is open.
+    """
 
     def __init__(self, axis: Axis | None, size: int, unit: int):
         assert axis is not None
@@ -561,6 +582,7 @@ def _matrix(
 
 
 def _length(context: Context, axis: Axis | None, cuts: dict[Axis, _Cut]) -> str:
+    """How far a call goes along an axis: the block, where it is cut."""
     if axis in cuts:
         return cuts[axis].length.text
     return context.expressions.named(axis.extent).text if axis is not None else "1"

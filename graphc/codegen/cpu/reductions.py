@@ -13,15 +13,14 @@ a few thousand, those of float64 carry along what their roundings lose (two-sum)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from graphc.codegen.cpu import operators
 from graphc.codegen.cpu.context import Context
+from graphc.codegen.cpu.loops import position_in
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.scalar import Scalar
-from graphc.ir.symbolic import Axis, Size, of_atom, product
+from graphc.ir.symbolic import Size, product
 from graphc.schedule.kernel import Reduce
 
 WIDEN_FROM = 128
@@ -200,14 +199,6 @@ def lanes_for(stage: Reduce, extent: Size) -> int:
         while lanes > extent:
             lanes //= 2
     return lanes if lanes >= 8 else 1
-
-
-def position_in(axes: Sequence[Axis]) -> Size:
-    """Position in some axes, counted through all of them in order."""
-    position: Size = 0
-    for axis in axes:
-        position = position * axis.extent + of_atom(axis)
-    return position
 
 
 def values_of(stage: Reduce) -> Size:

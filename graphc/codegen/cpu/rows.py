@@ -14,13 +14,12 @@ Values without axes of their own are registers. A result that only its own loop 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 
 from graphc.codegen.cpu import chunks, columns, formulas, index_sets, streaming
-from graphc.codegen.cpu.context import Context, fixed, operand_tensors
-from graphc.codegen.cpu.loops import collapse, replaced
-from graphc.codegen.cpu.reductions import Accumulator, lanes_for, position_in, values_of
+from graphc.codegen.cpu.context import Context, fixed, operand_tensors, space
+from graphc.codegen.cpu.loops import collapse
+from graphc.codegen.cpu.reductions import Accumulator, lanes_for, values_of
 from graphc.codegen.cpu.scans import write_scan
 from graphc.codegen.cpu.streaming import NO_FETCHES, Copy, Fetches
 from graphc.codegen.cpu.writer import Known
@@ -32,14 +31,8 @@ from graphc.schedule.kernel import Map, Reduce, ReduceChunks, Scan, Stage, walk
 SHORT_ROW = 256
 """Bytes of results a point: below, workers take points in units that fill cache lines."""
 
-
 COPIED_AT_ONCE = 64
 """Elements that a loop without lanes makes before they are copied past the caches."""
-
-
-def space(stage: Stage) -> tuple[Axis, ...]:
-    """The axes that a stage of a group loops over."""
-    return stage.reduced if isinstance(stage, Reduce) else stage.axes
 
 
 def write_rows(context: Context) -> None:
@@ -141,6 +134,7 @@ def _place_chunks(context: Context, stage: ReduceChunks, groups: list[list[Stage
 
 
 def _fusible(stage: Stage) -> bool:
+    """Whether a stage can share its loop with others; :func:`space` then says over which axes."""
     if isinstance(stage, ReduceChunks):
         return True
     return (isinstance(stage, Map) and bool(stage.axes)) or (isinstance(stage, Reduce) and not stage.axes)
@@ -194,6 +188,7 @@ def write_group(
 
 
 def _announce(context: Context, group: Sequence[Stage]) -> None:
+    """A comment for each stage; lines from here on are for the nodes of all."""
     context.writer.nodes = tuple(node for stage in group for node in stage.nodes)
     for stage in group:
         context.writer.comment(formulas.stage_formula(context, stage))
@@ -208,34 +203,12 @@ def finish_scalar(context: Context, stage: Stage, value: Known) -> None:
         context.registers[tensor] = fixed(value)
 
 
-@contextmanager
-def joined(context: Context, group: Sequence[Stage]) -> Iterator[list[Axis]]:
-    """The loop axes of a group, collapsed; while open, every stage's axes stand for them."""
-    expressions = context.expressions
-    before = dict(expressions.renamed)
-    axes = space(group[0])
-    for stage in group[1:]:
-        pairs = zip(space(stage), axes, strict=True)
-        expressions.renamed.update({own: of_atom(axis) for own, axis in pairs if own != axis})
-    offsets = context.accesses(group)
-    for stage in group:
-        if isinstance(stage, Reduce) and stage.combine in ("argmax", "argmin"):
-            offsets.append(expressions.rename(position_in(stage.reduced)))
-    kept, renamed = collapse(axes, offsets)
-    aliases = {own: replaced(size, renamed) for own, size in expressions.renamed.items() if own not in before}
-    expressions.renamed.update(aliases | renamed)
-    try:
-        yield kept
-    finally:
-        expressions.renamed = before
-
-
 def write_loop(
     context: Context, group: Sequence[Stage], fetches: Fetches = NO_FETCHES, copies: Sequence[Copy] = ()
 ) -> None:
     """Print the loop of maps with axes and reductions without."""
     _announce(context, group)
-    with joined(context, group) as axes:
+    with context.joined(group) as axes:
         extent = axes[-1].extent if axes else 1
         sums = [stage for stage in group if isinstance(stage, Reduce)]
         lanes = max((lanes_for(stage, extent) for stage in sums), default=COPIED_AT_ONCE if copies else 1)

@@ -1,4 +1,8 @@
-"""How a kernel calls the compiled turning of a block (:func:`graphc.codegen.cpu.contraction.source`)."""
+"""How a kernel calls the compiled transposition of a block (:func:`graphc.codegen.cpu.contraction.source`).
+
+Which blocks, and of what, :mod:`graphc.codegen.cpu.turns` decides. That module is imported wherever kernels are
+printed, this one needs Numba: two files.
+"""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Maps that read an operand across its memory: the transposes.
+"""Blocked transposition: maps that read an operand across its memory.
 
 Where the innermost loop takes large steps through an operand and another loop would go element by element, each
 element comes from a cache line of its own. A row is long enough for the lines to be gone before the next row wants
 them; at steps of 4 KiB all of them even compete for the same few places of the first cache. So both loops are cut into
-blocks, the operand's part of a block is turned, in registers, into scratch that stays in the first cache, and the maps
-read it there element by element::
+blocks, the operand's part of a block is *turned* (transposed), in registers, into scratch that stays in the first
+cache, and the maps read it there element by element::
 
     for p in a worker's part of the blocks:
-        turn(x at the block, step of x, t, ...)                    t[i, j] = x[j, i]
+        turn(x at the block, step of x, t, ...)                    t[i, j] = x[j, i], both from the block's start
         for i in rows of the block:
             for j in columns of the block:
                 y[i, j] = ... t[i, j] ...
@@ -47,11 +47,10 @@ SHORTEST_STEP = 4
 """Elements; smaller steps are vector code that loads whole lines and picks out of them (measured: twice as fast)."""
 
 LEAST_EXTENT = 3
-"""Of rows and columns; a pixel's colours are worth turning."""
+"""Elements along rows and columns; a pixel's colours are worth turning."""
 
 FEWEST = 4096
 """Elements of a result of static size; the operands of smaller ones stay in the first cache however they are read."""
-
 
 TURNERS = {4: f"float32{TURN}", 8: f"float64{TURN}"}
 """The function that turns elements of so many bytes, which it moves as floats, whatever they are."""

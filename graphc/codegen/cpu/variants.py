@@ -46,13 +46,14 @@ WAYS = 8
 """Rows of A of which each has a line in L1 though they share one set of it."""
 
 FEW_BYTES = 320
-"""Most bytes of a row of a product of any height that has one, if that wastes less than the general tile."""
+"""Most bytes of a row of a product of any height that has a tile of its own, if that wastes less than the general
+tile."""
 
 FEW_COLUMNS = 8
 """Most columns of a product that is done by dot products."""
 
 LEAST_DOT = 16
-"""Least length of such a dot product."""
+"""Least length of these dot products."""
 
 _FEW_SHAPES = tuple((rows, vectors) for rows in range(1, 15) for vectors in (1, 2, 3, 4, 5, 6, 8))
 _LEAST_CHAINS = 8  # fewer wait for one another: a multiply-add takes four cycles, and there may be two a cycle
@@ -67,7 +68,8 @@ _NEAR = 1.03  # tiles of so nearly the least cost are as good
 
 _TAIL_BYTES, _LEAST_TAIL_DEPTH = 16, 64  # a tail of more columns, or of shorter ones, pays no second call
 
-# the contractions beside the general one, as endings of their names
+# the contractions beside the general one, as endings of their names; what turns blocks for maps is none, but is
+# compiled and called as they are
 DOTS = "_dots"
 FEW = "_few"
 ALIASED = "_aliased"
