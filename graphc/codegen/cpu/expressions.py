@@ -61,16 +61,22 @@ class Expressions:
         self.writer, self._read, self._dim, self._kernel_id = writer, read, dim, kernel_id
         self.renamed: dict[Axis, Size] = {}
         self._axes: dict[Axis, Known] = {}
+        self._learned: list[Scalar] = []
 
     @contextmanager
     def bound(self, axes: Mapping[Axis, Known]) -> Iterator[None]:
-        """Loop variables of axes, while their loop is open."""
-        before = dict(self._axes)
+        """Loop variables of axes, or numbers, while their loop is open.
+
+        Scalars learned meanwhile are forgotten: the next loop, or number, makes other values of them.
+        """
+        before, learned = dict(self._axes), self._learned
         self._axes.update(axes)
+        self._learned = []
         try:
             yield
         finally:
-            self._axes = before
+            self.writer.forget(self._learned)
+            self._axes, self._learned = before, learned
 
     def variable(self, axis: Axis) -> str:
         """The variable of an open loop over an axis."""
@@ -85,6 +91,7 @@ class Expressions:
                 if known is None:
                     known = self._part(part)
                     self.writer.learn(part, known)
+                    self._learned.append(part)
         assert known is not None
         return known
 
