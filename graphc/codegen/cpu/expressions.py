@@ -67,16 +67,18 @@ class Expressions:
     def bound(self, axes: Mapping[Axis, Known]) -> Iterator[None]:
         """Loop variables of axes, or numbers, while their loop is open.
 
-        Scalars learned meanwhile are forgotten: the next loop, or number, makes other values of them.
+        Scalars are forgotten where what is bound changes: the next loop, or number, makes other values of them.
         """
-        before, learned = dict(self._axes), self._learned
+        before, first = dict(self._axes), len(self._learned)
+        if not before.keys().isdisjoint(axes):
+            self.writer.forget(self._learned)
         self._axes.update(axes)
-        self._learned = []
         try:
             yield
         finally:
-            self.writer.forget(self._learned)
-            self._axes, self._learned = before, learned
+            self._axes = before
+            self.writer.forget(self._learned[first:])
+            del self._learned[first:]
 
     def variable(self, axis: Axis) -> str:
         """The variable of an open loop over an axis."""
