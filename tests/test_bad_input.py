@@ -84,6 +84,7 @@ def test_two_named_dims_that_meet() -> None:
 def test_wrong_dtype() -> None:
     x = placeholder(2, dtype="int64")
     refused(DTypeError, lambda: graphc.placeholder("c", (2,), "complex64"), "expected one of the dtypes", "complex64")
+    assert graphc.placeholder("c", (2,), np.array(["int8"])[0]).dtype == np.int8  # NumPy's strings are names, too
     refused(DTypeError, lambda: graphc.constant(["a"]), "expected")
     u = placeholder(2, dtype="uint64")
     refused(DTypeError, lambda: u + x, "add: no integer dtype holds both", "uint64", "int64")
