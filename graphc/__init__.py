@@ -54,7 +54,8 @@ else:
         if name in _HOMES:
             found = globals()[name] = getattr(import_module(f"graphc.{_HOMES[name]}"), name)
             return found
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message, name=name, obj=import_module(__name__))  # so that Python suggests one
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

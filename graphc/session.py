@@ -94,7 +94,7 @@ class Session:
             raise SessionError(f"session: expected backend 'compiled' or 'reference', got {backend!r}")
         threads = config.current().threads if threads is None else threads
         if not is_whole(threads) or threads < 1:
-            raise SessionError(f"session: expected at least 1 thread, got {threads!r}")
+            raise SessionError(f"session: expected a whole number of threads, at least 1, got {threads!r}")
         if threads > MOST_THREADS:
             raise SessionError(
                 f"session: expected at most {MOST_THREADS} threads, got {threads}",

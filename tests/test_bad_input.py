@@ -84,6 +84,7 @@ def test_two_named_dims_that_meet() -> None:
 def test_wrong_dtype() -> None:
     x = placeholder(2, dtype="int64")
     refused(DTypeError, lambda: graphc.placeholder("c", (2,), "complex64"), "expected one of the dtypes", "complex64")
+    assert graphc.placeholder("c", (2,), np.array(["int8"])[0]).dtype == np.int8  # NumPy's strings are names, too
     refused(DTypeError, lambda: graphc.constant(["a"]), "expected")
     u = placeholder(2, dtype="uint64")
     refused(DTypeError, lambda: u + x, "add: no integer dtype holds both", "uint64", "int64")
@@ -141,7 +142,18 @@ def test_layers_optimizers_and_loops_made_wrongly() -> None:
         def __init__(self) -> None:
             self.part = nn.Dense(1)
 
+    class Bare(nn.Layer):
+        def call(self, x: graphc.Tensor) -> graphc.Tensor:
+            return x
+
     refused(GraphError, lambda: Hasty()(placeholder(3)), "Hasty", "super().__init__()")
+    refused(GraphError, lambda: Bare()(placeholder(3)), "Bare: a layer of this class has no method forward", "training")
+
+
+def test_a_name_misspelt_comes_with_what_python_needs_to_suggest_one() -> None:
+    with pytest.raises(AttributeError) as raised:
+        graphc.gradient  # type: ignore[attr-defined]  # noqa: B018
+    assert (raised.value.name, raised.value.obj) == ("gradient", graphc)  # "Did you mean: 'gradients'?"
 
 
 def test_optimizers_used_wrongly() -> None:
@@ -430,7 +442,7 @@ def test_a_closed_session() -> None:
 def test_sessions_that_make_no_sense() -> None:
     refused(SessionError, lambda: graphc.Session(device="tpu"), "tpu")
     for threads in (0, -1, 1.5, "2", True, [2]):
-        refused(SessionError, lambda count=threads: graphc.Session(threads=count), "at least 1 thread", repr(threads))
+        refused(SessionError, lambda count=threads: graphc.Session(threads=count), "threads, at least 1", repr(threads))
     for threads in (1025, 2**40, 2**70, np.int64(100_000)):
         refused(SessionError, lambda count=threads: graphc.Session(threads=count), "at most 1024", "processors")
     refused(SessionError, lambda: graphc.Session(backend="magic"), "magic")

@@ -67,10 +67,11 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     """
     if isinstance(dtype, np.dtype) and dtype in _KNOWN:
         return _KNOWN[dtype]
-    if dtype is None or isinstance(getattr(dtype, "dtype", None), np.dtype):  # NumPy takes both for dtypes
+    name = str(dtype) if isinstance(dtype, str) else dtype  # NumPy's strings are names too
+    if name is None or isinstance(getattr(name, "dtype", None), np.dtype):  # NumPy takes both for dtypes
         raise _unknown(dtype)
     try:
-        given = np.dtype(dtype)
+        given = np.dtype(name)
     except (TypeError, ValueError):
         raise _unknown(dtype) from None
     found = _KNOWN.get(given) or _KNOWN.get(given.newbyteorder("="))

@@ -12,6 +12,7 @@ from graphc.ir.types import as_dtype, format_shape, is_float, is_integer
 from graphc.nn import initializers
 from graphc.nn.initializers import Initializer
 from graphc.nn.layers import Layer, require_axes, require_count, static_sizes
+from graphc.ops.indexing import in_range
 
 
 class Embedding(Layer):
@@ -32,7 +33,8 @@ class Embedding(Layer):
     Notes
     -----
     Input ``(...)`` of integers; table ``(vocabulary, width)``; result ``(..., width)``. A token out of range fails the
-    step when the program runs, with IndexOutOfRangeError; negative ones count from the end, as indices do.
+    step when the program runs, with IndexOutOfRangeError; so does a negative one, which is no index from the end: -1
+    stands for padding in many data sets.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Embedding(Layer):
                 operands=(x,),
                 hint='declare the placeholder with dtype "int64"',
             )
-        return ops.take(self.table, x, axis=0)
+        return ops.take(self.table, in_range(x, self.vocabulary), axis=0)
 
 
 class PositionEmbedding(Layer):

@@ -93,7 +93,10 @@ class Layer:
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """The layer's result for ``x``."""
-        raise NotImplementedError(f"{type(self).__name__}.forward")
+        raise GraphError(
+            f"{type(self).__name__}: a layer of this class has no method forward",
+            hint="def forward(self, x, training): what the layer makes of x; calling the layer calls it",
+        )
 
     def variable(self, part: str, initializer: Initializer, shape: Sequence[int], dtype: Any) -> Tensor:
         """A trainable variable named by the layer's path and ``part``.
@@ -120,7 +123,7 @@ class Layer:
             layer.named = self.named
 
 
-def static_sizes(name: str, x: Tensor, count: int) -> tuple[int, ...]:
+def static_sizes(name: str, x: Tensor, count: int, hint: str | None = None) -> tuple[int, ...]:
     """The last ``count`` sizes of a layer's input, which its variables take their shapes from.
 
     Raises
@@ -131,7 +134,7 @@ def static_sizes(name: str, x: Tensor, count: int) -> tuple[int, ...]:
     sizes = tuple(size for size in x.shape[max(0, x.ndim - count) :] if not isinstance(size, Dim))
     if len(sizes) < count:
         wanted = "a static last axis" if count == 1 else f"{count} static last axes"
-        raise ShapeError(f"{name}: expected {wanted}, got shape {format_shape(x.shape)}", operands=(x,))
+        raise ShapeError(f"{name}: expected {wanted}, got shape {format_shape(x.shape)}", operands=(x,), hint=hint)
     require_float(name, x)
     return sizes
 

@@ -105,7 +105,8 @@ class LayerNorm(Layer):
         self.scale_initializer, self.bias_initializer = scale_initializer, bias_initializer
 
     def build(self, x: Tensor) -> None:
-        shape = static_sizes("LayerNorm", x, self.axes)
+        hint = "LayerNorm(axes) is told how many of the last axes to normalise, not their sizes"
+        shape = static_sizes("LayerNorm", x, self.axes, hint if self.axes > 1 else None)
         self.scale = self.variable("scale", self.scale_initializer, shape, x.dtype) if self.use_scale else None
         self.bias = self.variable("bias", self.bias_initializer, shape, x.dtype) if self.use_bias else None
 

@@ -182,6 +182,23 @@ def test_lanes_take_in_the_same_values(name: str, shape: tuple[Any, ...]) -> Non
         check_bits(ROUNDS[name](start), start, (6, columns))
 
 
+ROW = graphc.constant(np.arange(1.0, 9.0, dtype="float32"))
+PLACES: dict[str, Step] = {
+    "of a row": lambda t: graphc.where(graphc.arange(2) < 1, t[:, :2], ROW[:2]),
+    "of a row, under a condition that is half decided": lambda t: graphc.where(
+        (graphc.arange(2) > 65) & (graphc.arange(2) >= 1), t[:, :2], ROW[:2]
+    ),
+    "of a row's function": lambda t: graphc.stack([t, t + 1], axis=-1) * graphc.exp(ROW[:2]),
+    "used as a value": lambda t: graphc.concat([t[:, :1], t[:, 1:2]], axis=1) + graphc.arange(2).astype("float32"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_each_single_place_has_values_of_its_own(name: str) -> None:
+    start = x("n", 9)
+    check_bits(PLACES[name](start), start, (6, 9))
+
+
 def check_bits(result: Tensor, start: Tensor, shape: tuple[int, int]) -> None:
     """Run with loops cut and uncut, and compare with the reference."""
     array = numbers(shape)

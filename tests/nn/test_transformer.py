@@ -366,7 +366,11 @@ def test_a_token_out_of_range_fails_the_step_and_changes_nothing() -> None:
             IndexOutOfRangeError, lambda: session.run([loss, train], {tokens: good, targets: bad}),
             "index 5 is out of range for an axis of size 5", "nn.softmax_cross_entropy(",
         )  # fmt: skip
-        padded = np.array([[0, 1, -1, 2]])  # as the last class -1 would be learnt without a word
+        padded = np.array([[0, 1, -1, 2]])  # as the last token or class -1 would be learnt without a word
+        refused(
+            IndexOutOfRangeError, lambda: session.run([loss, train], {tokens: padded, targets: good}),
+            "Embedding: index -1 is out of range for an axis of size 5", "rows = layer(tokens)",
+        )  # fmt: skip
         refused(
             IndexOutOfRangeError, lambda: session.run([loss, train], {tokens: good, targets: padded}),
             "softmax_cross_entropy: index -1 is out of range for an axis of size 5",
@@ -386,6 +390,7 @@ def test_tokens_of_the_wrong_kind() -> None:
         DTypeError, lambda: nn.Embedding(5, 3)(floats(4, dtype="bool")), "expected integer tokens, got bool", "int64"
     )
     refused(IndexOutOfRangeError, lambda: nn.Embedding(5, 3)([0, 7]), "index 7 is out of range for an axis of size 5")
+    refused(IndexOutOfRangeError, lambda: nn.Embedding(5, 3)([0, -1]), "index -1 is out of range for an axis of size 5")
     tokens = graphc.placeholder("tokens", ("batch",), "int64")
     with graphc.Session(threads=1) as session:
         refused(
@@ -433,7 +438,10 @@ def test_inputs_that_layers_refuse() -> None:
         lambda: nn.TransformerBlock(1)(floats(4, 8, dtype="int64")),
         "expected float32 or float64, got int64",
     )
-    refused(ShapeError, lambda: nn.LayerNorm(2)(floats("b", 4)), "expected 2 static last axes, got shape (b, 4)")
+    refused(
+        ShapeError, lambda: nn.LayerNorm(2)(floats("b", 4)), "expected 2 static last axes, got shape (b, 4)",
+        "LayerNorm(axes) is told how many of the last axes to normalise, not their sizes",
+    )  # fmt: skip
     refused(ShapeError, lambda: nn.layer_norm(floats(4), axes=2), "layer_norm: 2 axes to normalise, but (4,) has 1")
     refused(ShapeError, lambda: nn.layer_norm(floats(3, 4), floats(3)), "expected a scale of shape (4,), got (3,)")
     refused(DTypeError, lambda: nn.layer_norm(floats(3, dtype="int64")), "layer_norm: expected float32 or float64")

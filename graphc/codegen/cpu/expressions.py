@@ -61,16 +61,24 @@ class Expressions:
         self.writer, self._read, self._dim, self._kernel_id = writer, read, dim, kernel_id
         self.renamed: dict[Axis, Size] = {}
         self._axes: dict[Axis, Known] = {}
+        self._learned: list[Scalar] = []
 
     @contextmanager
     def bound(self, axes: Mapping[Axis, Known]) -> Iterator[None]:
-        """Loop variables of axes, while their loop is open."""
-        before = dict(self._axes)
+        """Loop variables of axes, or numbers, while their loop is open.
+
+        Scalars are forgotten where what is bound changes: the next loop, or number, makes other values of them.
+        """
+        before, first = dict(self._axes), len(self._learned)
+        if not before.keys().isdisjoint(axes):
+            self.writer.forget(self._learned)
         self._axes.update(axes)
         try:
             yield
         finally:
             self._axes = before
+            self.writer.forget(self._learned[first:])
+            del self._learned[first:]
 
     def variable(self, axis: Axis) -> str:
         """The variable of an open loop over an axis."""
@@ -85,6 +93,7 @@ class Expressions:
                 if known is None:
                     known = self._part(part)
                     self.writer.learn(part, known)
+                    self._learned.append(part)
         assert known is not None
         return known
 

@@ -8,7 +8,7 @@ same value and are written once (value numbering).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -115,6 +115,11 @@ class Writer:
         """What was learned under a key in a loop that is still open."""
         return self._known.get(key)
 
+    def forget(self, keys: Iterable[Hashable]) -> None:
+        """Take keys as never learned."""
+        for key in keys:
+            self._known.pop(key, None)
+
     @contextmanager
     def block(self, header: str, independent: bool = False) -> Iterator[int]:
         """Open a loop (or another block) around the lines written inside; yields its level.
@@ -127,8 +132,7 @@ class Writer:
             yield self.level
         finally:
             scope = self._scopes.pop()
-            for key in scope.learned:
-                self._known.pop(key, None)
+            self.forget(scope.learned)
         self.line(header)
         body = scope.lines or [Line("pass", self.nodes)]
         self._scopes[-1].lines += [Line(INDENT + text, nodes) for text, nodes in body]
