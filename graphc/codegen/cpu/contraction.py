@@ -111,7 +111,7 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
     while True:
         depth = minimum_int(K - k0, step)
         add = accumulate != 0 or k0 > 0
-        asks = depth >= {asking_depth} and M * N >= {asking_size}
+        asks = depth >= {asking_depth} and M * c_row >= {asking_size}
         for i0 in range(0, M, {block_rows}):
             rows = minimum_int(M - i0, {block_rows})
             whole = rows // {rows} * {rows}

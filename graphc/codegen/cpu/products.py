@@ -36,6 +36,7 @@ from graphc.ir.symbolic import Axis, Size, coefficient, floordiv, of_atom, produ
 from graphc.ir.types import NAMES, flat_offset, is_float
 from graphc.schedule.kernel import Contract, Kernel, Map, Reduce, Stage, walk
 from graphc.schedule.lower import is_strided
+from graphc.schedule.order import overwrites
 
 BLOCKS_A_PROCESSOR = 2
 """Blocks are made smaller until there are so many, so that workers have something to share."""
@@ -322,7 +323,7 @@ class _Blocks:
         context, writer = self.context, self.context.writer
         asked: set[Tensor] = set()
         for stage in stages:
-            axes = (self.n.axis,) if self.n else stage.loop_axes()
+            axes = (*([self.n.axis] if self.n else []), *stage.loop_axes())
             for part in walk(*stage.scalars()):
                 if not isinstance(part, Load) or part.tensor in asked or context.made_here(part.tensor):
                     continue
@@ -409,6 +410,8 @@ def write_products(context: Context) -> None:
     stages = context.kernel.stages
     segments = _segments(stages)
     crossing = _crossing(context, segments)
+    for tensor, result in _in_results(context).items():
+        context.place_in(tensor, result)
     groups = {}
     for segment in segments:
         if not isinstance(segment[0], Contract):
@@ -456,6 +459,31 @@ def _crossing(context: Context, segments: Sequence[Sequence[Stage]]) -> set[Tens
         if maker.get(tensor, place) != place
     }
     return {tensor for tensor in read if not context.is_stored(tensor)}
+
+
+def _in_results(context: Context) -> dict[Tensor, Tensor]:
+    """Products that lie where a result will, and that result: of the map that alone reads them, element by element.
+
+    So the lines of the result are asked for while the product is computed, and scratch does not pass through the
+    caches. Not where the result may overwrite an input, which is hot then, and read when the product is there already.
+    """
+    kernel = context.kernel
+    found: dict[Tensor, Tensor] = {}
+    taken: set[Tensor] = set()
+    for stage in kernel.stages:
+        reads = kernel.loads.get(stage.results[0], ())
+        if not isinstance(stage, Contract) or context.is_stored(stage.result) or len(reads) != 1:
+            continue
+        place, load = reads[0]
+        reader = kernel.stages[place]
+        if not isinstance(reader, Map) or not context.is_stored(reader.result) or reader.result in taken:
+            continue
+        if load.index != tuple(context.index_of(reader)) or stage.result.type != reader.result.type:
+            continue
+        if reader.axes == stage.axes and not any(overwrites(kernel, reader.result, source) for source in kernel.inputs):
+            found[stage.result] = reader.result
+            taken.add(reader.result)
+    return found
 
 
 def _write_contraction(context: Context, stage: Contract, blocks: _Blocks) -> None:
