@@ -22,7 +22,8 @@ Two tile shapes serve every M: the full one, and a low one. A rest of rows that 
 its last row repeated. The full tile loads B without masks, which would cost it one step in thirty; the low one
 has them where they exist, and serves panels that are narrow and that few tiles read.
 
-While a tile of a large C is computed, the lines of C that it will end in and the next panel of B are asked for.
+While a tile of a large C (a block of it, perhaps: its rows' stride says) is computed, the lines of C that it will end
+in and the next panel of B are asked for.
 
 Each element is a chain of multiply-adds in the order of k for every block of K, and the sum of these in order; the
 blocks of K follow from K alone, all but the last of one size, so no cut of M and N into blocks, tiles or workers

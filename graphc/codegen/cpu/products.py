@@ -9,7 +9,8 @@ Workers share out blocks of C. Cutting m and n changes no bit, since every eleme
 an order that k alone decides. So blocks are cut as evenly as whole register tiles allow, lest one worker get twice the
 work of another; and where rows alone are cut, each worker cuts its own part of them.
 The stages of a kernel are *segments*, contractions and what lies between them, and follow each other on a block while
-it is in the cache; what one segment makes for another lies in scratch, a block of it::
+it is in the cache; what one segment makes for another lies in scratch, a block of it, or where its reader's result
+will::
 
     for block in blocks of (m, n):                  for block in blocks of m:
         contract(A[m0:], B[:, n0:], tile)               contract(A[m0:], B, tile)
