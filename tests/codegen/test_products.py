@@ -390,7 +390,8 @@ def test_a_reduction_beside_a_product_asks_for_no_later_row():
     def function(a: Tensor, b: Tensor) -> Tensor:
         return graphc.concat([graphc.einsum("nij,nkj->ik", a, b), (a * graphc.sin(b)).sum(axis=0)], axis=1)
 
-    check(function, [("n", 9, 9), ("n", 9, 9)], [0, 5])
+    # float64: of float32 such a sum is cut into chunks, in a kernel of its own
+    check(function, [("n", 9, 9), ("n", 9, 9)], [0, 5], dtype="float64")
 
 
 @pytest.mark.parametrize(
