@@ -384,14 +384,18 @@ def test_rows_that_are_asked_for_change_no_bit(n):
     check(lambda x, w, z: graphc.tanh(x @ w) * z, [("n", 24), (24, 200), ("n", 200)], [n], workers=(2, 3))
 
 
-def test_a_reduction_beside_a_product_asks_for_no_later_row():
+@pytest.mark.parametrize("n", [0, 5])
+def test_a_reduction_beside_a_product_asks_for_no_later_row(n):
     """It reads a row for each place of what it reduces, none of which is known before its loop."""
-
-    def function(a: Tensor, b: Tensor) -> Tensor:
-        return graphc.concat([graphc.einsum("nij,nkj->ik", a, b), (a * graphc.sin(b)).sum(axis=0)], axis=1)
-
-    # float64: of float32 such a sum is cut into chunks, in a kernel of its own
-    check(function, [("n", 9, 9), ("n", 9, 9)], [0, 5], dtype="float64")
+    a, b = inputs = declare([("n", 9, 9)] * 2, "float64")  # of float32 the sum is cut into chunks, apart
+    outputs = [graphc.einsum("nij,nkj->ik", a, b), (a * graphc.sin(b)).sum(axis=0)]
+    assert len(compile_graph(Graph(tuple(inputs), tuple(outputs))).kernels) == 1
+    arrays = arrays_of([(n, 9, 9)] * 2, "float64")
+    for options in ({}, {"threads": 2}):
+        for left, right in zip(
+            run(inputs, outputs, arrays, **options), run(inputs, outputs, arrays, backend="reference"), strict=True
+        ):
+            np.testing.assert_allclose(left, right, rtol=0, atol=UNITS["float64"] * np.abs(right).max(initial=1))
 
 
 @pytest.mark.parametrize(
