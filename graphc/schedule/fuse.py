@@ -67,7 +67,7 @@ that an optimizer's update is not cut in two."""
 WIDEST_ROW = 1024
 """Elements of a result at one point of the shared axes, where other stages follow a contraction: rows fit scratch."""
 
-LARGEST_TILE = 16384
+LARGEST_TILE = 3 << 13
 """Elements of a result at one point of the shared axes, where contractions follow each other on tiles in scratch."""
 
 

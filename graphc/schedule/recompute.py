@@ -14,7 +14,10 @@ takes few operations on values that are kept anyway::
 2. The kept maps are visited, producers first. One is computed again if the maps between it and what is kept cost at
    most :data:`MOST_COST` an element, and its late readers are maps and reductions, into which it is inlined. A
    contraction reads memory: its operand is made again only beside another value of the same shape that is made again
-   of the same kept value, so that one kernel makes both, and writes the operand into a cache that it is soon read from.
+   of the same kept value, so that one kernel makes both, and writes the operand into a cache that it is soon read from;
+   or, where that kernel multiplies it too, in scratch, beside what reads the kept value itself. Such products wait for
+   what they are made beside: attention's weights are made again of their exponentials, which the softmax's derivative
+   reads.
 3. Backward nodes read the copy. ``again(z, g)`` is z with an identity of its own, so that the copy is not merged with
    the original, and ``g``, a tensor of the backward pass, keeps it from joining a kernel of the forward pass.
 """
@@ -28,9 +31,10 @@ from graphc.ir.graph import Graph, remake
 from graphc.ir.node import Node, Tensor, remade
 from graphc.ir.op import Contraction, Map, Reduction, Source, View
 from graphc.ir.origin import derived_from
-from graphc.ir.symbolic import NOMINAL_SIZE, evaluate
+from graphc.ir.symbolic import NOMINAL_SIZE, evaluate, product
 from graphc.ops.gradient import again
 from graphc.passes.parts import BACKWARD, FORWARD, parts_of
+from graphc.schedule.fuse import LARGEST_TILE
 from graphc.schedule.lower import own_cost
 from graphc.schedule.memory import dims_of
 
@@ -112,7 +116,9 @@ class _Planner:
                 operands[tensor] = leaves
             elif (after := self._companion(late)) is not None:
                 inlined[tensor] = _Copy(tensor, leaves, after)
-        return inlined | self._beside(operands, inlined)
+        beside = self._beside(operands, inlined)
+        left = {tensor: leaves for tensor, leaves in operands.items() if tensor not in beside}
+        return inlined | beside | self._beside_readers(left)
 
     def _beside(
         self, operands: Mapping[Tensor, frozenset[Tensor]], inlined: Mapping[Tensor, _Copy]
@@ -124,7 +130,7 @@ class _Planner:
                 by_leaf.setdefault(leaf, []).append(copy)
         found = {}
         for tensor, leaves in operands.items():
-            first = min(self.place[node] for node in self._late_readers(tensor))
+            first = self._first_reader(tensor)
             fitting = [
                 other
                 for leaf in leaves
@@ -135,6 +141,42 @@ class _Planner:
                 after = max(fitting, key=lambda other: self.place[other.tensor.node]).after
                 found[tensor] = _Copy(tensor, leaves, after)
         return found
+
+    def _beside_readers(self, operands: Mapping[Tensor, frozenset[Tensor]]) -> dict[Tensor, _Copy]:
+        """Copies of operands of many small products, each made beside what reads the kept value that it is made of.
+
+        A product may come before the tensor that it now waits for. No two such waits overlap, lest they make a cycle.
+        """
+        found: dict[Tensor, _Copy] = {}
+        waited = -1
+        for tensor, leaves in sorted(operands.items(), key=lambda item: self._first_reader(item[0])):
+            readers = self._late_readers(tensor)
+            if len(leaves) != 1 or not all(_multiplies_tiles(node, tensor) for node in readers):
+                continue
+            (leaf,) = leaves
+            others = [node for node in self._late_readers(leaf) if not isinstance(node.op, Contraction)]
+            after = self._companion(others) if others and leaf.shape == tensor.shape else None
+            first = self._first_reader(tensor)
+            if after is None or after.shape != tensor.shape or first <= waited or self._needs(after, readers):
+                continue
+            waited = max(waited, self.place[after.node])
+            found[tensor] = _Copy(tensor, leaves, after)
+        return found
+
+    def _needs(self, tensor: Tensor, nodes: Sequence[Node]) -> bool:
+        """Whether a tensor depends on some nodes; it is taken to if they lie far apart."""
+        first = min(self.place[node] for node in nodes)
+        queue, seen = [tensor.node], {tensor.node}
+        for node in queue:
+            if node in nodes or len(queue) > MOST_SEARCHED:
+                return True
+            later = [t.node for t in node.inputs if self.place[t.node] >= first and t.node not in seen]
+            seen.update(later)
+            queue += dict.fromkeys(later)
+        return False
+
+    def _first_reader(self, tensor: Tensor) -> int:
+        return min(self.place[node] for node in self._late_readers(tensor))
 
     def _late_readers(self, tensor: Tensor) -> list[Node]:
         return [node for node in self.readers[tensor] if self.parts[node] == BACKWARD]
@@ -192,6 +234,15 @@ class _Planner:
         return None
 
 
+def _multiplies_tiles(node: Node, tensor: Tensor) -> bool:
+    """Whether a node is one small product of a tensor at each place of its first axis, for which scratch suffices."""
+    if not isinstance(node.op, Contraction) or tensor.ndim < 3:
+        return False
+    size = product(tensor.shape[1:])
+    labels = node.op.labels(node)
+    return isinstance(size, int) and size <= LARGEST_TILE and len({part[:1] for part in labels}) == 1
+
+
 class _Rewriter:
     """Rebuilds a graph in which backward nodes read copies."""
 
@@ -201,13 +252,21 @@ class _Rewriter:
         self.made: dict[tuple[Tensor, Tensor], Tensor] = {}
 
     def run(self) -> Graph:
+        waiting: list[Node] = []
         for node in self.graph.nodes:
-            if self.parts[node] == BACKWARD:
-                inputs = tuple([self._input(node, tensor) for tensor in node.inputs])
-            else:
-                inputs = tuple([self.new[tensor] for tensor in node.inputs])
-            self.new.update(zip(node.results, remake(node, inputs), strict=True))
+            waiting.append(node)
+            waiting = [node for node in waiting if not self._rebuilt(node)]
         return Graph(self.graph.inputs, tuple(self.new[tensor] for tensor in self.graph.outputs), self.graph.info)
+
+    def _rebuilt(self, node: Node) -> bool:
+        """Rebuild a node; False if something that it, or a copy that it reads, waits for has not been yet."""
+        late = self.parts[node] == BACKWARD
+        awaited = [self.copies[tensor].after for tensor in node.inputs if late and tensor in self.copies]
+        if not all(tensor in self.new for tensor in (*node.inputs, *awaited)):
+            return False
+        inputs = tuple([self._input(node, tensor) if late else self.new[tensor] for tensor in node.inputs])
+        self.new.update(zip(node.results, remake(node, inputs), strict=True))
+        return True
 
     def _input(self, node: Node, tensor: Tensor) -> Tensor:
         """What a backward node reads instead of a tensor."""

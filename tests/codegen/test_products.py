@@ -382,3 +382,35 @@ def test_a_later_row_of_what_is_read_beside_a_product_is_asked_for(rows, functio
 @pytest.mark.parametrize("n", [0, 1, 37, 300])
 def test_rows_that_are_asked_for_change_no_bit(n):
     check(lambda x, w, z: graphc.tanh(x @ w) * z, [("n", 24), (24, 200), ("n", 200)], [n], workers=(2, 3))
+
+
+@pytest.mark.parametrize("n", [0, 5])
+def test_a_reduction_beside_a_product_asks_for_no_later_row(n):
+    """It reads a row for each place of what it reduces, none of which is known before its loop."""
+    a, b = inputs = declare([("n", 9, 9)] * 2, "float64")  # of float32 the sum is cut into chunks, apart
+    outputs = [graphc.einsum("nij,nkj->ik", a, b), (a * graphc.sin(b)).sum(axis=0)]
+    assert len(compile_graph(Graph(tuple(inputs), tuple(outputs))).kernels) == 1
+    arrays = arrays_of([(n, 9, 9)] * 2, "float64")
+    for options in ({}, {"threads": 2}):
+        for left, right in zip(
+            run(inputs, outputs, arrays, **options), run(inputs, outputs, arrays, backend="reference"), strict=True
+        ):
+            np.testing.assert_allclose(left, right, rtol=0, atol=UNITS["float64"] * np.abs(right).max(initial=1))
+
+
+@pytest.mark.parametrize(
+    ("function", "within"),
+    [
+        (lambda x, w, z, b: x @ w + b, True),
+        (lambda x, w, z, b: graphc.softmax(x @ w + b), False),  # the exponentials' argument is not stored
+        (lambda x, w, z, b: x @ w + z, False),  # the result may overwrite z
+        (lambda x, w, z, b: x @ w + z.T, True),  # z is read elsewhere
+        (lambda x, w, z, b: (x @ w)[:, ::-1] + b, False),
+    ],
+)
+def test_a_product_lies_where_its_map_s_result_will(function, within):
+    inputs = declare([(200, 24), (24, 200), (200, 200), (200,)], "float32")
+    texts = [kernel.text for kernel in compile_graph(Graph(tuple(inputs), (function(*inputs),))).kernels.values()]
+    (call,) = [line for text in texts for line in text.splitlines() if line.lstrip().startswith("contract(")]
+    assert ("y0" in call) is within
+    check(function, [tensor.shape for tensor in inputs], derivatives=False, workers=(2, 3))

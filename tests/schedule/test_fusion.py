@@ -57,7 +57,7 @@ def weights(*shape: int) -> Tensor:
         ("tiny", (13, 11)),
         ("mlp", (14, 10)),
         ("mlp-large", (14, 10)),
-        ("transformer", (119, 29)),
+        ("transformer", (117, 28)),
     ],
 )
 def test_training_steps_of_the_agreed_workloads(name, expected):

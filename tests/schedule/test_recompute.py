@@ -155,6 +155,41 @@ def test_second_derivatives(forced):
     assert report.second < 1e-5
 
 
+def attended(x: Tensor, layers: int = 1, causal: bool = True) -> tuple[Tensor, list[Tensor]]:
+    """A mean loss of layers of attention, two heads of 4 over (batch, length, 8), and its derivatives."""
+    h, variables = x, []
+    for _ in range(layers):
+        attention = nn.MultiHeadAttention(2, causal=causal)
+        h = h + attention(h)
+        variables += attention.variables
+    loss = (h * h).mean()
+    return loss, graphc.gradients(loss, [x, *variables])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_attention_s_weights_are_made_again_of_their_exponentials(causal, layers, forced):
+    # The derivative of the values multiplies them, and comes before the derivative of the softmax, which reads the
+    # exponentials: it waits for that, and both are one kernel, with the weights in scratch.
+    x = graphc.placeholder("x", ("batch", 6, 8))
+    loss, slopes = attended(x, layers, causal)
+    agree(forced, [loss, *slopes], {x: normal(3, 6, 8)})
+    assert copies([x], [loss, *slopes]) == layers
+    forced(True)
+    schedule = compile_graph(Graph((x,), (loss, *slopes))).schedule
+    weights = (2, 6, 6)
+    kept = [t for step in schedule.steps for t in step.stored if t.shape[1:] == weights]
+    assert len(kept) == layers  # the exponentials
+
+
+def test_attention_s_weights_that_fill_no_scratch_are_kept(forced, monkeypatch):
+    monkeypatch.setattr(recompute, "LARGEST_TILE", 2 * 6 * 6 - 1)
+    forced(True)
+    x = graphc.placeholder("x", ("batch", 6, 8))
+    loss, slopes = attended(x)
+    assert copies([x], [loss, *slopes]) == 0
+
+
 def test_what_a_scan_makes(forced):
     # its rows are kept (no map makes them again), what is made of them is not
     xs, start = graphc.placeholder("xs", ("steps", 4, 5)), graphc.placeholder("start", (4, 5))

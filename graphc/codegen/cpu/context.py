@@ -165,6 +165,10 @@ class Context:
         name = self.scratch(count, NAMES[tensor.dtype], tensor.dtype.itemsize)
         self._scratch[tensor] = _ScratchArray(name, shape, steps)
 
+    def place_in(self, tensor: Tensor, result: Tensor) -> None:
+        """Let a tensor lie where a stored result of its type will."""
+        self._pointers[tensor] = self._pointers[result]
+
     def place_parts(self, tensor: Tensor, pointer: str, own: Sequence[Axis]) -> None:
         """From now on the elements of a reduction of chunks are those of the chunk at hand, behind a pointer."""
         self._scratch[tensor] = _ScratchArray(pointer, tuple(axis.extent for axis in own), ())

@@ -23,8 +23,8 @@ as wide, may serve the last ones. A rest of rows that is worth a full tile is co
 full tile loads B without masks, which would cost it one step in thirty; the low one has them where they exist, and
 serves panels that are narrow and that few tiles read.
 
-While a tile of a large C is computed, the lines of C that it will end in and the next panel of B are asked for
-(prefetched).
+While a tile of a large C (a block of it, perhaps: its rows' stride says) is computed, the lines of C that it will end
+in and the next panel of B are asked for (prefetched).
 
 Each element is a chain of multiply-adds in the order of k for every block of K, and the sum of these in order; the
 blocks of K follow from K alone, all but the last of one size, so no cut of M and N into blocks, tiles or workers
@@ -117,7 +117,7 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
     while True:
         depth = minimum_int(K - k0, step)
         add = accumulate != 0 or k0 > 0
-        asks = depth >= {asking_depth} and M * N >= {asking_size}
+        asks = depth >= {asking_depth} and M * c_row >= {asking_size}
         for i0 in range(0, M, {block_rows}):
             rows = minimum_int(M - i0, {block_rows})
             whole = rows // {rows} * {rows}

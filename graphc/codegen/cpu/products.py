@@ -9,7 +9,8 @@ Workers share out blocks of C. Cutting m and n changes no bit, since every eleme
 an order that k alone decides. So blocks are cut as evenly as whole register tiles allow, lest one worker get twice the
 work of another; and where rows alone are cut, each worker cuts its own part of them.
 The stages of a kernel are *segments*, contractions and what lies between them, and follow each other on a block while
-it is in the cache; what one segment makes for another lies in scratch, a block of it::
+it is in the cache; what one segment makes for another lies in scratch, a block of it, or where its reader's result
+will::
 
     for block in blocks of (m, n):                  for block in blocks of m:
         contract(A[m0:], B[:, n0:], tile)               contract(A[m0:], B, tile)
@@ -36,6 +37,7 @@ from graphc.ir.symbolic import Axis, Size, coefficient, floordiv, of_atom, produ
 from graphc.ir.types import NAMES, flat_offset, is_float
 from graphc.schedule.kernel import Contract, Kernel, Map, Reduce, Stage, walk
 from graphc.schedule.lower import is_strided
+from graphc.schedule.order import overwrites
 
 BLOCKS_A_PROCESSOR = 2
 """Blocks are made smaller until there are so many, so that workers have something to share."""
@@ -332,7 +334,7 @@ class _Blocks:
         context, writer = self.context, self.context.writer
         asked: set[Tensor] = set()
         for stage in stages:
-            axes = (self.n.axis,) if self.n else stage.loop_axes()
+            axes = (*([self.n.axis] if self.n else []), *stage.loop_axes())
             for part in walk(*stage.scalars()):
                 if not isinstance(part, Load) or part.tensor in asked or context.made_here(part.tensor):
                     continue
@@ -430,6 +432,8 @@ def write_products(context: Context) -> None:
     stages = context.kernel.stages
     segments = _segments(stages)
     crossing = _crossing(context, segments)
+    for tensor, result in _in_results(context).items():
+        context.place_in(tensor, result)
     groups = {}
     for segment in segments:
         if not isinstance(segment[0], Contract):
@@ -477,6 +481,31 @@ def _crossing(context: Context, segments: Sequence[Sequence[Stage]]) -> set[Tens
         if maker.get(tensor, place) != place
     }
     return {tensor for tensor in read if not context.is_stored(tensor)}
+
+
+def _in_results(context: Context) -> dict[Tensor, Tensor]:
+    """Products that lie where a result will, and that result: of the map that alone reads them, element by element.
+
+    So the lines of the result are asked for while the product is computed, and scratch does not pass through the
+    caches. Not where the result may overwrite an input, which is hot then, and read when the product is there already.
+    """
+    kernel = context.kernel
+    found: dict[Tensor, Tensor] = {}
+    taken: set[Tensor] = set()
+    for stage in kernel.stages:
+        reads = kernel.loads.get(stage.results[0], ())
+        if not isinstance(stage, Contract) or context.is_stored(stage.result) or len(reads) != 1:
+            continue
+        place, load = reads[0]
+        reader = kernel.stages[place]
+        if not isinstance(reader, Map) or not context.is_stored(reader.result) or reader.result in taken:
+            continue
+        if load.index != tuple(context.index_of(reader)) or stage.result.type != reader.result.type:
+            continue
+        if reader.axes == stage.axes and not any(overwrites(kernel, reader.result, source) for source in kernel.inputs):
+            found[stage.result] = reader.result
+            taken.add(reader.result)
+    return found
 
 
 def _write_contraction(context: Context, stage: Contract, blocks: _Blocks) -> None:
