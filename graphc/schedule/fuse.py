@@ -209,6 +209,9 @@ class _Fuser:
         self.readers: dict[Tensor, int] = {}  # the last group that reads a tensor
 
     def run(self) -> list[Step]:
+        # loop variables of results come before all others, so that equal layers order theirs alike (codegen.structure)
+        for node in self.graph.nodes:
+            self.pool.axes(node.results[0].shape)
         for node in self.graph.nodes:
             if isinstance(node.op, Control):
                 self._place_control(node)

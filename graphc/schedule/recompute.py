@@ -22,12 +22,13 @@ takes few operations on values that are kept anyway::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import is_
 from typing import NamedTuple
 
-from graphc.ir.graph import Graph, remake
+from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor, remade
 from graphc.ir.op import Contraction, Map, Reduction, Source, View
-from graphc.ir.origin import derived_from
+from graphc.ir.origin import NOWHERE, derived_from
 from graphc.ir.symbolic import NOMINAL_SIZE, evaluate
 from graphc.ops.gradient import again
 from graphc.passes.parts import BACKWARD, FORWARD, parts_of
@@ -201,12 +202,15 @@ class _Rewriter:
         self.made: dict[tuple[Tensor, Tensor], Tensor] = {}
 
     def run(self) -> Graph:
-        for node in self.graph.nodes:
-            if self.parts[node] == BACKWARD:
-                inputs = tuple([self._input(node, tensor) for tensor in node.inputs])
-            else:
-                inputs = tuple([self.new[tensor] for tensor in node.inputs])
-            self.new.update(zip(node.results, remake(node, inputs), strict=True))
+        with derived_from(NOWHERE) as current:
+            for node in self.graph.nodes:
+                current.origin = node.origin
+                if self.parts[node] == BACKWARD:
+                    inputs = tuple([self._input(node, tensor) for tensor in node.inputs])
+                else:
+                    inputs = tuple([self.new[tensor] for tensor in node.inputs])
+                results = node.results if all(map(is_, inputs, node.inputs)) else remade(node, inputs)
+                self.new.update(zip(node.results, results, strict=True))
         return Graph(self.graph.inputs, tuple(self.new[tensor] for tensor in self.graph.outputs), self.graph.info)
 
     def _input(self, node: Node, tensor: Tensor) -> Tensor:
