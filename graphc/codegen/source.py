@@ -14,6 +14,7 @@ from functools import cached_property
 
 from graphc.ir.node import Node, Tensor
 from graphc.ir.origin import Origin
+from graphc.ir.record import record
 from graphc.ir.symbolic import Size
 
 INDEX_OUT_OF_RANGE = 1
@@ -78,7 +79,7 @@ Argument = Tensor | Status | Scratch | MicroKernel | LibraryFunction
 RuntimeSize = Size | KernelId
 
 
-@dataclass(frozen=True)
+@record
 class KernelSource:
     """An emitted kernel.
 
@@ -99,8 +100,8 @@ class KernelSource:
     text: str
     arguments: tuple[Argument, ...]
     sizes: tuple[RuntimeSize, ...]
-    nodes: tuple[Node, ...] = field(default=(), repr=False)
-    places: Mapping[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    nodes: tuple[Node, ...] = ()
+    places: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def lines(self) -> dict[int, tuple[Origin, ...]]:

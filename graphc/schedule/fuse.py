@@ -49,6 +49,7 @@ from graphc.ir.op import (
     RowRoutine,
     Source,
 )
+from graphc.ir.record import record
 from graphc.ir.scalar import Load, Scalar
 from graphc.ir.symbolic import Axis, Size, atoms_of, nominal, of_atom, product
 from graphc.ir.types import Shape
@@ -137,7 +138,7 @@ class Group:
         return any(isinstance(stage, form.ReduceChunks) for stage, _ in self.stages)
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Body:
     """The steps of a body.
 
@@ -156,7 +157,7 @@ class Body:
     steps: tuple[Kernel | ControlStep, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class ControlStep:
     """A scan, cond or while_loop: bodies that run repeatedly, or one of which runs.
 
