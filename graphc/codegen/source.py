@@ -14,7 +14,6 @@ from functools import cached_property
 
 from graphc.ir.node import Node, Tensor
 from graphc.ir.origin import Origin
-from graphc.ir.record import record
 from graphc.ir.symbolic import Size
 
 INDEX_OUT_OF_RANGE = 1
@@ -79,7 +78,7 @@ Argument = Tensor | Status | Scratch | MicroKernel | LibraryFunction
 RuntimeSize = Size | KernelId
 
 
-@record
+@dataclass(frozen=True)
 class KernelSource:
     """An emitted kernel.
 
@@ -100,8 +99,8 @@ class KernelSource:
     text: str
     arguments: tuple[Argument, ...]
     sizes: tuple[RuntimeSize, ...]
-    nodes: tuple[Node, ...] = ()
-    places: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    nodes: tuple[Node, ...] = field(default=(), repr=False)
+    places: Mapping[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def lines(self) -> dict[int, tuple[Origin, ...]]:

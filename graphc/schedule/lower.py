@@ -123,8 +123,8 @@ class Lowering:
                 source is tensor and place not in reader.op.awaited for place, source in enumerate(reader.inputs)
             ):
                 return True
-            if isinstance(reader.op, Contraction) and not self._lies_in_memory(tensor):
-                return True
+        if any(isinstance(reader.op, Contraction) for reader in readers) and not self._lies_in_memory(tensor):
+            return True
         if len(readers) > 1 and any(isinstance(reader.op, Effect) for reader in readers):
             return True  # a new value that is also used: reading the variable again could come too late
         if self._cost[tensor] <= CHEAP and len(self._reads[tensor]) <= 1:

@@ -224,3 +224,24 @@ def test_the_state_of_variables_too_large_for_memory_is_refused_by_the_session(o
     update = optimizer.minimize((w * w).sum())
     with graphc.Session(threads=1) as session, pytest.raises(graphc.GraphcError, match=r"'w': .* bytes"):
         session.run(update)
+
+
+def test_adam_corrects_for_bias_once_a_step_and_dtype():
+    asked = []
+
+    def rate(count):
+        asked.append(count)
+        return 0.1 / count
+
+    optimizer = optim.Adam(rate)
+    variables = [graphc.variable(np.ones(3, dtype), name="w") for dtype in ("float32", "float64", "float32", "float64")]
+    loss = sum(graphc.cast(w * w, "float32").sum() for w in variables)
+    updates = list(optimizer.minimize(loss))
+    assert len(asked) == 2
+    (count,) = set(asked)
+    powers = {node for node in graphc.Graph((), tuple(updates)).nodes if node.op.name == "power"}
+    assert len(powers) == 4 and {node.origin.scope for node in powers} == {(("adam", 0),)}
+    # by itself an update is the same graph
+    (gradient,) = graphc.gradients(loss, [variables[0]])
+    alone = optimizer.update(variables[0], gradient, count)
+    assert powers > {node for node in graphc.Graph((), tuple(alone)).nodes if node.op.name == "power"} != set()
