@@ -262,19 +262,18 @@ class Adam(Optimizer):
         self._corrections[count, variable.dtype] = self._corrected(variable, count)
 
     def _corrected(self, variable: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-        """Factors of the first and the second moment: the rate and 1, corrected for bias.
+        """What the rate is divided by, and a factor of the second moment, to correct both moments for bias.
 
         They are scalars: as factors they cost a multiplication an element, not a division.
         """
         exponent = ops.cast(count, variable.dtype)
-        rate = self.rate(variable, count) / (1 - self.beta1**exponent)
-        return rate, 1 / (1 - self.beta2**exponent)
+        return 1 - self.beta1**exponent, 1 / (1 - self.beta2**exponent)
 
     def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:
         first, second = self.state(variable, "first"), self.state(variable, "second")
         m = self.beta1 * first + (1 - self.beta1) * gradient
         v = self.beta2 * second + (1 - self.beta2) * gradient * gradient
         known = self._corrections.get((count, variable.dtype))
-        rate, correction = known or self._corrected(variable, count)
-        step = rate * m / (ops.sqrt(v * correction) + self.eps)
+        divisor, correction = known or self._corrected(variable, count)
+        step = self.rate(variable, count) / divisor * m / (ops.sqrt(v * correction) + self.eps)
         return [ops.assign(first, m), ops.assign(second, v), ops.assign(variable, variable - step)]
