@@ -9,17 +9,18 @@ kernels, not with its layers. Texts that then differ in sizes alone become one
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from graphc.codegen.source import KernelSource
 from graphc.codegen.structure import Structure, structure_of
 from graphc.ir.node import Tensor
+from graphc.ir.record import record
 from graphc.schedule.kernel import Kernel
 from graphc.schedule.schedule import Schedule
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Source:
     """A program's kernels as text.
 

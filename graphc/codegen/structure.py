@@ -14,17 +14,17 @@ are kept as they are, hence layers of differently named batches are printed apar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import View
+from graphc.ir.record import record
 from graphc.ir.scalar import Apply, Literal, Load, Position, Scalar
 from graphc.ir.symbolic import Atom, Axis, Compound, Name, Size, Value
 from graphc.schedule.kernel import Accumulate, Contract, Kernel, Reduce, ReduceChunks, Routine, Scan, Stage, walk
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Structure:
     """A kernel in the canonical form.
 

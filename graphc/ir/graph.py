@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from operator import is_
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from graphc.errors import GraphError
 from graphc.ir.node import Node, Tensor, remade
 from graphc.ir.op import Effect, Source
 from graphc.ir.origin import NOWHERE, derived_from
+from graphc.ir.record import record
 from graphc.ir.symbolic import Dim, names_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def topological(tensors: Iterable[Tensor], stop: Callable[[Node], bool] | None =
     return order
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Graph:
     """A closed graph: every leaf of ``outputs`` is an input, or a source that carries its own value.
 

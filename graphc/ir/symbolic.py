@@ -17,7 +17,7 @@ An expression without atoms is a plain ``int``, so static shapes never meet this
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from contextvars import ContextVar
 from functools import reduce
 from math import gcd
@@ -569,19 +569,24 @@ def nominal(size: Size) -> int:
 
 def coefficient(size: Size, axis: Axis) -> Size | None:
     """The stride of ``axis`` in an expression: None if the expression is not linear in it."""
-    stride: Size = 0
     if axis not in atoms_of(size):
-        return stride
-    for monomial, factor in terms_of(size):
-        if axis in monomial:
-            rest = list(monomial)
-            rest.remove(axis)
-            if axis in rest:
-                return None
-            stride = stride + _make({tuple(rest): factor})
-        if any(isinstance(atom, Compound) and axis in atoms_of(of_atom(atom)) for atom in monomial):
-            return None
-    return stride
+        return 0
+    if not is_linear(size, {axis}):
+        return None
+    found = [(monomial, factor) for monomial, factor in terms_of(size) if axis in monomial]
+    return _make({tuple([atom for atom in monomial if atom is not axis]): factor for monomial, factor in found})
+
+
+def is_linear(size: Size, axes: Collection[Axis]) -> bool:
+    """Whether an expression has a stride (see :func:`coefficient`) along each of some axes."""
+    for monomial, _ in terms_of(size):
+        for place, atom in enumerate(monomial):
+            if isinstance(atom, Compound):
+                if any(inner in axes for inner in atoms_of(of_atom(atom))):
+                    return False
+            elif atom in axes and atom in monomial[place + 1 :]:
+                return False
+    return True
 
 
 RUN_SIZES: ContextVar[Mapping[str, int]] = ContextVar("graphc_run_sizes", default=MappingProxyType({}))

@@ -107,10 +107,23 @@ class Optimizer:
             step = ops.variable(np.int64(0), name=f"{kind}/step", trainable=False, _auto=True)
             count = step + 1
             updates = [ops.assign(step, count)]
+            for variable in {variable.dtype: variable for _, variable in pairs}.values():
+                self.begin(variable, count)
             for gradient, variable in pairs:
                 with name_scope.of_layer(variable.node["name"] or "variable", variable.node.serial):
                     updates += self.update(variable, gradient, count)
         return Updates(updates)
+
+    def begin(self, variable: Tensor, count: Tensor) -> None:
+        """Make what all updates of a step have in common; called before the first of each dtype.
+
+        Parameters
+        ----------
+        variable : Tensor
+            One of its dtype.
+        count : Tensor
+            As for :meth:`update`.
+        """
 
     def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:
         """The assigns for one variable and for the optimizer's state of it.
@@ -173,8 +186,8 @@ def _pairs(values: Any) -> list[tuple[Tensor, Tensor]]:
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any, generator: np.random.Generator) -> NDArray[Any]:
-    """Made by the session, which sees first whether memory suffices; the graph would keep an array for good."""
-    return np.zeros(shape, dtype)
+    """One zero, seen as an array: the session copies it to the place that it has for the variable."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 class SGD(Optimizer):
@@ -237,14 +250,30 @@ class Adam(Optimizer):
     ):
         super().__init__(learning_rate)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self._corrections: dict[tuple[Tensor, np.dtype[Any]], tuple[Tensor, Tensor]] = {}
+
+    def apply(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Updates:
+        try:
+            return super().apply(pairs)
+        finally:
+            self._corrections.clear()
+
+    def begin(self, variable: Tensor, count: Tensor) -> None:
+        self._corrections[count, variable.dtype] = self._corrected(variable, count)
+
+    def _corrected(self, variable: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        """What the rate is divided by, and a factor of the second moment, to correct both moments for bias.
+
+        They are scalars: as factors they cost a multiplication an element, not a division.
+        """
+        exponent = ops.cast(count, variable.dtype)
+        return 1 - self.beta1**exponent, 1 / (1 - self.beta2**exponent)
 
     def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:
         first, second = self.state(variable, "first"), self.state(variable, "second")
         m = self.beta1 * first + (1 - self.beta1) * gradient
         v = self.beta2 * second + (1 - self.beta2) * gradient * gradient
-        exponent = ops.cast(count, variable.dtype)
-        # The corrections are scalars: as factors they cost a multiplication an element, not a division.
-        rate = self.rate(variable, count) / (1 - self.beta1**exponent)
-        v_hat = v * (1 / (1 - self.beta2**exponent))
-        step = rate * m / (ops.sqrt(v_hat) + self.eps)
+        known = self._corrections.get((count, variable.dtype))
+        divisor, correction = known or self._corrected(variable, count)
+        step = self.rate(variable, count) / divisor * m / (ops.sqrt(v * correction) + self.eps)
         return [ops.assign(first, m), ops.assign(second, v), ops.assign(variable, variable - step)]

@@ -31,10 +31,10 @@ in its first iteration, finds it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphc.ir.node import Tensor
+from graphc.ir.record import record
 from graphc.ir.symbolic import evaluate
 from graphc.runtime.table import (
     Cell,
@@ -58,7 +58,7 @@ ENDLESS = (1 << 63) - 1
 """Iterations of a loop without a bound."""
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Moving:
     """Where a tensor of a loop's body lies: another place in each iteration."""
 

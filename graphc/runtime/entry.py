@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ import numpy as np
 
 from graphc.codegen.cpu import jit
 from graphc.errors import GraphcError
+from graphc.ir.record import record
 from graphc.runtime import layout as at
 from graphc.runtime.memory import aligned_words
 from graphc.runtime.table import Cell, Table, Words
@@ -33,7 +33,7 @@ Enter = Callable[..., int]
 """Called with one array a feed: ``layout.MISFIT`` if they do not fit the plan, or how the walk ended."""
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Feed:
     """What one fed array must be, and who wants its address.
 
@@ -139,11 +139,11 @@ def make_entry(table: Table, feeds: Sequence[Feed], crew: Words, walk: int) -> E
     plan[at.GATE_RELEASE], plan[at.GATE_ACQUIRE] = interpreter.release, interpreter.acquire
     plan[at.GATE_MAKE_INT] = interpreter.make_int
     cell_at = shape_at = 0
-    for feed, record in zip(feeds, plan[at.GATE_FEEDS :].reshape(-1, at.FEED_WORDS), strict=True):
-        record[at.FEED_TYPE], record[at.FEED_DTYPE] = id(np.ndarray), id(feed.dtype)
-        record[at.FEED_RANK] = len(feed.shape)
-        record[at.FEED_SIZES] = shapes.ctypes.data + shape_at * at.WORD
-        record[at.FEED_CELLS], record[at.FEED_CELL_COUNT] = cells.ctypes.data + cell_at * at.WORD, len(feed.cells)
+    for feed, words in zip(feeds, plan[at.GATE_FEEDS :].reshape(-1, at.FEED_WORDS), strict=True):
+        words[at.FEED_TYPE], words[at.FEED_DTYPE] = id(np.ndarray), id(feed.dtype)
+        words[at.FEED_RANK] = len(feed.shape)
+        words[at.FEED_SIZES] = shapes.ctypes.data + shape_at * at.WORD
+        words[at.FEED_CELLS], words[at.FEED_CELL_COUNT] = cells.ctypes.data + cell_at * at.WORD, len(feed.cells)
         shapes[shape_at : shape_at + len(feed.shape)] = feed.shape
         shape_at += len(feed.shape)
         for cell, offset in feed.cells:

@@ -18,20 +18,20 @@ itself.  Sizes that depend on named dims are cells, therefore, and nothing is re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphc.errors import GraphcError
+from graphc.ir.record import record
 from graphc.runtime import layout as at
 from graphc.runtime.memory import aligned_words
 
 Words: TypeAlias = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Cell:
     """One word of an int64 array, known by its address; keeps the array alive.
 
@@ -70,7 +70,7 @@ class Cell:
 Operand: TypeAlias = Cell | int
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Call:
     """Run a kernel.
 
@@ -93,7 +93,7 @@ class Call:
     barrier: bool = True
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Patch:
     """What one loop does to one cell: ``cell = base + offset * stride`` before each iteration.
 
@@ -118,7 +118,7 @@ class Patch:
     reverse: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Loop:
     """Run the entries up to the matching :class:`EndLoop` `count` times.
 
@@ -137,26 +137,26 @@ class Loop:
     iteration: Cell | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class EndLoop:
     """The end of the innermost open loop's body."""
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Label:
     """A place to jump to; takes no entry."""
 
     name: str
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Jump:
     """Go on at a label."""
 
     label: str
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class JumpIfZero:
     """Go on at a label if a flag is zero.
 
@@ -175,7 +175,7 @@ class JumpIfZero:
     nbytes: int = 1
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Copy:
     """Copy `nbytes` bytes from address `source` to address `to`; the ranges may overlap."""
 
@@ -184,7 +184,7 @@ class Copy:
     nbytes: Operand
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class FillZero:
     """Set `nbytes` bytes at address `to` to zero."""
 
@@ -192,7 +192,7 @@ class FillZero:
     nbytes: Operand
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Commit:
     """From here on variables are written: nothing fails any more, and the step runs to its end."""
 

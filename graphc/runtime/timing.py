@@ -24,12 +24,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from graphc.codegen.cpu import jit
+from graphc.ir.record import record
 from graphc.runtime import layout as at
 from graphc.runtime.memory import aligned_words
 from graphc.runtime.table import Call, Copy, EndLoop, Entry, Loop, Table, Words
@@ -55,7 +56,7 @@ def probe(name: str) -> int:
     return jit.load([text], symbol=name)[0]
 
 
-@dataclass(frozen=True)
+@record
 class Interval:
     """What one entry of a table took in one step.
 
@@ -79,7 +80,7 @@ class Interval:
     worker_ns: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@record
 class Event:
     """One call: which entry, by its place among the intervals, and when it began and ended (monotonic, ns).
 
@@ -158,12 +159,12 @@ class Timer:
         """What was measured since :meth:`clear`, an interval an entry, in the table's order."""
         found = []
         lines = self._records.reshape(-1, self._lines, at.RECORD_WORDS)
-        for entry, record in zip(self._timed, lines[: len(self._timed)], strict=True):
-            calls = int(record[0, at.RECORD_COUNT])
+        for entry, words in zip(self._timed, lines[: len(self._timed)], strict=True):
+            calls = int(words[0, at.RECORD_COUNT])
             shared = isinstance(entry, Call) and entry.everyone
             own = calls * stamp_ns()
-            ns = max(0, int(record[0, at.RECORD_TOTAL]) - own * (2 if shared else 1))
-            each = tuple(max(0, int(line[at.RECORD_TOTAL]) - own) for line in record[1:]) if shared else (ns,)
+            ns = max(0, int(words[0, at.RECORD_TOTAL]) - own * (2 if shared else 1))
+            each = tuple(max(0, int(line[at.RECORD_TOTAL]) - own) for line in words[1:]) if shared else (ns,)
             found.append(Interval(entry, self._purposes[entry], calls, ns, each))
         return found
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Contraction, Effect
 from graphc.ir.printer import format_bytes
+from graphc.ir.record import record
 from graphc.ir.symbolic import evaluate
 from graphc.passes.parts import is_derived
 from graphc.schedule.fuse import ControlStep, Step
@@ -30,7 +31,7 @@ MOST_REASONS = 2
 """Reasons that the text gives for each."""
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Kept:
     """A forward tensor that lies in memory until the backward pass has read it.
 
@@ -52,7 +53,7 @@ class Kept:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class MemoryReport:
     """What the memory of a program is made of; ``str`` of it is a table. All figures are bytes.
 

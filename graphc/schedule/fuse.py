@@ -36,6 +36,7 @@ from functools import cached_property
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import AxisScan, ChunkedReduction, Contraction, Control, Effect, IndexedAccumulation, Map, RowRoutine
+from graphc.ir.record import record
 from graphc.ir.scalar import Load
 from graphc.ir.symbolic import Axis, Size, atoms_of, nominal, product
 from graphc.schedule import kernel as form
@@ -111,7 +112,7 @@ class Group:
         return any(isinstance(stage, form.ReduceChunks) for stage, _ in self.stages)
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Body:
     """The steps of a body.
 
@@ -130,7 +131,7 @@ class Body:
     steps: tuple[Kernel | ControlStep, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class ControlStep:
     """A scan, cond or while_loop: bodies that run repeatedly, or one of which runs.
 
@@ -197,6 +198,9 @@ class _Fuser:
         self.readers: dict[Tensor, int] = {}
 
     def run(self) -> list[Step]:
+        # loop variables of results come before all others, so that equal layers order theirs alike (codegen.structure)
+        for node in self.graph.nodes:
+            self.pool.axes(node.results[0].shape)
         for node in self.graph.nodes:
             if isinstance(node.op, Control):
                 self._place_control(node)

@@ -22,16 +22,17 @@ Five kinds of stage and the row routine cover every op. What a stage reads is sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
 from graphc.ir.node import Node, Tensor
+from graphc.ir.record import record
 from graphc.ir.scalar import FUNCTIONS, Apply, Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, atoms_of, of_atom, product, values_of
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Stage:
     """Base of the stages.
 
@@ -69,7 +70,7 @@ class Stage:
         return self.axes
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Map(Stage):
     """``result[shared, axes] = value``."""
 
@@ -79,7 +80,7 @@ class Map(Stage):
         return (self.value,)
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Reduce(Stage):
     """``result[shared, axes]`` combines ``value`` over ``reduced``.
 
@@ -98,7 +99,7 @@ class Reduce(Stage):
         return self.axes + self.reduced
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class ReduceChunks(Stage):
     """``result[c, axes]`` combines ``value`` over the shared points of chunk ``c``.
 
@@ -115,7 +116,7 @@ class ReduceChunks(Stage):
         return (self.value,)
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Contract(Stage):
     """``result[shared, axes] = sum over reduced of left * right``, in order of the reduced axes.
 
@@ -134,7 +135,7 @@ class Contract(Stage):
         return self.axes + self.reduced
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Scan(Stage):
     """``result[..., i, ...]`` combines ``value`` over positions up to i of ``scanned``, one of ``axes``."""
 
@@ -146,7 +147,7 @@ class Scan(Stage):
         return (self.value,)
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Accumulate(Stage):
     """``start``; then, for each position of ``contributions`` in order, ``value`` is combined in at ``destination``.
 
@@ -189,7 +190,7 @@ class Accumulate(Stage):
         return self.contributions
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Routine(Stage):
     """A library routine on each row or matrix of stored, contiguous tensors: their last axes, at each shared point.
 
@@ -216,7 +217,7 @@ class Routine(Stage):
         return self.axes + self.repeated
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Kernel:
     """Stages under shared parallel axes.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
+from graphc.ir.record import record
 from graphc.ir.symbolic import Size
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Carry:
     """A value that each iteration replaces.
 
@@ -31,7 +31,7 @@ class Carry:
     history: Tensor | None
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Layout:
     """The parts of a scan or while_loop.
 

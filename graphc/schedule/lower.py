@@ -25,7 +25,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Contraction, Control, Effect, Map, Op, RowRoutine, Source, View
 from graphc.ir.scalar import Literal, Load, Scalar
-from graphc.ir.symbolic import Axis, Size, Value, atoms_of, coefficient, of_atom
+from graphc.ir.symbolic import Axis, Size, Value, atoms_of, is_linear, of_atom
 from graphc.ops.base import Elementwise
 from graphc.schedule.kernel import cost
 
@@ -48,7 +48,7 @@ def is_strided(load: Scalar, axes: Sequence[Axis]) -> TypeGuard[Load]:
         return False
     if any(isinstance(atom, Value) for atom in atoms_of(load.offset)):
         return False
-    return all(coefficient(load.offset, axis) is not None for axis in axes)
+    return is_linear(load.offset, axes)
 
 
 class Lowering:
@@ -124,8 +124,8 @@ class Lowering:
                 source is tensor and place not in reader.op.awaited for place, source in enumerate(reader.inputs)
             ):
                 return True
-            if isinstance(reader.op, Contraction) and not self._lies_in_memory(tensor):
-                return True
+        if any(isinstance(reader.op, Contraction) for reader in readers) and not self._lies_in_memory(tensor):
+            return True
         if len(readers) > 1 and any(isinstance(reader.op, Effect) for reader in readers):
             return True  # a new value that is also used: reading the variable again could come too late
         if self._cost[tensor] <= CHEAP and len(self._reads[tensor]) <= 1:

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
+from graphc.ir.record import record
 from graphc.ir.scalar import Apply, Load, Position, Scalar
 from graphc.ir.symbolic import Axis, Size, evaluate, of_atom
 from graphc.schedule.fuse import ControlStep, Step
@@ -230,7 +230,7 @@ def failing(steps: Sequence[Step]) -> set[int]:
     return found
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class _Check:
     """Elements of an integer tensor are compared with an extent; ``complete``: all of them, whatever the data."""
 

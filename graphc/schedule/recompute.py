@@ -25,12 +25,13 @@ takes few operations on values that are kept anyway::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import is_
 from typing import NamedTuple
 
-from graphc.ir.graph import Graph, remake
+from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Tensor, remade
 from graphc.ir.op import Contraction, Map, Reduction, Source, View
-from graphc.ir.origin import derived_from
+from graphc.ir.origin import NOWHERE, derived_from
 from graphc.ir.symbolic import NOMINAL_SIZE, evaluate, product
 from graphc.ops.gradient import again
 from graphc.passes.parts import BACKWARD, FORWARD, parts_of
@@ -253,19 +254,22 @@ class _Rewriter:
 
     def run(self) -> Graph:
         waiting: list[Node] = []
-        for node in self.graph.nodes:
-            waiting.append(node)
-            waiting = [node for node in waiting if not self._rebuilt(node)]
+        with derived_from(NOWHERE) as current:
+            for node in self.graph.nodes:
+                waiting.append(node)
+                waiting = [node for node in waiting if not self._rebuilt(node, current)]
         return Graph(self.graph.inputs, tuple(self.new[tensor] for tensor in self.graph.outputs), self.graph.info)
 
-    def _rebuilt(self, node: Node) -> bool:
+    def _rebuilt(self, node: Node, current: derived_from) -> bool:
         """Rebuild a node; False if something that it, or a copy that it reads, waits for has not been yet."""
         late = self.parts[node] == BACKWARD
         awaited = [self.copies[tensor].after for tensor in node.inputs if late and tensor in self.copies]
         if not all(tensor in self.new for tensor in (*node.inputs, *awaited)):
             return False
+        current.origin = node.origin
         inputs = tuple([self._input(node, tensor) if late else self.new[tensor] for tensor in node.inputs])
-        self.new.update(zip(node.results, remake(node, inputs), strict=True))
+        results = node.results if all(map(is_, inputs, node.inputs)) else remade(node, inputs)
+        self.new.update(zip(node.results, results, strict=True))
         return True
 
     def _input(self, node: Node, tensor: Tensor) -> Tensor:

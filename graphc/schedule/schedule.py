@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
 from graphc.ir.op import Effect
+from graphc.ir.record import record
 from graphc.ir.symbolic import NOMINAL_SIZE
 from graphc.schedule.fuse import ControlStep, Step, fuse
 from graphc.schedule.kernel import Kernel
@@ -15,7 +15,7 @@ from graphc.schedule.memory import dims_of, live_bytes
 from graphc.schedule.order import in_place_updates, orders
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Schedule:
     """A graph, ready for code generation.
 

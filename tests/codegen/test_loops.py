@@ -14,7 +14,7 @@ import graphc
 from graphc.codegen.cpu.loops import collapse, replaced
 from graphc.compiler import compile_graph
 from graphc.ir.graph import Graph
-from graphc.ir.symbolic import Atom, Axis, Name, Size, coefficient, named, of_atom, substitute
+from graphc.ir.symbolic import Atom, Axis, Name, Size, coefficient, is_linear, named, of_atom, substitute
 
 
 def value(size: Size, known: dict[Atom, int]) -> int:
@@ -168,3 +168,25 @@ def test_heads_side_by_side(n):
         expected = reference.run(y, {x: array})
         np.testing.assert_allclose(session.run(y, {x: array}), expected, rtol=1e-6)
         np.testing.assert_allclose(expected, np.tanh(array.transpose(0, 2, 1, 3).reshape(n, 5, 12)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "strides", "linear"),
+    [
+        (lambda i, j: 7, (0, 0), True),
+        (lambda i, j: 6 * i + j + 2, (6, 1), True),
+        (lambda i, j: i * j, "each by the other", True),
+        (lambda i, j: i * named("n") + j, (named("n"), 1), True),
+        (lambda i, j: i * i + j, (None, 1), False),
+        (lambda i, j: i // 2 + 3 * j, (None, 3), False),
+        (lambda i, j: i % 2 + j, (None, 1), False),
+        (lambda i, j: named("n") // 2 + i, (1, 0), True),
+    ],
+)
+def test_linear_is_what_has_a_stride_along_each_axis(make, strides, linear):
+    axes = Axis(8), Axis(4)
+    i, j = map(of_atom, axes)
+    size = make(i, j)
+    found = tuple(coefficient(size, axis) for axis in axes)
+    assert found == ((j, i) if strides == "each by the other" else strides)
+    assert is_linear(size, axes) == linear == (None not in found)

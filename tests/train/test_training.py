@@ -224,3 +224,32 @@ def test_the_state_of_variables_too_large_for_memory_is_refused_by_the_session(o
     update = optimizer.minimize((w * w).sum())
     with graphc.Session(threads=1) as session, pytest.raises(graphc.GraphcError, match=r"'w': .* bytes"):
         session.run(update)
+
+
+class Layerwise(optim.Adam):
+    """A rate for each variable."""
+
+    def rate(self, variable, count):
+        return {"low": 0.1, "high": 0.5}[variable.node["name"]]
+
+
+def test_adam_corrects_for_bias_once_a_dtype():
+    variables = [graphc.variable(np.ones(3, dtype), name="w") for dtype in ("float32", "float64", "float32", "float64")]
+    loss = sum(graphc.cast(w * w, "float32").sum() for w in variables)
+    count = graphc.placeholder("count", (), "int64")
+    updates = optim.Adam().minimize(loss)
+    powers = [node for node in graphc.Graph((), tuple(updates)).nodes if node.op.name == "power"]
+    assert len(powers) == 4 and {node.origin.scope for node in powers} == {(("adam", 0),)}
+    # an update that is asked for by itself brings its corrections
+    alone = optim.Adam().update(variables[0], graphc.gradients(loss, [variables[0]])[0], count)
+    assert sum(node.op.name == "power" for node in graphc.Graph((count,), tuple(alone)).nodes) == 2
+
+
+def test_adam_asks_for_the_rate_of_each_variable():
+    low, high = (graphc.variable(np.ones(3, "float64"), name=name) for name in ("low", "high"))
+    train = Layerwise().minimize((low * low + high * high).sum())
+    with graphc.Session() as session:
+        session.run(train)
+        # the first step of Adam is the rate long, whatever the gradient
+        np.testing.assert_allclose(session.get(low), 0.9, rtol=1e-6)
+        np.testing.assert_allclose(session.get(high), 0.5, rtol=1e-6)
