@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc import ops
 from graphc import random as graphc_random
@@ -87,6 +87,15 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r}: {len(self.variables)} variables>"
+
+    if not TYPE_CHECKING:  # type checkers would take it for granted that every name is there
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or hasattr(type(self), name):  # a property that failed says itself why
+                return object.__getattribute__(self, name)
+            from graphc.foreign import LAYER, missing_of
+
+            raise missing_of(self, name, LAYER)
 
     def build(self, x: Tensor) -> None:
         """Make variables for inputs of the type of ``x``; layers without variables make none."""
