@@ -130,7 +130,7 @@ def block_attention(model: dict[str, Any]) -> Any:
 
 
 def block_open(model: dict[str, Any]) -> Any:
-    return graphc.draw({"y": model["y"]})
+    return graphc.draw({"y": model["y"]}, fold=False)
 
 
 def block_kernels(model: dict[str, Any]) -> Any:
@@ -273,8 +273,9 @@ small to be worth waking another, and those with nothing to share out. These are
         """\
 ## Ten thousand nodes
 
-Graphs of more than 300 nodes are drawn as their scopes, open to the depth that fits, and the picture says so. Nodes
-outside of scopes are then drawn together by the line of your program that made them.
+Graphs of more than 100 nodes are drawn as their scopes, open to the depth that leaves 60 at most, and the picture says
+so; `fold=False` draws every node. Nodes outside of scopes are, in graphs of more than 300 nodes, drawn together by the
+line of your program that made them.
 """,
         [(deep_folded, "Ten thousand nodes in three stages of four blocks.")],
     ),

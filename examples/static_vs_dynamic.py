@@ -209,7 +209,7 @@ def draw(out: Path, images: np.ndarray, labels: np.ndarray) -> None:
     """The tape and the kernels of a smaller network."""
     model = network(blocks=0)
     with graphc.Session(backend="reference", seed=0) as session, eager.using(session):
-        graphc.draw(tape_of(model, images, labels)).save(out / "tape.svg")
+        graphc.draw(tape_of(model, images, labels), fold=False).save(out / "tape.svg")
     inputs, loss, _ = declared(model)
     program = graphc.compile(list(inputs.values()), [loss, *graphc.gradients(loss, model.variables)])
     assert program.source, "it is compiled"

@@ -54,11 +54,10 @@ else:
         if name in _HOMES:
             found = globals()[name] = getattr(import_module(f"graphc.{_HOMES[name]}"), name)
             return found
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message, name=name, obj=import_module(__name__))  # so that Python suggests one
+        raise import_module("graphc.foreign").missing(__name__, name)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return [*__all__, "config", "errors", "profile", "visual"]
 
 
 __all__ = [

@@ -20,6 +20,8 @@ from typing import Any
 
 from graphc.errors import GraphcError
 
+__all__ = ["Config", "available_processors", "configure", "current", "from_environment", "version_of"]
+
 
 @dataclass(frozen=True)
 class Config:
@@ -138,3 +140,7 @@ def version_of(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

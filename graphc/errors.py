@@ -17,6 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+__all__ = [
+    "CompileError", "DTypeError", "ExecutionError", "FeedError", "GradientError", "GraphError", "GraphcError",
+    "GraphcWarning", "IndexOutOfRangeError", "LinAlgError", "OutOfMemoryError", "SessionError", "ShapeError",
+]  # fmt: skip
+
 _locate: Callable[[], object] = lambda: None  # noqa: E731
 _name: Callable[[str], str] = lambda message: message  # noqa: E731
 
@@ -131,3 +136,7 @@ class OutOfMemoryError(GraphcError, MemoryError):
 
 class GraphcWarning(UserWarning):
     """Base of graphc's warnings; each reason is said once."""
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,8 +1,10 @@
 """The code in README.md, CONTRIBUTING.md and docs/ runs and prints what the pages show (docs/pages.py says how).
 
-Links between these files lead somewhere.
+So do those examples in docstrings that import what they use. Links between these files lead somewhere.
 """
 
+import doctest
+import importlib
 import os
 import re
 import subprocess
@@ -35,6 +37,19 @@ def test_links_between_files_lead_somewhere(page):
     written = [target for target in targets if not set(pages.MADE) & set(Path(target).parts)]  # the site has the others
     missing = [target for target in written if not (page.parent / target).exists()]
     assert not missing, f"{name_of(page)} links to missing files: {missing}"
+
+
+def with_examples():
+    """Modules with examples that stand on their own; others are lines out of a program."""
+    files = sorted((ROOT / "graphc").rglob("*.py"))
+    found = [path.relative_to(ROOT) for path in files if re.search(r">>> (import|from) ", path.read_text())]
+    return [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in found]
+
+
+@pytest.mark.parametrize("module", with_examples())
+def test_examples_in_docstrings_show_what_they_print(module):
+    failed, tried = doctest.testmod(importlib.import_module(module))
+    assert tried and not failed
 
 
 PAGE = """a

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -128,3 +128,15 @@ def _as_rows(position: int, value: Any) -> np.ndarray:
     if array.ndim == 0:
         raise ShapeError(f"batches: array {position} has no first axis to cut: got the scalar {value!r}")
     return array
+
+
+if not TYPE_CHECKING:  # type checkers would take it for granted that every name is there
+
+    def __getattr__(name: str) -> Any:
+        from graphc.foreign import missing
+
+        raise missing(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

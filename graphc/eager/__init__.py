@@ -95,12 +95,18 @@ globals().update({name: eagerly(function) for name, function in ops.FUNCTIONS.it
 
 def __getattr__(name: str) -> Any:
     """What else the namespace of graphs has, such as dtypes."""
-    if name.startswith("__"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(ops, name)
+    if name in vars(ops) and not name.startswith("__"):
+        return getattr(ops, name)
+    from graphc.foreign import missing
+
+    raise missing(__name__, name)
 
 
 __all__ = [
     "EagerTensor", "apply_gradients", "asarray", "assign", "eagerly", "minimize", "random", "seed", "session", "using",
-    "value", "value_and_gradients", "variable", *ops.__all__,
+    "value", "value_and_gradients", "variable", *sorted({*ops.__all__} - {"asarray", "assign", "variable"}),
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -14,3 +14,7 @@ globals().update({name: eagerly(getattr(random, name)) for name in random.__all_
 
 def __getattr__(name: str) -> Any:  # for type checkers, who do not see the names above
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

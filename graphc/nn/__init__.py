@@ -1,5 +1,7 @@
 """Layers, activations, losses and initializers for neural networks."""
 
+from typing import TYPE_CHECKING, Any
+
 from graphc.ir import callers
 from graphc.nn import initializers
 from graphc.nn.attention import MultiHeadAttention, TransformerBlock, scaled_dot_product_attention
@@ -37,3 +39,15 @@ for _layer in (
 ):  # fmt: skip
     callers.know_objects(_layer.__init__)
 callers.know_objects(Layer.__call__)
+
+
+if not TYPE_CHECKING:  # type checkers would take it for granted that every name is there
+
+    def __getattr__(name: str) -> Any:
+        from graphc.foreign import missing
+
+        raise missing(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

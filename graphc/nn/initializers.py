@@ -19,6 +19,11 @@ from numpy.typing import NDArray
 
 from graphc.errors import ShapeError
 
+__all__ = [
+    "Initializer", "constant", "fans", "he_normal", "he_uniform", "normal", "ones", "xavier_normal", "xavier_uniform",
+    "zeros",
+]  # fmt: skip
+
 Initializer = Callable[[tuple[int, ...], "np.dtype[Any]", np.random.Generator], NDArray[Any]]
 
 
@@ -76,3 +81,7 @@ def constant(value: float) -> Initializer:
 def normal(stddev: float = 0.01) -> Initializer:
     """Normal with a given standard deviation: small random weights."""
     return lambda shape, dtype, generator: generator.normal(0.0, stddev, shape).astype(dtype)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

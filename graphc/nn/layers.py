@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc import ops
 from graphc import random as graphc_random
@@ -39,6 +39,27 @@ class Layer:
     ----------
     variables : list of Tensor
         Its own, then those of the layers among its attributes; complete after the first call.
+
+    Notes
+    -----
+    A class of yours defines :meth:`forward`, and :meth:`build` if it has variables of its own; an ``__init__`` calls
+    ``super().__init__(name)``.
+
+    Examples
+    --------
+    >>> import graphc
+    >>> from graphc import nn
+    >>> class Scaled(nn.Layer):
+    ...     def build(self, x):  # at the first call
+    ...         self.scale = self.variable("scale", nn.initializers.ones, (x.shape[-1],), x.dtype)
+    ...
+    ...     def forward(self, x, training):  # at every call
+    ...         return x * self.scale
+    >>> layer = Scaled()
+    >>> layer(graphc.placeholder("x", ("batch", 3))).shape
+    (batch, 3)
+    >>> layer.variables
+    [<Tensor scaled/scale: float32[3]>]
     """
 
     def __init__(self, name: str | None = None):
@@ -88,11 +109,23 @@ class Layer:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r}: {len(self.variables)} variables>"
 
+    if not TYPE_CHECKING:  # type checkers would take it for granted that every name is there
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or hasattr(type(self), name):  # a property that failed says itself why
+                return object.__getattribute__(self, name)
+            from graphc.foreign import LAYER, missing_of
+
+            raise missing_of(self, name, LAYER)
+
     def build(self, x: Tensor) -> None:
-        """Make variables for inputs of the type of ``x``; layers without variables make none."""
+        """Make variables (:meth:`variable`) for inputs of the type of ``x``; called once, before ``forward``.
+
+        Layers without variables need none. A layer that is part of this one is told so here: :meth:`name_part`.
+        """
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
-        """The layer's result for ``x``."""
+        """The layer's result for ``x``; what it takes besides, a call of the layer takes by name."""
         raise GraphError(
             f"{type(self).__name__}: a layer of this class has no method forward",
             hint="def forward(self, x, training): what the layer makes of x; calling the layer calls it",

@@ -72,5 +72,16 @@ if TYPE_CHECKING:  # the names above enter at run time
 
     def __getattr__(name: str) -> Any: ...
 
+else:
+
+    def __getattr__(name: str) -> Any:
+        from graphc.foreign import missing
+
+        raise missing(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
 
 __all__ = sorted([*FUNCTIONS, *standard.NAMES])

@@ -8,7 +8,7 @@ the compiler fuses like anything else. A learning rate may be a number, a tensor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ from graphc.ir.types import is_number
 from graphc.ops.base import given
 from graphc.ops.derivatives import gradients
 from graphc.ops.sources import Updates
+
+__all__ = [
+    "SGD", "Adam", "LearningRate", "Momentum", "Optimizer", "RMSProp", "Updates", "trainable_variables",
+]  # fmt: skip
 
 LearningRate = float | Tensor | Callable[[Tensor], Tensor]
 
@@ -153,6 +157,15 @@ class Optimizer:
             raise GraphError(f"{kind}: expected the learning rate's function to return a tensor, got {given(rate)}")
         return float(rate)  # of NumPy's scalars too, which are not weak
 
+    if not TYPE_CHECKING:  # type checkers would take it for granted that every name is there
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or hasattr(type(self), name):  # a property that failed says itself why
+                return object.__getattribute__(self, name)
+            from graphc.foreign import OPTIMIZER, missing_of
+
+            raise missing_of(self, name, OPTIMIZER)
+
     def state(self, variable: Tensor, part: str) -> Tensor:
         """A variable of zeros like ``variable``."""
         name = f"{type(self).__name__.lower()}/{variable.name}/{part}"
@@ -277,3 +290,15 @@ class Adam(Optimizer):
         divisor, correction = known or self._corrected(variable, count)
         step = self.rate(variable, count) / divisor * m / (ops.sqrt(v * correction) + self.eps)
         return [ops.assign(first, m), ops.assign(second, v), ops.assign(variable, variable - step)]
+
+
+if not TYPE_CHECKING:  # type checkers would take it for granted that every name is there
+
+    def __getattr__(name: str) -> Any:
+        from graphc.foreign import missing
+
+        raise missing(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

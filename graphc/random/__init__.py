@@ -11,6 +11,8 @@ No distribution here needs a loop of trial and rejection, which a static graph c
 or Poisson distribution.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from graphc.ir import callers
 from graphc.random.continuous import exponential, gumbel, laplace, normal, truncated_normal, uniform
 from graphc.random.discrete import bernoulli, categorical, choice, permutation, randint
@@ -21,3 +23,15 @@ __all__ = [
 ]  # fmt: skip
 
 callers.know({name: globals()[name] for name in __all__}, heads=["random"])
+
+
+if not TYPE_CHECKING:  # type checkers would take it for granted that every name is there
+
+    def __getattr__(name: str) -> Any:
+        from graphc.foreign import missing
+
+        raise missing(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

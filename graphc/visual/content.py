@@ -22,8 +22,9 @@ from graphc.visual.values import Use
 Drawn = Node | Group
 """What one node of the picture stands for."""
 
-MOST_FOLDED = 120
-"""Nodes of a picture that folds by itself, at most: boxes with counts take more room than ops."""
+MOST_OPEN, MOST_FOLDED = 100, 60
+"""Pictures of more nodes fold by themselves where there are scopes, to this many: a node takes some 70 pixels of
+height, so that 100 are a few screens; boxes with counts take more room than ops."""
 
 
 class Content:
@@ -75,8 +76,11 @@ class Content:
             waiting += [inner for node in body.nodes for inner in node.bodies]
         return total
 
-    def fold(self, fold: Fold, limit: int) -> None:
-        """Fold scopes: those asked for or, if ``fold`` is None, as many as bring the picture to the limit.
+    def fold(self, fold: Fold, limit: int, most_open: int = MOST_OPEN) -> None:
+        """Fold scopes: those asked for or, if ``fold`` is None, as many as make the picture readable.
+
+        A picture of more nodes than ``most_open`` is folded by scopes, if that brings it to :data:`MOST_FOLDED`; one
+        of more than ``limit`` has to be folded, in some way.
 
         Raises
         ------
@@ -87,21 +91,34 @@ class Content:
         if chosen is not None:
             self._group(groups_of(self.parts, chosen))
         size = self.size
-        if size <= limit:
+        if size <= (limit if chosen is not None else min(limit, most_open)):
             return
         if chosen is None:
-            self.with_bodies = False
-            ways = [("bodies left out", self.groups)] if self.size < size else []
-            for words, groups in (*ways, *ways_to_fold(self.graph, self.scopes, self.parts, self.boxed)):
-                self._group(groups)
-                if self.size <= min(limit, MOST_FOLDED):
-                    self.note = f"{size:,} nodes, drawn as {self.size}: {words}"
-                    return
+            if self._folded_to(min(limit, MOST_FOLDED), size, lines=size > limit):
+                return
+            if size <= limit:
+                self.with_bodies = True
+                self._group({})
+                return
+            if self._folded_to(limit, size, lines=True):
+                return
         less = "" if fold is None else "leave out fold=, or fold more; "
         raise GraphcError(
             f"draw: {self.size:,} nodes are left to draw, more than the {limit} that make a readable picture",
             hint=f"{less}draw a part (show='forward'), or raise limit=",
         )
+
+    def _folded_to(self, most: int, size: int, lines: bool) -> bool:
+        """Whether a way to fold brings the picture to some number of nodes; the first that does is used."""
+        self.with_bodies = False
+        self._group({})
+        ways = [("bodies left out", self.groups)] if self.size < size else []
+        for words, groups in (*ways, *ways_to_fold(self.graph, self.scopes, self.parts, self.boxed, lines)):
+            self._group(groups)
+            if self.size <= most:
+                self.note = f"{size:,} nodes, drawn as {self.size}: {words}"
+                return True
+        return False
 
     def _group(self, groups: dict[Node, Group]) -> None:
         """Use a folding; of what is no scope of the user's, a group of one node is that node."""

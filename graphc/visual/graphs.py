@@ -28,6 +28,7 @@ from graphc.profile.report import Profile
 from graphc.program import Program
 from graphc.schedule.schedule import Schedule
 from graphc.session import Session
+from graphc.visual.content import MOST_OPEN
 from graphc.visual.kernels import Kernels
 from graphc.visual.labels import called, folded_nodes
 from graphc.visual.picture import Picture
@@ -37,7 +38,7 @@ from graphc.visual.theme import Theme, theme_of
 from graphc.visual.values import Values, values_of
 
 MOST_NODES = 300
-"""Larger graphs are drawn with their scopes folded: pictures of more nodes help nobody."""
+"""Larger graphs are not drawn open: pictures of more nodes help nobody, and Graphviz takes its time."""
 
 
 def draw(
@@ -80,9 +81,10 @@ def draw(
         others is shown at their border.
     fold : bool, int, str or sequence of str, optional
         Scopes to draw as one node each, with counts of what is in them: True the outermost; a depth, those that are
-        nested so deep, the ones around them open; names, these (``"encoder/block1"``); False none. By default as many
-        as bring a graph of more than ``limit`` nodes below it, and none of a smaller one; without scopes, the nodes
-        of one line of the program, or of one op, become one. The picture says so.
+        nested so deep, the ones around them open; names, these (``"encoder/block1"``); False none. By default none in
+        a picture of up to 100 nodes; in a larger one as many as bring it to 60, if there are so many. Where that does
+        not suffice for ``limit``, nor where ``kernels`` or ``values`` are drawn (which do not fold below it), the
+        nodes of one kernel, of one line of the program, or of one op become one. The picture says so.
     values : mapping of Tensor to array_like, optional
         A small feed. Edges then show numbers: the value that flows forward, and with ``backward`` below it the local
         derivative of the op (``×``) and the derivative of the result that flows back (``∂``), instead of a graph of
@@ -145,7 +147,8 @@ def draw(
         names |= {new: names[old] for old, new in zip(wanted, final.outputs, strict=True) if old in names}
     found = Kernels(schedule, profile)
     picture = Picture(final, names, shown, _direction(direction), theme_of(theme), found, boxes=kernels, values=numbers)
-    drawing = _drawing(picture, fold, limit, title, theme)
+    detailed = kernels or values is not None  # folding would hide what was asked for
+    drawing = _drawing(picture, fold, limit, title, theme, MOST_NODES if detailed else MOST_OPEN)
     if path is not None:
         drawing.save(path)
     return drawing
@@ -181,10 +184,12 @@ def draw_graph(
     return _drawing(picture, fold, limit, title, theme)
 
 
-def _drawing(picture: Picture, fold: Fold, limit: int, title: str, theme: str | Theme) -> Drawing:
+def _drawing(
+    picture: Picture, fold: Fold, limit: int, title: str, theme: str | Theme, most_open: int = MOST_OPEN
+) -> Drawing:
     if not is_whole(limit) or limit < 1:
         raise GraphcError(f"draw: expected limit= as a positive number of nodes, got {limit!r}")
-    picture.fold(fold, limit)
+    picture.fold(fold, limit, most_open)
     return Drawing(picture.dot(title), adapts=theme == "auto")
 
 

@@ -44,6 +44,9 @@ Path = tuple[str, ...]
 MOST_TYPES = 8
 """Tensors that the tooltip of an edge between folded scopes names."""
 
+MOST_RESULTS = 24
+"""Results of a folded scope that a list of them names."""
+
 TITLES = {
     FORWARD: "forward: what was declared",
     BACKWARD: "backward: gradients, by the chain rule",
@@ -340,20 +343,33 @@ class Picture(Content):
     # --- results, bodies, legend
 
     def _outputs(self) -> None:
+        """The results; those of one folded scope are a list, for a row of them would be wider than the graph."""
+        found: dict[Any, list[tuple[int, Tensor]]] = {}
         for place, tensor in enumerate(self.graph.outputs):
-            source = self.source(tensor)
-            if isinstance(tensor.node.op, Effect) or self.parts[source.node] not in self.show:
-                continue
+            source = self.source(tensor).node
+            if not isinstance(tensor.node.op, Effect) and self.parts[source] in self.show:
+                found.setdefault(self.groups.get(source, place), []).append((place, tensor))
+        for alike in found.values():
             self.kinds["output"] = None
+            place, tensor = alike[0]
+            source = self.source(tensor).node
             name = self.ids["output", place] = f"n{len(self.ids)}"
-            part = self._part_of[name] = self.parts[source.node]
-            label = self.names.get(tensor) or (f"result {place}" if len(self.graph.outputs) > 1 else "result")
+            part = self._part_of[name] = self.parts[source]
+            only = len(self.graph.outputs) == 1
+            labels = [self.names.get(result) or ("result" if only else f"result {at}") for at, result in alike]
+            tips = [f"{label}: {result.type}" for label, (_, result) in zip(labels, alike, strict=True)]
+            if len(alike) > MOST_RESULTS:
+                rest = f"and {len(alike) - MOST_RESULTS + 1:,} more"
+                labels, tips = [*labels[: MOST_RESULTS - 1], rest], [*tips[: MOST_RESULTS - 1], rest]
             path = (part,) if (part,) in self._made_boxes else ()
-            self.canvas.node(name, (label,), self.theme.node("output"), f"{label}: {tensor.type}", path)
-            lines: list[Line] = [str(tensor.type)]
-            if self.numbers is not None and tensor in self.numbers.values.forward:
+            attributes = self.theme.node("output")
+            if len(alike) > 1:
+                attributes |= {"shape": "box", "style": "filled,bold,rounded", "margin": "0.12,0.06"}
+            self.canvas.node(name, labels, attributes, "\n".join(tips), path)
+            lines: list[Line] = [str(tensor.type) if len(alike) == 1 else f"{len(alike):,} tensors"]
+            if self.numbers is not None and len(alike) == 1 and tensor in self.numbers.values.forward:
                 lines = self.numbers.result(tensor)
-            ends = self.ids["", self.drawn(source.node)], name
+            ends = self.ids["", self.drawn(source)], name
             if self.beside and part != FORWARD:
                 self._connect(ends[1], ends[0], lines, {"dir": "back"})
             else:

@@ -3,9 +3,9 @@
 A node belongs to the scopes that were open where it was declared (:class:`graphc.name_scope`; layers and losses open
 their own); a derivative to those of the node it is the derivative of. A *group* is what one box stands for: the nodes
 of one part (forward, backward, update) and one folded scope. Graphs that are too large for a readable picture are
-folded by themselves, by the finest of these ways that fits:
+folded by themselves, by the finest of these ways that fits; those that could still be drawn open, by the first only:
 
-1. scopes to a depth, the deepest that fits;
+1. scopes to a depth, the deepest that fits; first without, then with those that do not reach that deep;
 2. the outermost scopes, and all nodes outside them of one line of the user's;
 3. scopes that differ in numbers only together, ``block_0`` to ``block_47`` as ``block_#``, then lines as well;
 4. all nodes of one line; of one op.
@@ -114,9 +114,17 @@ class Scopes:
             raise GraphcError(f"draw: expected fold= as True, a depth, or names of scopes, got {fold!r}")
         return self._named(names)
 
-    def at_depth(self, depth: int) -> dict[Node, Names]:
-        """Scopes nested to ``depth`` are folded; those around them stay open."""
-        return {node: scope[:depth] for node, scope in self.of.items() if len(scope) >= depth}
+    def at_depth(self, depth: int, ends: bool = False) -> dict[Node, Names]:
+        """Scopes nested to ``depth`` are folded; those around them stay open.
+
+        With ``ends``, scopes further out in which there are no others are folded, too.
+        """
+        around = {scope[:-1] for scope in self.raw}
+        return {
+            node: scope[:depth]
+            for node, scope in self.of.items()
+            if len(scope) >= depth or (ends and scope and scope not in around)
+        }
 
     def _named(self, names: Sequence[str]) -> dict[Node, Names]:
         import difflib  # only for what an error says
@@ -162,13 +170,29 @@ def groups_of(
 
 
 def ways_to_fold(
-    graph: Graph, scopes: Scopes, parts: Mapping[Node, str], kernels: Mapping[Node, int]
+    graph: Graph, scopes: Scopes, parts: Mapping[Node, str], kernels: Mapping[Node, int], lines: bool = True
 ) -> Iterator[tuple[str, dict[Node, Group]]]:
-    """Foldings of a whole graph, finer ones first, each with words that say what it does."""
+    """Foldings of a whole graph, finer ones first, each with words that say what it does.
+
+    Parameters
+    ----------
+    graph : Graph
+    scopes : Scopes
+    parts : mapping of Node to str
+    kernels : mapping of Node to int
+        Those that are boxes.
+    lines : bool
+        Whether to go on with lines, patterns of names and ops where scopes to a depth do not suffice.
+    """
     if kernels:
         yield "a box for each kernel", _by_kernel(parts, kernels)
     for depth in range(scopes.depth, 0, -1):
         yield f"scopes folded at depth {depth}", groups_of(parts, scopes.at_depth(depth))
+        if depth > 1:
+            ending = scopes.at_depth(depth, ends=True)
+            yield f"scopes folded at depth {depth}, or where they end", groups_of(parts, ending)
+    if not lines:
+        return
     outermost = scopes.at_depth(1)
     others = [node for node in graph.nodes if node not in outermost]
     inner = [node for node in others if not isinstance(node.op, Source)]

@@ -218,11 +218,13 @@ def title(dot):
 
 
 def test_ten_thousand_nodes_fold_to_the_depth_that_fits():
-    y = large(100, 100)
+    y = large(50, 200)
     dot = draw(y).dot
-    assert title(dot) == "10,001 nodes, drawn as 101: scopes folded at depth 2"
-    assert len(folders(dot)) == 100 and folders(dot)[7][:2] == ["block7", "100 ops: 100 sin"]
+    assert title(dot) == "10,001 nodes, drawn as 51: scopes folded at depth 2"
+    assert len(folders(dot)) == 50 and folders(dot)[7][:2] == ["block7", "200 ops: 200 sin"]
+    y = large(100, 100)
     dot = draw(y, limit=50, title="mine").dot
+    assert draw(y, title="mine").dot == dot
     assert title(dot) == "mine\\n10,001 nodes, drawn as 11: scopes folded at depth 1"
     assert [lines[0] for lines in folders(dot)] == [f"stage{k}" for k in range(10)]
     assert "<svg" in draw(y, limit=50).svg()
@@ -249,6 +251,44 @@ def test_ten_thousand_nodes_without_scopes_fold_by_line_then_by_op():
     for _ in range(200):
         y = ops.sin(ops.cos(y))
     assert title(draw(y).dot) == "401 nodes, drawn as 2: a box for each line of yours"
+
+
+def test_pictures_of_more_than_a_hundred_nodes_fold_by_scopes_alone():
+    assert title(draw(large(10, 10)).dot) == "101 nodes, drawn as 11: scopes folded at depth 2"
+    assert not folders(draw(large(10, 9)).dot)
+    for options in ({"fold": False}, {"kernels": True}):  # what is asked for is seen
+        assert not folders(draw(large(10, 10), **options).dot)
+    y = ops.placeholder("x", (3,))
+    for _ in range(200):
+        y = ops.sin(y)
+    assert draw(y).dot.count("sin") >= 200  # there are no scopes; a box for the line would say less
+    with graphc.name_scope("one"):
+        z = ops.cos(y)
+    assert draw(z).dot.count("sin") >= 200  # one is too few
+
+
+def test_scopes_that_end_further_out_are_folded_with_those_of_a_depth():
+    x = ops.placeholder("x", ("batch", 5, 8))
+    model = nn.Sequential(*[nn.TransformerBlock(2) for _ in range(2)])
+    y = nn.LayerNorm(name="last")(model(nn.LayerNorm(name="second")(nn.LayerNorm(name="first")(x))))
+    dot = draw(y).dot
+    assert title(dot).endswith(": scopes folded at depth 3, or where they end")
+    inner = ["norm1", "attention", "norm2", "up", "down"]
+    assert sorted(lines[0] for lines in folders(dot)) == sorted(["first", "second", *inner, *inner, "last"])
+
+
+def test_results_of_a_folded_scope_are_one_list():
+    x = ops.placeholder("x", ("batch", 4))
+    model = nn.Sequential(*[nn.Dense(4) for _ in range(13)])
+    loss = model(x).sum()
+    dot = draw({"loss": loss}, backward=True, fold=True).dot
+    (listed,) = [line for line in dot.splitlines() if "∂loss/∂sequential/0_dense/kernel" in line and "[label=" in line]
+    shown = re.search(r'\[label="(.*?)" tooltip="(.*?)"', listed)
+    assert shown.group(1).split("\\n")[-2:] == ["∂loss/∂sequential/11_dense/kernel", "and 3 more"]
+    assert shown.group(2).split("&#10;")[0] == "∂loss/∂sequential/0_dense/kernel: float32[4, 4]"
+    assert "26 tensors" in dot
+    opened = draw({"loss": loss}, backward=True, fold=False).dot
+    assert len(re.findall(r'label="∂loss/', opened)) == 26
 
 
 def test_what_is_asked_for_is_not_folded_further():
