@@ -42,6 +42,11 @@ Array = NDArray[Any]
 ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "floor_divide", "remainder", "sqrt"})
 """Scalar functions whose results are rounded, if only in one way."""
 
+SUMS = frozenset({
+    "accumulate", "accumulate_along_axis", "contract", "cumulative_sum", "scatter_add", "sum", "sum_chunks",
+})  # fmt: skip
+"""Ops that add many terms up, in an order of their own."""
+
 MOVED_UNITS = 4
 """Units in the last place by which :func:`sensitivity` moves rounded results."""
 
@@ -232,7 +237,10 @@ def sensitivity(graph: Declared, trials: int = TRIALS) -> list[Array]:
             base = _computed(expanded, feeds, None)
             found = [np.zeros(np.shape(value)) for value in base]
             for trial in range(trials):
-                moved = _computed(expanded, feeds, np.random.default_rng(trial))
+                try:
+                    moved = _computed(expanded, feeds, np.random.default_rng(trial))
+                except GraphcError:  # a rounding decides whether an index is in range
+                    return [np.full(np.shape(value), np.inf) for value in base]
                 for change, before, after in zip(found, base, moved, strict=True):
                     np.maximum(change, _distance(before, after), out=change)
     finally:
@@ -252,8 +260,12 @@ def _computed(graph: Graph, feeds: Mapping[Tensor, Array], generator: np.random.
         units = 0 if is_exact_node(node, ROUNDED | ARITHMETIC) else MOVED_UNITS
         if isinstance(node.op, (AxisScan, Contraction, IndexedAccumulation, Reduction)):
             arrays = [_overflowed(node, inputs, arrays[0], generator), *arrays[1:]]
-        normwise = isinstance(node.op, MatrixRoutine)
-        return [_moved(array, units, generator, normwise) if array.dtype.kind == "f" else array for array in arrays]
+        if node.op.name in SUMS and arrays[0].dtype.kind == "f":
+            return [_moved_sum(arrays[0], units, generator, _scale(node, inputs, arrays[0]))]
+        return [
+            _moved(array, units, generator, _scale(node, inputs, array)) if array.dtype.kind == "f" else array
+            for array in arrays
+        ]
 
     session = Session(backend="reference")  # it makes the values that variables begin with
     token = COMPUTE.set(compute)
@@ -289,20 +301,38 @@ def _overflowed(node: Node, inputs: Sequence[Array], array: Array, generator: np
     return np.where(decided, drawn, array).astype(array.dtype)
 
 
-def _moved(array: Array, most_units: int, generator: np.random.Generator, normwise: bool = False) -> Array:
-    """Changed by up to so many units in the last place; NaN has either sign, which nothing determines.
+def _scale(node: Node, inputs: Sequence[Array], array: Array) -> Array:
+    """What roundings of a result are in proportion to.
 
-    The unit is that of each element; or ``normwise`` of the largest, as errors are in factors of a matrix.
+    Of a sum, what it would be if no terms cancelled; in factors of a matrix, the largest element; else the result.
     """
+    if node.op.name in SUMS:
+        return np.asarray(node.op.compute(node, *[np.abs(each) if each.dtype.kind == "f" else each for each in inputs]))
+    if isinstance(node.op, MatrixRoutine):
+        return np.max(np.abs(array), initial=0, where=np.isfinite(array))
+    return array
+
+
+def _moved(array: Array, most_units: int, generator: np.random.Generator, scale: Array) -> Array:
+    """Changed by up to so many units in the last place of `scale`; NaN has either sign, which nothing determines."""
     units = generator.integers(-most_units, most_units + 1, array.shape)
     if generator.integers(4) == 0:  # all the same way, as another formula's roundings may be
         units = np.full(array.shape, most_units * generator.choice([-1, 1]))
-    size = np.minimum(np.abs(array), np.finfo(array.dtype).max / 2)  # the unit of the largest float is infinite
-    unit = np.spacing(np.max(size, initial=0, where=np.isfinite(size)) if normwise else size)
+    size = np.fmin(np.abs(scale), np.finfo(array.dtype).max / 2)  # the unit of the largest float is infinite
+    unit = np.spacing(size.astype(array.dtype))
     unit = unit * np.where(array == 0, generator.integers(0, 2), 1)  # zeros stay now and then: most are exact
     moved = np.where(np.isfinite(array), array + units * unit, array)
     moved = np.where(np.isnan(moved), np.copysign(np.nan, generator.integers(0, 2, array.shape) - 0.5), moved)
     return moved.astype(array.dtype)
+
+
+def _moved_sum(array: Array, most_units: int, generator: np.random.Generator, scale: Array) -> Array:
+    """A sum whose terms are added up in another order: all of it may cancel, partial sums may be infinite."""
+    moved = _moved(array, most_units, generator, scale)
+    cancelled = (np.abs(array) <= np.abs(moved - array)) & (generator.integers(0, 4, array.shape) == 0)
+    drawn = generator.choice([np.inf, -np.inf, np.nan, 0.0], array.shape)
+    beyond = np.isinf(scale) & np.isfinite(array) & (drawn != 0)
+    return np.where(beyond, drawn, np.where(cancelled, 0, moved)).astype(array.dtype)
 
 
 def _distance(before: Array, after: Array) -> Array:

@@ -414,3 +414,15 @@ def test_a_product_lies_where_its_map_s_result_will(function, within):
     (call,) = [line for text in texts for line in text.splitlines() if line.lstrip().startswith("contract(")]
     assert ("y0" in call) is within
     check(function, [tensor.shape for tensor in inputs], derivatives=False, workers=(2, 3))
+
+
+@pytest.mark.parametrize("columns", [1, 2, 17])
+def test_what_follows_reads_the_map_s_result_and_not_the_product_that_lay_there(columns):
+    """Over a single column there is no loop whose end forgets what was read."""
+    inputs = declare([(6, 3), (3, columns), (columns,)], "float32")
+    h = inputs[0] @ inputs[1] + inputs[2]
+    arrays = [np.random.default_rng(k).normal(size=t.shape).astype("float32") for k, t in enumerate(inputs)]
+    with graphc.Session(threads=1) as session:
+        whole, centred = session.run((h, h - h.sum(axis=1, keepdims=True)), dict(zip(inputs, arrays, strict=True)))
+    np.testing.assert_allclose(whole, arrays[0] @ arrays[1] + arrays[2], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(centred, whole - whole.sum(axis=1, keepdims=True), rtol=0, atol=1e-5)

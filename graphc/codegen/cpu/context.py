@@ -248,14 +248,14 @@ class Context:
 
     def load(self, pointer: str, offset: str, dtype: str, level: int) -> Known:
         """An element behind a pointer."""
-        called = "load_bool" if dtype == "bool" else "load"
-        return self.writer.let(f"{called}({pointer}, {offset})", level)
+        return self.writer.let(_load_text(pointer, offset, dtype), level)
 
     def store(self, tensor: Tensor, index: Sequence[Size], value: Known) -> None:
-        """Write an element of a kept result."""
+        """Write an element of a kept result; what was read at its place before (:meth:`place_in`) is not it."""
         place = self.expressions.size(self.flat(tensor, index))
         called = "store_bool" if tensor.dtype.kind == "b" else "store"
         self.writer.line(f"{called}({self.pointer(tensor)}, {place.text}, {value.text})")
+        self.writer.forget([_load_text(self.pointer(tensor), place.text, NAMES[tensor.dtype])])
 
     # --- analysis --------------------------------------------------------------------------------------
 
@@ -301,6 +301,10 @@ class Context:
 def space(stage: Stage) -> tuple[Axis, ...]:
     """The axes that a stage loops over where it shares a loop nest with others."""
     return stage.reduced if isinstance(stage, Reduce) else stage.axes
+
+
+def _load_text(pointer: str, offset: str, dtype: str) -> str:
+    return f"{'load_bool' if dtype == 'bool' else 'load'}({pointer}, {offset})"
 
 
 def _can_miss(load: Load) -> bool:
