@@ -48,6 +48,11 @@ def test_whole_lines_are_copied_without_a_call(monkeypatch):
     monkeypatch.setattr(streaming, "STREAM_FROM", 1 << 16)
     text = source_of(("rows", 512))
     assert "stream_lines(y0, " in text and " & (address(y0) & 63 == 0)" in text and "stream(" not in text
+    # the choice stands outside the loop, so that no pointer may be either of two
+    rounds = text[text.index("        if b0:") :]
+    past, through = rounds.split("        else:")
+    assert "w0 = offset(t1, 0 - r2)" in past and "if " not in past[len("        if b0:") :]
+    assert "w0 = offset(y0, o0)" in through and "stream_lines" not in through
     text = source_of(("rows", 510))
     assert "stream(y0, " in text and "stream_lines(" not in text and "& 63" not in text
     x = graphc.placeholder("x", ("rows", 512))

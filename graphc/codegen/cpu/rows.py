@@ -261,16 +261,27 @@ def _write_lanes(
                 with expressions.bound({axis: Known(variable, level)}):
                     _write_body(context, part.stages, accumulators, lane)
 
-    for rounds in cut.rounds:
-        with writer.block(f"for {start} in range({rounds.first}, {rounds.last}, {lanes}):"):
-            fetches.write(writer, start, lanes)
+    def write_rounds(copies: Sequence[Copy]) -> None:
+        for rounds in cut.rounds:
+            with writer.block(f"for {start} in range({rounds.first}, {rounds.last}, {lanes}):"):
+                fetches.write(writer, start, lanes)
+                for copy in copies:
+                    copy.begin_round(writer, start)
+                bodies(rounds.parts, start)
+                for copy in copies:
+                    copy.write_round(writer, start, lanes)
+            if fetches.places or copies:
+                writer.line("rolled()")
+
+    if copies:
+        with writer.block(f"if {' & '.join(dict.fromkeys(copy.condition for copy in copies))}:"):
+            write_rounds(copies)
+        with writer.block("else:"):
             for copy in copies:
-                copy.begin(writer, start)
-            bodies(rounds.parts, start)
-            for copy in copies:
-                copy.write(writer, start, lanes)
-        if fetches.places or copies:
-            writer.line("rolled()")
+                copy.begin_in_memory(writer)
+            write_rounds(())
+    else:
+        write_rounds(())
     if rest.text.isdigit() and rest.text != "0":
         fetches.write(writer, whole.text, int(rest.text))
     bodies(cut.rest, whole.text)
