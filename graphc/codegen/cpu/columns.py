@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from graphc.codegen.cpu import formulas
 from graphc.codegen.cpu.context import Context, fixed, operand_tensors
-from graphc.codegen.cpu.reductions import Accumulator, values_of
+from graphc.codegen.cpu.reductions import Accumulator, reduced_size
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load
@@ -163,7 +163,7 @@ class _Block:
     def _reduce(self, stages: Sequence[Reduce]) -> list[Accumulator]:
         """The loops of some reductions over equal extents."""
         context = self.context
-        accumulators = [Accumulator(context, stage, self.width, values_of(stage)) for stage in stages]
+        accumulators = [Accumulator(context, stage, self.width, reduced_size(stage)) for stage in stages]
         for accumulator in accumulators:
             accumulator.begin()
         with context.joined(stages) as axes, context.loops.over(axes, "r"), self.over_columns():
