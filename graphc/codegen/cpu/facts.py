@@ -100,6 +100,7 @@ class Decided:
         return self._scalars[part]
 
     def _scalar(self, part: Scalar) -> Scalar:
+        """:meth:`scalar` of a part that was not asked for before."""
         if isinstance(part, Load):
             index = tuple(map(self.size, part.index))
             # what the body itself makes is another value in each piece of the loop
@@ -160,6 +161,7 @@ class Decided:
         return self._sizes[size]
 
     def _atom(self, atom: Atom) -> Size:
+        """A factor of a position, decided; of a minimum or maximum one side, if it is known which."""
         if not isinstance(atom, Compound):
             return of_atom(atom)
         left, right = self.size(atom.left), self.size(atom.right)
@@ -175,6 +177,7 @@ class Decided:
 
 
 def has_clamp(size: Size) -> bool:
+    """Whether a minimum or maximum is part of an integer expression."""
     return not isinstance(size, int) and any(
         isinstance(atom, Compound) and (atom.kind in CLAMPS or has_clamp(atom.left))
         for monomial, _ in terms_of(size)

@@ -156,6 +156,7 @@ def range_text(first: str, last: str) -> str:
 
 
 def _is_long(axis: Axis) -> bool:
+    """Whether a loop without clamps gains by a cut that is no number."""
     return isinstance(axis.extent, int) and axis.extent >= LONG
 
 
@@ -183,4 +184,5 @@ def _is_empty(facts: Facts) -> bool:
 
 
 def _with_value(stage: Stage, value: Scalar) -> Stage:
+    """A stage that makes its result of another value."""
     return stage if value is stage.value else replace(stage, value=value)  # type: ignore[attr-defined, call-arg]

@@ -54,6 +54,7 @@ def with_compiled_products(kernel: Kernel) -> Kernel:
 
 
 def _as_reduction(stage: Contract) -> Reduce:
+    """The sum of products that a contraction is."""
     value = apply("multiply", stage.left, stage.right)
     return Reduce(stage.results, stage.axes, stage.reduced, "add", value, nodes=stage.nodes)
 
