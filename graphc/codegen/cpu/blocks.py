@@ -80,12 +80,13 @@ class Blocks:
         before = dict(context.expressions.renamed)
         plan = plan_calls(context, stage, shared)
         rows, columns = block_shape(context, plan, shared)
-        context.expressions.renamed = before
+        context.expressions.renamed = before  # each contraction, this one too, is planned again once there are blocks
         high, wide = _units(plan)
         self.m = Cut(plan.m, rows, high) if plan.m in shared else None
         self.n = Cut(plan.n, columns, wide) if plan.n in shared else None
         self.cuts = [cut for cut in (self.m, self.n) if cut is not None]
         self.points = [axis for axis in shared if axis not in (plan.m, plan.n)]
+        # with an even number of blocks across, outermost, each of two workers reads its own half of B alone
         across = self.n.blocks.extent if self.n else 1
         outermost = reversed(self.cuts) if isinstance(across, int) and across % 2 == 0 else self.cuts
         self.points += [cut.blocks for cut in outermost if cut.blocks.extent != 1]
