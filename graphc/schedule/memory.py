@@ -156,6 +156,11 @@ def _extra_row(tensor: Tensor, step: Step, sizes: Mapping[str, int]) -> int:
 
 
 class _Planner:
+    """Plans steps and, inside out, the bodies of their loops and choices, for one set of named dims.
+
+    Parameters are those of :func:`plan`.
+    """
+
     def __init__(self, sizes: Mapping[str, int], scratch: Mapping[Kernel, int], workers: int, reuse: bool):
         self.sizes, self.scratch, self.workers, self.reuse = sizes, scratch, workers, reuse
 
@@ -165,6 +170,7 @@ class _Planner:
         return self._settle(blocks)
 
     def _settle(self, blocks: list[Block]) -> MemoryPlan:
+        """The plan that gives each block an offset, and what lies in it the offset of its place there."""
         result = MemoryPlan(blocks=blocks, lower_bound=_lower_bound(blocks))
         for block, offset in zip(blocks, _offsets(blocks, self.reuse), strict=True):
             block.offset = offset
@@ -263,10 +269,12 @@ def _offsets(blocks: list[Block], reuse: bool) -> list[int]:
 
 
 def _peak(blocks: list[Block], offsets: list[int]) -> int:
+    """Bytes of an arena that holds every block at its offset."""
     return max((offset + block.bytes for offset, block in zip(offsets, blocks, strict=True)), default=0)
 
 
 def _apart(blocks: list[Block]) -> list[int]:
+    """One behind the other, so that no two ever share bytes."""
     offsets, total = [], 0
     for block in blocks:
         offsets.append(total)
@@ -275,6 +283,10 @@ def _apart(blocks: list[Block]) -> list[int]:
 
 
 def _largest_first(blocks: list[Block]) -> list[int]:
+    """By falling size, each into the tightest gap between the blocks already placed that live when it does.
+
+    The large ones are the hardest to place; those that come later fit into the gaps that they leave.
+    """
     offsets = [0] * len(blocks)
     placed: list[tuple[int, int, int]] = []  # offset, end, block; sorted
     for k in sorted(range(len(blocks)), key=lambda k: (-blocks[k].bytes, blocks[k].first)):
@@ -320,6 +332,7 @@ def _first_come(blocks: list[Block]) -> list[int]:
 
 
 def _release(gaps: list[tuple[int, int]], offset: int, size: int) -> None:
+    """Give bytes back to the sorted list of gaps, as one gap with the neighbours that they touch."""
     place = bisect.bisect_left(gaps, (offset, 0))
     if place < len(gaps) and offset + size == gaps[place][0]:
         size += gaps.pop(place)[1]
@@ -330,6 +343,7 @@ def _release(gaps: list[tuple[int, int]], offset: int, size: int) -> None:
 
 
 def _lower_bound(blocks: list[Block]) -> int:
+    """The largest sum of bytes alive at one step, which no plan can do without."""
     change: dict[int, int] = {}
     for block in blocks:
         change[block.first] = change.get(block.first, 0) + block.bytes

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import graphc
 from graphc.codegen.cpu import index_sets
-from graphc.codegen.cpu.index_sets import Facts
+from graphc.codegen.cpu.facts import Facts
 from graphc.compiler import compile_graph
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
@@ -90,7 +90,7 @@ def test_what_is_masked_away_is_not_computed() -> None:
 
 
 WHOLE: dict[str, tuple[tuple[Tensor, ...], Tensor]] = {
-    "too many ranges": ((A,), graphc.concat([A * k for k in range(index_sets.MOST_RANGES + 1)], axis=1)),
+    "too many pieces": ((A,), graphc.concat([A * k for k in range(index_sets.MOST_PIECES + 1)], axis=1)),
     "a comparison of data": ((A,), graphc.where(A < 1, A, 0)),
     "a short row with a cut that is no number": ((SHORT,), graphc.tril(SHORT)),
     "a row of unknown length that clamps nothing": ((N,), graphc.tril(N)),
@@ -206,7 +206,7 @@ def check_bits(result: Tensor, start: Tensor, shape: tuple[int, int]) -> None:
     array[2::3, ::50] = np.nan  # in few rows: it would hide what a sum takes in
     cut = computed(result, start, array)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index_sets, "MOST_RANGES", 0)
+        patch.setattr(index_sets, "MOST_PIECES", 0)
         whole = computed(result, start, array)
     assert [part.tobytes() for part in cut] == [part.tobytes() for part in whole]
     with graphc.Session(backend="reference") as session, np.errstate(all="ignore"):

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from graphc.codegen.cpu import formulas
 from graphc.codegen.cpu.context import Context, fixed, operand_tensors
-from graphc.codegen.cpu.reductions import Accumulator, values_of
+from graphc.codegen.cpu.reductions import Accumulator, reduced_size
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load
@@ -123,6 +123,7 @@ class _Block:
             self._write_phase(phase, operand_tensors(scalars))
 
     def _write_phase(self, phase: _Phase, later: set[Tensor]) -> None:
+        """The reductions of a phase, then its maps; what ``later`` phases read is kept for each column of the block."""
         context, writer = self.context, self.context.writer
         writer.nodes = tuple(node for stage in phase.stages for node in stage.nodes)
         for stage in phase.stages:
@@ -151,6 +152,7 @@ class _Block:
             context.registers[tensor] = self._reader(tensor, name)
 
     def _keep(self, tensor: Tensor, value: Known) -> str:
+        """Keep a value of the column at hand in scratch for all columns of the block; the pointer's name."""
         dtype = tensor.dtype
         name = self.context.scratch(self.width, dtype.name, dtype.itemsize)
         called = "store_bool" if dtype.kind == "b" else "store"
@@ -158,12 +160,13 @@ class _Block:
         return name
 
     def _reader(self, tensor: Tensor, name: str) -> Callable[[], Known]:
+        """A register that is loaded from there, in whichever loop over the columns is open."""
         return lambda: self.context.load(name, self.lane.text, tensor.dtype.name, self.lane.level)
 
     def _reduce(self, stages: Sequence[Reduce]) -> list[Accumulator]:
         """The loops of some reductions over equal extents."""
         context = self.context
-        accumulators = [Accumulator(context, stage, self.width, values_of(stage)) for stage in stages]
+        accumulators = [Accumulator(context, stage, self.width, reduced_size(stage)) for stage in stages]
         for accumulator in accumulators:
             accumulator.begin()
         with context.joined(stages) as axes, context.loops.over(axes, "r"), self.over_columns():

@@ -85,6 +85,7 @@ class Context:
     # --- arguments and sizes ---------------------------------------------------------------------------
 
     def _argument(self, argument: Argument) -> int:
+        """Add an argument; its place in ``buffers``."""
         self.arguments.append(argument)
         return len(self.arguments) - 1
 
@@ -93,6 +94,7 @@ class Context:
         return self._size_name(size)
 
     def _size_name(self, size: RuntimeSize) -> str:
+        """Name of the variable that holds one of ``dims``, which is added where it is new."""
         if size not in self.sizes:
             self.sizes.append(size)
         return f"n{self.sizes.index(size)}"
@@ -304,6 +306,7 @@ def space(stage: Stage) -> tuple[Axis, ...]:
 
 
 def _load_text(pointer: str, offset: str, dtype: str) -> str:
+    """The text of a load; it is also the key under which the writer knows its value."""
     return f"{'load_bool' if dtype == 'bool' else 'load'}({pointer}, {offset})"
 
 

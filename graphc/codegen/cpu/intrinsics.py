@@ -100,13 +100,7 @@ def expose(
 
     def typing(context: Any, *given: Any) -> Any:
         kinds = tuple(kind_of(t) for t in given)
-        if arguments is not None:
-            pairs = zip(kinds, arguments, strict=False)
-            suits = all(k == a or {KINDS[k].family, KINDS[a].family} <= {"i", "u"} for k, a in pairs)
-            if len(kinds) != len(arguments) or not suits:
-                raise errors.TypingError(f"{name} expects ({', '.join(arguments)}), got ({', '.join(kinds)})")
-        elif any(KINDS[k].family not in families for k in kinds) or (uniform and len(set(kinds)) > 1):
-            raise errors.TypingError(f"{name}: unsuitable or mixed dtypes ({', '.join(kinds)})")
+        _check_kinds(name, kinds, arguments, families, uniform)
         wanted = arguments or kinds
         output = result(*wanted)
 
@@ -126,6 +120,19 @@ def expose(
     parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
     typing.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return intrinsic(typing)
+
+
+def _check_kinds(
+    name: str, kinds: tuple[str, ...], arguments: tuple[str, ...] | None, families: str, uniform: bool
+) -> None:
+    """Raise a TypingError where the dtypes of a call are none that :func:`expose` was told to accept."""
+    if arguments is not None:
+        pairs = zip(kinds, arguments, strict=False)
+        suits = all(k == a or {KINDS[k].family, KINDS[a].family} <= {"i", "u"} for k, a in pairs)
+        if len(kinds) != len(arguments) or not suits:
+            raise errors.TypingError(f"{name} expects ({', '.join(arguments)}), got ({', '.join(kinds)})")
+    elif any(KINDS[k].family not in families for k in kinds) or (uniform and len(set(kinds)) > 1):
+        raise errors.TypingError(f"{name}: unsuitable or mixed dtypes ({', '.join(kinds)})")
 
 
 def _same_width(family: str) -> Callable[..., str]:

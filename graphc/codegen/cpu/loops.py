@@ -110,6 +110,7 @@ def _note_divisor(atom: Compound, divisors: dict[Axis, set[int]]) -> None:
 
 
 def _moves_as_one(outer: Axis, inner: Axis, offsets: Iterable[Size]) -> bool:
+    """Whether a step of an outer axis leads every access as far as all steps of the inner one together."""
     for size in offsets:
         far, near = coefficient(size, outer), coefficient(size, inner)
         if far is None or near is None or far != near * inner.extent:

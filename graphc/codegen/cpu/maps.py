@@ -69,8 +69,8 @@ def write_maps(context: Context) -> None:
         return
     if isinstance(inner.extent, int) and inner.extent < LONG_ROW:
         rows_of_lines = LINE_ELEMENTS // gcd(LINE_ELEMENTS, inner.extent)
-        pieces = index_sets.ranges(expressions, stages, inner)
-        positions = [known[0] for piece in pieces if (known := piece.known) and known[1] - known[0] == 1]
+        pieces = index_sets.split(expressions, stages, inner)
+        positions = [bounds[0] for piece in pieces if (bounds := piece.static_bounds) and bounds[1] - bounds[0] == 1]
         if len(positions) == len(pieces):  # no inner loop is left, so the outer one is vector code
             with loops.shared_out(outer, rows_of_lines, independent=True):
                 for piece, position in zip(pieces, positions, strict=True):
@@ -94,7 +94,7 @@ def _write_elements(
     context: Context, stages: Sequence[Stage], axis: Axis, prefix: str = "j", part: tuple[str, str] | None = None
 ) -> None:
     """The innermost loop, over an axis or part of it: one, or several where positions decide what is computed."""
-    pieces = index_sets.ranges(context.expressions, stages, axis)
+    pieces = index_sets.split(context.expressions, stages, axis)
     if len(pieces) > 1 and part is not None:
         first, last = (context.writer.let(text, context.writer.level, "e").text for text in part)
         part = (first, last)

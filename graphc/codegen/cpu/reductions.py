@@ -201,6 +201,6 @@ def lanes_for(stage: Reduce, extent: Size) -> int:
     return lanes if lanes >= 8 else 1
 
 
-def values_of(stage: Reduce) -> Size:
-    """Number of values that a reduction combines."""
+def reduced_size(stage: Reduce) -> Size:
+    """Number of values that a reduction combines into one."""
     return product(axis.extent for axis in stage.reduced)

@@ -16,16 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from graphc.codegen.cpu import chunks, columns, formulas, index_sets, streaming
+from graphc.codegen.cpu import chunks, columns, formulas, index_sets, lane_rounds, streaming
 from graphc.codegen.cpu.context import Context, fixed, operand_tensors, space
 from graphc.codegen.cpu.loops import collapse
-from graphc.codegen.cpu.reductions import Accumulator, lanes_for, values_of
+from graphc.codegen.cpu.reductions import Accumulator, lanes_for, reduced_size
 from graphc.codegen.cpu.scans import write_scan
 from graphc.codegen.cpu.streaming import NO_FETCHES, Copy, Fetches
 from graphc.codegen.cpu.writer import Known
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load
-from graphc.ir.symbolic import Axis, Size, floordiv, of_atom, product
+from graphc.ir.symbolic import Axis, Size, of_atom, product
 from graphc.schedule.kernel import Map, Reduce, ReduceChunks, Scan, Stage, walk
 
 SHORT_ROW = 256
@@ -220,7 +220,7 @@ def write_loop(
             if not axes:
                 _write_body(context, group, accumulators, "")
             elif lanes == 1:
-                for piece in index_sets.ranges(context.expressions, group, axes[-1]):
+                for piece in index_sets.split(context.expressions, group, axes[-1]):
                     with piece.loop(context.loops):
                         _write_body(context, piece.stages, accumulators, "")
             else:
@@ -234,7 +234,7 @@ def write_loop(
 def _accumulator(context: Context, stage: Reduce, extent: Size, lanes: int) -> Accumulator:
     """A reduction's accumulator: as many lanes as its loop has, if its order matters."""
     width = lanes if lanes_for(stage, extent) > 1 else 1
-    count = values_of(stage)
+    count = reduced_size(stage)
     return Accumulator(context, stage, width, count // width if isinstance(count, int) else count)
 
 
@@ -249,20 +249,18 @@ def _write_lanes(
 ) -> None:
     """The innermost loop in whole rounds of lanes, then what is left."""
     writer, expressions = context.writer, context.expressions
-    whole = expressions.named(floordiv(axis.extent, lanes) * lanes)
-    rest = expressions.named(axis.extent - floordiv(axis.extent, lanes) * lanes)
     start, lane, variable = writer.name("r"), writer.name("l"), writer.name("j")
-    cut = index_sets.cut_rounds(context, group, axis, lanes, start)
+    loop = lane_rounds.cut_rounds(context, group, axis, lanes, start)
 
-    def bodies(parts: Sequence[index_sets.LanePart], start: str) -> None:
+    def bodies(parts: Sequence[lane_rounds.LanePart], first: str) -> None:
         for part in parts:
             with writer.block(f"for {lane} in {part.lanes}:", independent=True) as level:
-                writer.line(f"{variable} = {start} + {lane}")
+                writer.line(f"{variable} = {first} + {lane}")
                 with expressions.bound({axis: Known(variable, level)}):
                     _write_body(context, part.stages, accumulators, lane)
 
     def write_rounds(copies: Sequence[Copy]) -> None:
-        for rounds in cut.rounds:
+        for rounds in loop.rounds:
             with writer.block(f"for {start} in range({rounds.first}, {rounds.last}, {lanes}):"):
                 fetches.write(writer, start, lanes)
                 for copy in copies:
@@ -282,9 +280,9 @@ def _write_lanes(
             write_rounds(())
     else:
         write_rounds(())
-    if rest.text.isdigit() and rest.text != "0":
-        fetches.write(writer, whole.text, int(rest.text))
-    bodies(cut.rest, whole.text)
+    if isinstance(axis.extent, int) and axis.extent % lanes:
+        fetches.write(writer, loop.whole, axis.extent % lanes)
+    bodies(loop.rest, loop.whole)
 
 
 def _write_body(context: Context, group: Sequence[Stage], accumulators: Sequence[Accumulator], lane: str) -> None:

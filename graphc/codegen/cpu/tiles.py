@@ -294,31 +294,36 @@ def tile(dtype: str, *, rows: int, vectors: int, lanes: int, clamped: bool = Fal
         signature = types.void(pointer, n, n, pointer, n, pointer, n, n, n, n, types.boolean, pointer, n, types.boolean)
 
         def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            a, a_row, a_k, b, b_k, c, c_row, count, columns, depth, add, ahead, ahead_row, asks = values
-            emit = Emitter(builder, dtype, rows, vectors, lanes)
-            masks = emit.masks(columns)
-            if masked:
-                masks = [None] * (vectors - masked) + masks[vectors - masked :]
-            of_b = masks if masked else None
-            if clamped:
-                a_rows = emit.clamped_offsets(a, a_row, count, a_k)
-                values = emit.multiply(a_rows, b, b_k, depth, None, of_b)
-            else:
-                a_rows = emit.strided_rows(a, a_row, a_k)
-                values = emit.multiply(a_rows, b, b_k, depth, _Ahead(c, c_row, ahead, ahead_row, asks), of_b)
-            c_rows = emit.clamped_rows(c, c_row, count)
-            whole = builder.icmp_signed("==", columns, ir.Constant(I64, vectors * lanes))
-            values = _added(emit, values, c_rows, masks, add)
-            with builder.if_else(whole, likely=True) as (full, partial):
-                with full:
-                    emit.store(values, c_rows, None)
-                with partial:
-                    emit.store(values, c_rows, masks)
+            _emit_tile(Emitter(builder, dtype, rows, vectors, lanes), values, clamped, masked)
             return context.get_dummy_value()
 
         return signature, lower
 
     return register_tile
+
+
+def _emit_tile(emit: Emitter, arguments: Any, clamped: bool, masked: int) -> None:
+    """The instructions of a tile: multiply, add what C holds, store."""
+    a, a_row, a_k, b, b_k, c, c_row, count, columns, depth, add, ahead, ahead_row, asks = arguments
+    builder, vectors = emit.builder, emit.vectors
+    masks = emit.masks(columns)
+    if masked:
+        masks = [None] * (vectors - masked) + masks[vectors - masked :]
+    of_b = masks if masked else None
+    if clamped:
+        a_rows = emit.clamped_offsets(a, a_row, count, a_k)
+        sums = emit.multiply(a_rows, b, b_k, depth, None, of_b)
+    else:
+        a_rows = emit.strided_rows(a, a_row, a_k)
+        sums = emit.multiply(a_rows, b, b_k, depth, _Ahead(c, c_row, ahead, ahead_row, asks), of_b)
+    c_rows = emit.clamped_rows(c, c_row, count)
+    whole = builder.icmp_signed("==", columns, ir.Constant(I64, vectors * emit.lanes))
+    sums = _added(emit, sums, c_rows, masks, add)
+    with builder.if_else(whole, likely=True) as (full, partial):
+        with full:
+            emit.store(sums, c_rows, None)
+        with partial:
+            emit.store(sums, c_rows, masks)
 
 
 def _added(emit: Emitter, sums: list[Any], c_rows: list[Any], masks: list[Any], add: Any) -> list[Any]:
