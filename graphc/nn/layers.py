@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphc import ops
 from graphc import random as graphc_random
-from graphc.errors import DTypeError, GraphError, ShapeError
+from graphc.errors import DTypeError, GraphError, ShapeError, names_of_others
 from graphc.ir.node import Tensor
 from graphc.ir.origin import name_scope
 from graphc.ir.symbolic import Dim
@@ -110,13 +110,7 @@ class Layer:
         return f"<{type(self).__name__} {self.path!r}: {len(self.variables)} variables>"
 
     if not TYPE_CHECKING:  # type checkers would take it for granted that every name is there
-
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("_") or hasattr(type(self), name):  # a property that failed says itself why
-                return object.__getattribute__(self, name)
-            from graphc.foreign import LAYER, missing_of
-
-            raise missing_of(self, name, LAYER)
+        __getattr__ = names_of_others("layer")
 
     def build(self, x: Tensor) -> None:
         """Make variables (:meth:`variable`) for inputs of the type of ``x``; called once, before ``forward``.
