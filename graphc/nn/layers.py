@@ -73,6 +73,10 @@ class Layer:
 
     @property
     def variables(self) -> list[Tensor]:
+        """The layer's own variables, then those of the layers in its attributes, each once: none before a first call.
+
+        Layers are found in attributes, and in lists and tuples that are attributes.
+        """
         found = list(self._own)
         for value in vars(self).values():
             for part in value if isinstance(value, (list, tuple)) else (value,):
