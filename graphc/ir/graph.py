@@ -77,9 +77,10 @@ class Graph:
     outputs: tuple[Tensor, ...]
     info: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        for name in ("inputs", "outputs"):
-            object.__setattr__(self, name, _tensors(name, getattr(self, name)))
+    # Not in __post_init__: the __init__ that a dataclass makes is in nobody's file, and was taken for the user's line.
+    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], info: dict[str, Any] | None = None):
+        found = {"inputs": _tensors("inputs", inputs), "outputs": _tensors("outputs", outputs)}
+        vars(self).update(found, info={} if info is None else info)  # type checkers have a record never change
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
