@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import cached_property
 from operator import is_
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ class Graph:
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    info: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any]
 
     # Not in __post_init__: the __init__ that a dataclass makes is in nobody's file, and was taken for the user's line.
     def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], info: dict[str, Any] | None = None):
