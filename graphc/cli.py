@@ -154,6 +154,7 @@ def show_ops(arguments: argparse.Namespace) -> int:
     print(f"{'op':{width}}  {'stage':12}  {'error':>8}  {'1st order':>9}  {'2nd order':>9}  {'result':6}  dtypes")
 
     def show(row: Row) -> None:
+        """A line of the table as soon as its op is checked: all of them take minutes."""
         numbers = f"{row.error:8.1e}  {_number(row.first):>9}  {_number(row.second):>9}"
         print(
             f"{row.op:{width}}  {row.kind:12}  {numbers}  {'ok' if row.ok else 'FAILED':6}  {dtypes_text(row.dtypes)}",

@@ -138,5 +138,26 @@ class GraphcWarning(UserWarning):
     """Base of graphc's warnings; each reason is said once."""
 
 
+def names_of_others(kind: str) -> Callable[[Any, str], Any]:
+    """The ``__getattr__`` of a class: says what graphc calls an attribute that such things have in other libraries.
+
+    Python asks it after it has found nothing; ``copy``, ``pickle`` and notebooks try names with underscores.
+
+    Parameters
+    ----------
+    kind : str
+        What things of the class are: ``"tensor"``, ``"layer"``, ``"optimizer"``.
+    """
+
+    def __getattr__(self: Any, name: str) -> Any:
+        if name.startswith("_") or hasattr(type(self), name):  # a property that failed says itself why
+            return object.__getattribute__(self, name)
+        from graphc.foreign import missing_of  # loaded by the first name that is missing
+
+        raise missing_of(self, name, kind)
+
+    return __getattr__
+
+
 def __dir__() -> list[str]:
     return list(__all__)

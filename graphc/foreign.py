@@ -5,15 +5,17 @@ A thing has one name in graphc, so there are no aliases; who asks for a foreign 
     AttributeError: module 'graphc.nn' has no attribute 'Linear'
       hint: graphc calls it nn.Dense(units)
 
-Public packages ask here in their ``__getattr__``, tensors, layers and optimizers in theirs; so this module is loaded by
-the first name that is missing. In the tables code stands in backticks. The tests run it, which shows that what is named
-exists; an entry that begins with code and goes on with a comma, if at all, says what graphc calls it.
+Public packages ask here in their ``__getattr__``, tensors, layers and optimizers in theirs
+(:func:`graphc.errors.names_of_others`); so this module is loaded by the first name that is missing. In the tables code
+stands in backticks. The tests run it, which shows that what is named exists; an entry that begins with code and goes on
+with a comma, if at all, says what graphc calls it.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from opcode import opmap
 from typing import Any
 
 NO_BATCH = "graphc has no normalization over a batch; `nn.LayerNorm()` normalizes each example"
@@ -225,6 +227,7 @@ OPTIMIZER = {
 }  # fmt: skip
 """For optimizers."""
 
+OBJECTS = {"tensor": TENSOR, "layer": LAYER, "optimizer": OPTIMIZER}
 MODULES = {
     "graphc": GRAPHC, "graphc.ops": GRAPHC, "graphc.eager": GRAPHC, "graphc.nn": NN, "graphc.optim": OPTIM,
     "graphc.data": DATA, "graphc.linalg": LINALG, "graphc.random": {},
@@ -234,32 +237,42 @@ SHOWN = tuple(
 )
 """Packages in which a name may stand that was looked for in another one."""
 
+IMPORT_FROM = opmap["IMPORT_FROM"]
+"""What the interpreter does at ``from graphc.nn import name``."""
 
 CALLED = re.compile(r"`[^`]+`([,;].*)?")
 """An entry that says what graphc calls it."""
 
 
-def missing(module: str, name: str) -> AttributeError:
-    """What a public package raises for a name that it does not have."""
-    message = f"module {module!r} has no attribute {name!r}"
-    return _error(message, "" if name.startswith("_") else _of_module(module, name), name, sys.modules[module])
+def missing(module: str, name: str) -> AttributeError | ImportError:
+    """What the ``__getattr__`` of a public package raises for a name that it does not have."""
+    hint = "" if name.startswith("_") else _of_module(module, name)
+    asking = sys._getframe(1).f_back
+    if hint and asking is not None and asking.f_code.co_code[asking.f_lasti] == IMPORT_FROM:
+        # of an AttributeError Python would make an ImportError of its own, without the hint
+        return ImportError(_with_hint(f"cannot import name {name!r} from {module!r}", hint), name=module)
+    return _error(f"module {module!r} has no attribute {name!r}", hint, name, sys.modules[module])
 
 
-def missing_of(value: Any, name: str, table: dict[str, str]) -> AttributeError:
+def missing_of(value: Any, name: str, kind: str) -> AttributeError:
     """What an object raises for an attribute that it does not have."""
-    return _error(f"{type(value).__name__!r} object has no attribute {name!r}", table.get(name, ""), name, value)
+    hint = _of_tensor(value, name) if kind == "tensor" else OBJECTS[kind].get(name, "")
+    return _error(f"{type(value).__name__!r} object has no attribute {name!r}", hint, name, value)
 
 
-def missing_of_tensor(tensor: Any, name: str) -> AttributeError:
-    """What a tensor raises: many functions are no methods, and those that write in place do not exist."""
-    table = {**GRAPHC, **TENSOR}
+def _of_tensor(tensor: Any, name: str) -> str:
+    """The hint for an attribute of a tensor: many functions are no methods, and none writes in place."""
     functions = getattr(sys.modules["graphc.ops"], "FUNCTIONS")  # noqa: B009 - type checkers see no module there
-    if name not in TENSOR and name in functions:
-        table[name] = f"it is a function: `graphc.{name}(x, ...)`"
+    if name in TENSOR:
+        return TENSOR[name]
+    if name in functions:
+        return f"it is a function: `graphc.{name}(x, ...)`"
+    if name in GRAPHC:
+        return GRAPHC[name]
     plain = name.removesuffix("_")
-    if name not in table and (plain in functions or plain in table or hasattr(type(tensor), plain)):
-        table[name] = IN_PLACE
-    return missing_of(tensor, name, table)
+    if plain in functions or plain in TENSOR or plain in GRAPHC or hasattr(type(tensor), plain):
+        return IN_PLACE
+    return ""
 
 
 def _of_module(module: str, name: str) -> str:
@@ -276,6 +289,10 @@ def _of_module(module: str, name: str) -> str:
 def _error(message: str, hint: str, name: str, value: Any) -> AttributeError:
     if not hint:
         return AttributeError(message, name=name, obj=value)  # Python then looks for a name that is like it
-    said = f"graphc calls it {hint}" if CALLED.fullmatch(hint) else hint
     # without the object: Python's guess at what was meant would follow the hint
-    return AttributeError(f"{message}\n  hint: {said.replace('`', '')}", name=name)
+    return AttributeError(_with_hint(message, hint), name=name)
+
+
+def _with_hint(message: str, hint: str) -> str:
+    said = f"graphc calls it {hint}" if CALLED.fullmatch(hint) else hint
+    return f"{message}\n  hint: {said.replace('`', '')}"

@@ -131,6 +131,31 @@ def test_messages(value, name, expected):
     assert not hasattr(value, name) and getattr(value, name, 1) == 1
 
 
+@pytest.mark.parametrize(
+    ("statement", "hint"),
+    [
+        ("from graphc.nn import Linear", "graphc calls it nn.Dense(units)"),
+        ("from graphc import jit", "a session compiles what it runs; "),
+        ("from graphc.eager import cumsum", "graphc calls it graphc.cumulative_sum(x, axis=0)"),
+        ("from graphc.optim import Adam, AdamW", "graphc decays no weights by itself"),
+        ("def load():\n    from graphc.nn import Dense, GRU\nload()", "graphc has no recurrent layer"),
+        ("\n".join([*(f"x{k} = {k}" for k in range(300)), "from graphc.nn import ELU"]), "graphc calls it graphc.elu"),
+    ],
+    ids=["nn", "graphc", "eager", "second", "function", "long"],
+)
+def test_names_that_are_imported(statement, hint):
+    with pytest.raises(ImportError, match="cannot import name '") as caught:
+        exec(statement, {})
+    assert "\n  hint: " + hint in str(caught.value)
+    assert caught.value.name.startswith("graphc")
+
+
+def test_names_of_nobody_get_pythons_own_message_when_imported():
+    with pytest.raises(ImportError, match=r"cannot import name 'flubber' from 'graphc.nn' \("):
+        exec("from graphc.nn import flubber")
+    assert not hasattr(nn, "Linear") and getattr(nn, "Linear", 1) == 1
+
+
 @pytest.mark.parametrize("value", [graphc, nn, x, nn.Dense(3), optim.Adam()], ids=lambda value: type(value).__name__)
 def test_names_of_nobody_get_pythons_own_message(value):
     with pytest.raises(AttributeError, match=r"has no attribute 'flubber'$") as caught:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from special_calls import FAILING, SPECIAL
+from special_calls import FAILING, GRAPHS, SPECIAL
 from valid_calls import VALID, public_functions, valid_call
 from wrong_calls import JUNK, SCOPE, Outcome, junk_calls, outcome, spoilt
 
@@ -91,6 +91,10 @@ def test_messages(group: str) -> None:
     for name in (name for name in FUNCTIONS if group_of(name) == group):
         parts += [f"== {name}\n", *blocks(calls_of(name))]
     compare(GOLDEN / f"{group}.txt", "\n".join(parts))
+
+
+def test_graphs() -> None:
+    compare(GOLDEN / "graphs.txt", "\n".join(blocks(list(GRAPHS))))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

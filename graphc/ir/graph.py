@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import cached_property
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from graphc.errors import GraphError
-from graphc.ir.node import Node, Tensor, remade
+from graphc.ir.node import Node, Tensor, given, remade
 from graphc.ir.op import Effect, Source
 from graphc.ir.origin import NOWHERE, derived_from
 from graphc.ir.record import record
@@ -66,11 +66,21 @@ class Graph:
         What is computed; assigns among them are written to their variables.
     info : dict
         Notes that passes leave for drawings and reports (such as how the user's tensors map to today's).
+
+    Raises
+    ------
+    GraphError
+        If inputs or outputs are no tuple or list of tensors.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    info: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any]
+
+    # Not in __post_init__: the __init__ that a dataclass makes is in nobody's file, and was taken for the user's line.
+    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], info: dict[str, Any] | None = None):
+        found = {"inputs": _tensors("inputs", inputs), "outputs": _tensors("outputs", outputs)}
+        vars(self).update(found, info={} if info is None else info)  # type checkers have a record never change
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -130,6 +140,19 @@ class Graph:
         from graphc.ir.printer import format_graph
 
         return format_graph(self)
+
+
+def _tensors(what: str, values: Any) -> tuple[Tensor, ...]:
+    """The inputs or outputs of a graph, found to be tensors."""
+    if not isinstance(values, (tuple, list)):
+        hint = "a tuple of one tensor: (x,)" if isinstance(values, Tensor) else None
+        raise GraphError(f"Graph: expected a tuple of tensors as {what}, got {given(values)}", hint=hint)
+    for place, value in enumerate(values):
+        if not isinstance(value, Tensor):
+            nested = isinstance(value, (tuple, list)) and value and all(isinstance(entry, Tensor) for entry in value)
+            hint = f"a star puts its tensors among the {what}: (loss, *updates)" if nested else None
+            raise GraphError(f"Graph: expected tensors as {what}, got {given(value)} at place {place}", hint=hint)
+    return tuple(values)
 
 
 def holds(graph: Graph, wanted: Callable[[Node], bool]) -> bool:

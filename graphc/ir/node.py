@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import reprlib
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -300,6 +301,11 @@ class Tensor:
         def all(self, axis: Any = None, keepdims: bool = False) -> Tensor: ...
         def var(self, axis: Any = None, keepdims: bool = False, correction: int = 0) -> Tensor: ...
         def std(self, axis: Any = None, keepdims: bool = False, correction: int = 0) -> Tensor: ...
+
+
+def given(value: Any) -> str:
+    """An argument for a message: the type of a tensor, else what Python shows, not too much of it."""
+    return str(value.type) if isinstance(value, Tensor) else reprlib.repr(value)
 
 
 def _frozen(value: Any) -> Any:

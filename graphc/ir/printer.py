@@ -54,7 +54,8 @@ def format_graph(graph: Graph, indent: str = "", origins: bool = True) -> str:
     lines = []
     for tensor in graph.inputs:
         names[tensor] = f"%{len(names)}"
-        lines.append(f"{indent}{names[tensor]}: {tensor.type} = {_call(tensor.node, names)}")
+        made = "input" if tensor.node.inputs else _call(tensor.node, names)  # of what, is no part of this graph
+        lines.append(f"{indent}{names[tensor]}: {tensor.type} = {made}")
     for node in graph.nodes:
         if all(tensor in names for tensor in node.results):
             continue

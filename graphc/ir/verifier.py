@@ -80,7 +80,7 @@ def _problem(node: Node, graph: Graph, seen: set[object], absent: Collection[str
 
 
 def _fail(node: Node, stage: str, problem: str) -> None:
-    near = Graph(tuple(dict.fromkeys(node.inputs)), node.results)
     inputs = ", ".join(f"{tensor.name}: {tensor.type}" for tensor in node.inputs)
-    text = format_graph(Graph(near.inputs, near.inputs), "  ") if len(node.inputs) < 4 else f"  inputs {inputs}"
+    made = Graph((), tuple(dict.fromkeys(node.inputs)))
+    text = format_graph(made, "  ") if len(node.inputs) < 4 else f"  inputs {inputs}"
     raise GraphError(f"after {stage}: node {node!r}({inputs}): {problem}\n{text}", origin=node.origin)

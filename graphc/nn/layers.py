@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphc import ops
 from graphc import random as graphc_random
-from graphc.errors import DTypeError, GraphError, ShapeError
+from graphc.errors import DTypeError, GraphError, ShapeError, names_of_others
 from graphc.ir.node import Tensor
 from graphc.ir.origin import name_scope
 from graphc.ir.symbolic import Dim
@@ -73,6 +73,10 @@ class Layer:
 
     @property
     def variables(self) -> list[Tensor]:
+        """The layer's own variables, then those of the layers in its attributes, each once: none before a first call.
+
+        Layers are found in attributes, and in lists and tuples that are attributes.
+        """
         found = list(self._own)
         for value in vars(self).values():
             for part in value if isinstance(value, (list, tuple)) else (value,):
@@ -110,13 +114,7 @@ class Layer:
         return f"<{type(self).__name__} {self.path!r}: {len(self.variables)} variables>"
 
     if not TYPE_CHECKING:  # type checkers would take it for granted that every name is there
-
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("_") or hasattr(type(self), name):  # a property that failed says itself why
-                return object.__getattribute__(self, name)
-            from graphc.foreign import LAYER, missing_of
-
-            raise missing_of(self, name, LAYER)
+        __getattr__ = names_of_others("layer")
 
     def build(self, x: Tensor) -> None:
         """Make variables (:meth:`variable`) for inputs of the type of ``x``; called once, before ``forward``.

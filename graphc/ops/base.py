@@ -9,7 +9,6 @@ only ever see equal shapes.
 from __future__ import annotations
 
 import contextlib
-import reprlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -18,6 +17,7 @@ import numpy as np
 
 from graphc.errors import DTypeError, GraphcError, GraphError, OutOfMemoryError, ShapeError
 from graphc.ir.node import Node, Tensor
+from graphc.ir.node import given as given
 from graphc.ir.op import REGISTRY, Map, Read
 from graphc.ir.printer import format_bytes
 from graphc.ir.scalar import Scalar, from_text
@@ -304,11 +304,6 @@ def require_number(name: str, what: str, value: Any) -> float:
         with contextlib.suppress(OverflowError):
             return float(value)
     raise GraphError(f"{name}: expected a number as {what}, got {given(value)}")
-
-
-def given(value: Any) -> str:
-    """An argument for a message: the type of a tensor, else what Python shows, not too much of it."""
-    return str(value.type) if isinstance(value, Tensor) else reprlib.repr(value)
 
 
 def require_no_device(name: str, device: Any) -> None:

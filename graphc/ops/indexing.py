@@ -151,7 +151,8 @@ class take(Map):
     Raises
     ------
     IndexOutOfRangeError
-        If an index lies outside; when the program runs, or at once for constants.
+        If an index lies outside; when the program runs, or at once for constants and where the axis has size 0. What
+        no element of the result reads, because another axis is empty, may go unnoticed.
     DTypeError
         If the indices are no integers.
     """
@@ -176,7 +177,13 @@ class take(Map):
         if not 1 <= len(indices) <= x.ndim - axis:
             raise ShapeError(f"take: {len(indices)} index tensors do not fit {shown(x)} from axis {axis} on")
         places = [as_indices("take", given, x.shape[axis + k]) for k, given in enumerate(indices)]
-        return self.make(x, *broadcast("take", places), axis=axis)
+        places = broadcast("take", places)
+        indexed = [size for size in x.shape[axis : axis + len(places)] if isinstance(size, int)]
+        count = places[0].size
+        if isinstance(count, int) and count > 0 and 0 in indexed:
+            # said here: a result that is empty along another axis has no element that would look for its place
+            raise IndexOutOfRangeError("take: any index is out of range for an axis of size 0", origin=here())
+        return self.make(x, *places, axis=axis)
 
     def infer(self, x: Tensor, *indices: Tensor, axis: int) -> TensorType:
         if any(entry.shape != indices[0].shape or not is_integer(entry.dtype) for entry in indices):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphError
+from graphc.errors import GraphError, names_of_others
 from graphc.ir.node import Tensor
 from graphc.ir.symbolic import Dim, Size
 from graphc.ops.base import require
@@ -168,18 +168,6 @@ def _array_namespace(self: Tensor, *, api_version: str | None = None) -> ModuleT
     return ops
 
 
-def _missing(self: Tensor, name: str) -> Any:
-    """Raise the error for an attribute that is not there, with what graphc calls it.
-
-    Python asks here after it has found nothing; ``copy``, ``pickle`` and notebooks try names with underscores.
-    """
-    if name.startswith("_") or hasattr(type(self), name):  # a property that failed says itself why
-        return object.__getattribute__(self, name)
-    from graphc.foreign import missing_of_tensor
-
-    raise missing_of_tensor(self, name)
-
-
 def install() -> None:
     """Give :class:`Tensor` its operators and methods."""
     members: dict[str, Any] = {
@@ -188,7 +176,7 @@ def install() -> None:
         "__abs__": lambda self: _function("abs")(self),
         "__invert__": lambda self: _function("bitwise_invert")(self),
         "__getitem__": getitem,
-        "__getattr__": _missing,
+        "__getattr__": names_of_others("tensor"),
         "__array_ufunc__": _array_ufunc,
         "__array_function__": _array_function,
         "__array_namespace__": _array_namespace,

@@ -101,6 +101,7 @@ class roll(View):
 
     def source(self, node: Node, index: Sequence[Size]) -> tuple[Size, ...]:
         def place(at: Size, shift: Size, size: Size) -> Size:
+            """Where along an axis it came from; a long axis is two straight pieces, which loops follow better."""
             if shift == 0:
                 return at
             if isinstance(size, int) and size <= FEW:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphc import ops
-from graphc.errors import GradientError, GraphError
+from graphc.errors import GradientError, GraphError, names_of_others
 from graphc.ir.graph import topological
 from graphc.ir.node import Tensor
 from graphc.ir.origin import name_scope
@@ -111,15 +111,21 @@ class Optimizer:
             step = ops.variable(np.int64(0), name=f"{kind}/step", trainable=False, _auto=True)
             count = step + 1
             updates = [ops.assign(step, count)]
-            for variable in {variable.dtype: variable for _, variable in pairs}.values():
-                self.begin(variable, count)
-            for gradient, variable in pairs:
-                with name_scope.of_layer(variable.node["name"] or "variable", variable.node.serial):
-                    updates += self.update(variable, gradient, count)
+            try:
+                for variable in {variable.dtype: variable for _, variable in pairs}.values():
+                    self.begin(variable, count)
+                for gradient, variable in pairs:
+                    with name_scope.of_layer(variable.node["name"] or "variable", variable.node.serial):
+                        updates += self.update(variable, gradient, count)
+            finally:
+                self.end(count)
         return Updates(updates)
 
     def begin(self, variable: Tensor, count: Tensor) -> None:
         """Make what all updates of a step have in common; called before the first of each dtype.
+
+        What is kept for :meth:`update` is kept by ``count``, which is this call's of :meth:`apply` alone: one optimizer
+        may build the steps of several graphs at once, in several threads.
 
         Parameters
         ----------
@@ -128,6 +134,9 @@ class Optimizer:
         count : Tensor
             As for :meth:`update`.
         """
+
+    def end(self, count: Tensor) -> None:
+        """Forget what :meth:`begin` made for a step; called after the last update, or an error."""
 
     def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:
         """The assigns for one variable and for the optimizer's state of it.
@@ -158,13 +167,7 @@ class Optimizer:
         return float(rate)  # of NumPy's scalars too, which are not weak
 
     if not TYPE_CHECKING:  # type checkers would take it for granted that every name is there
-
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("_") or hasattr(type(self), name):  # a property that failed says itself why
-                return object.__getattribute__(self, name)
-            from graphc.foreign import OPTIMIZER, missing_of
-
-            raise missing_of(self, name, OPTIMIZER)
+        __getattr__ = names_of_others("optimizer")
 
     def state(self, variable: Tensor, part: str) -> Tensor:
         """A variable of zeros like ``variable``."""
@@ -263,16 +266,13 @@ class Adam(Optimizer):
     ):
         super().__init__(learning_rate)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
-        self._corrections: dict[tuple[Tensor, np.dtype[Any]], tuple[Tensor, Tensor]] = {}
-
-    def apply(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Updates:
-        try:
-            return super().apply(pairs)
-        finally:
-            self._corrections.clear()
+        self._corrections: dict[Tensor, dict[np.dtype[Any], tuple[Tensor, Tensor]]] = {}
 
     def begin(self, variable: Tensor, count: Tensor) -> None:
-        self._corrections[count, variable.dtype] = self._corrected(variable, count)
+        self._corrections.setdefault(count, {})[variable.dtype] = self._corrected(variable, count)
+
+    def end(self, count: Tensor) -> None:
+        self._corrections.pop(count, None)
 
     def _corrected(self, variable: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         """What the rate is divided by, and a factor of the second moment, to correct both moments for bias.
@@ -286,7 +286,7 @@ class Adam(Optimizer):
         first, second = self.state(variable, "first"), self.state(variable, "second")
         m = self.beta1 * first + (1 - self.beta1) * gradient
         v = self.beta2 * second + (1 - self.beta2) * gradient * gradient
-        known = self._corrections.get((count, variable.dtype))
+        known = self._corrections.get(count, {}).get(variable.dtype)
         divisor, correction = known or self._corrected(variable, count)
         step = self.rate(variable, count) / divisor * m / (ops.sqrt(v * correction) + self.eps)
         return [ops.assign(first, m), ops.assign(second, v), ops.assign(variable, variable - step)]

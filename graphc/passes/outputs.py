@@ -22,6 +22,7 @@ def materialize_outputs(graph: Graph) -> Graph:
     """Put ``copy`` nodes where outputs are leaves, and where those of a body repeat; bodies included, each made new."""
 
     def with_bodies(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """The node with copies in its bodies, and in those that these hold."""
         if not node.op.body_attributes:
             return None
         bodies = {

@@ -41,6 +41,7 @@ def number_streams(graph: Graph, numbers: Iterator[int] | None = None) -> Graph:
         return rewrite(inner, rule)
 
     def rule(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """The node with a number of its own, or with numbered bodies; a body that several nodes hold stays one."""
         changes: dict[str, Any] = {}
         if node.op is random_bits and node["stream"] is None:
             changes["stream"] = next(numbers)

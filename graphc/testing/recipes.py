@@ -219,6 +219,7 @@ def renumbered(
         return numbers.setdefault(old, len(numbers))
 
     def rewritten(part: Any) -> Any:
+        """A part of a recipe, at any depth, with the new numbers in its references."""
         if isinstance(part, Ref):
             return Ref(numbers[part.number])
         if isinstance(part, (list, tuple)):

@@ -198,6 +198,29 @@ def test_calls_that_fail(kind, call):
         call(ops.placeholder("x", ("n", 4)))
 
 
+@pytest.mark.parametrize("shape", [(0,), (3,), (0, 3), (3, 0), (0, 0), (0, 3, 0), (2, 0, 3)])
+def test_indices_of_empty_axes_are_refused_where_numpy_refuses_them(shape):
+    x, array = ops.placeholder("x", shape), np.zeros(shape)
+    for indices, axis in itertools.product([(), (0,), (1,), (0, 2), (2, 2)], range(len(shape))):
+        key = (slice(None),) * axis
+        places = ops.placeholder("places", indices, "int64")
+        try:
+            expected = array[(*key, np.zeros(indices, "int64"))].shape
+        except IndexError:
+            for call in (lambda: ops.take(x, places, axis=axis), lambda: x[(*key, places)]):  # noqa: B023
+                with pytest.raises(IndexOutOfRangeError, match="take: any index is out of range for an axis of size 0"):
+                    call()
+        else:
+            assert ops.take(x, places, axis=axis).shape == x[(*key, places)].shape == expected
+
+
+def test_two_indices_of_an_empty_axis():
+    x, one, none = ops.placeholder("x", (0, 0)), *(ops.placeholder("k", (size,), "int64") for size in (1, 0))
+    assert x[one, none].shape == x[none, one].shape == (0,)  # no place is meant by them
+    with pytest.raises(IndexOutOfRangeError, match="axis of size 0"):
+        x[one, one]
+
+
 def test_sizes_and_positions():
     x = ops.placeholder("x", ("n", 4))
     outputs = [ops.size_of(x, 0), ops.size_of(x), ops.arange(x.shape[0]), ops.arange(5, 0, -2)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+
 import numpy as np
 import pytest
 
@@ -243,6 +246,40 @@ def test_adam_corrects_for_bias_once_a_dtype():
     # an update that is asked for by itself brings its corrections
     alone = optim.Adam().update(variables[0], graphc.gradients(loss, [variables[0]])[0], count)
     assert sum(node.op.name == "power" for node in graphc.Graph((count,), tuple(alone)).nodes) == 2
+
+
+def test_one_adam_builds_two_graphs_at_once():
+    waits, goes_on = threading.Event(), threading.Event()
+
+    class Slow(optim.Adam):
+        """Waits in its first update until another thread has built a whole step."""
+
+        def update(self, variable, gradient, count):
+            if threading.current_thread() is first:
+                waits.set()
+                assert goes_on.wait(10)
+            return super().update(variable, gradient, count)
+
+    found = {}
+
+    def build(key):
+        found[key] = adam.minimize((weights[key] ** 2).sum())
+
+    adam = Slow()
+    weights = {key: graphc.variable(np.ones(2, "float32"), name=f"w{key}") for key in range(2)}
+    first = threading.Thread(target=build, args=(0,))
+    first.start()
+    assert waits.wait(10)
+    build(1)
+    gc.collect()  # what nobody holds any more is not found again by chance
+    goes_on.set()
+    first.join()
+    for key in found:
+        made = [node for node in graphc.Graph((), tuple(found[key])).nodes if node.op.name == "power"]
+        corrections = [node for node in made if str(node.inputs[0].type) == "float32[]"]
+        scopes = {tuple(name for name, _ in node.origin.scope) for node in corrections}
+        assert len(corrections) == 2 and scopes == {("slow",)}, "once a dtype, and outside of any variable's scope"
+    assert not any(type(value) is dict and value for value in vars(adam).values()), "what a step needs is forgotten"
 
 
 def test_adam_asks_for_the_rate_of_each_variable():

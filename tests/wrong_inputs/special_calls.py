@@ -135,6 +135,27 @@ SPECIAL: dict[str, tuple[str, ...]] = {
 
 BYTES = 10**12
 
+GRAPHS: tuple[str, ...] = (
+    "graphc.Graph((), (W, graphc.optim.SGD(0.1).minimize((W * W).sum())))",
+    "graphc.Graph((), (W, [W, W]))",
+    "graphc.Graph((), (W, {'a': W}))",
+    "graphc.Graph([W], [W * 2])",
+    "graphc.Graph((W, W), (W, W))",
+    "graphc.Graph((), ())",
+    "graphc.Graph(W, (W,))",
+    "graphc.Graph((), W)",
+    "graphc.Graph((), {'a': W})",
+    "graphc.Graph(None, (W,))",
+    "graphc.Graph((), None)",
+    "graphc.Graph((), 'W')",
+    "graphc.Graph(('x',), (W,))",
+    "graphc.Graph((), (1.5,))",
+    "graphc.Graph((), (None,))",
+    "graphc.Graph((), (np.ones(2),))",
+    "graphc.Graph((), np.ones(2))",
+)
+"""Graphs of what is no flat sequence of tensors, and of what is one all the same."""
+
 FAILING: tuple[str, ...] = (
     # indices out of range
     "graphc.take(fed([1.0, 2.0, 3.0]), fed([0, 7]), axis=0)",

@@ -235,6 +235,7 @@ def few_tile(dtype: str, rows: int | None, columns: int, aliased: bool = False) 
         return FewTile(rows, vectors, lanes, "both" if columns >= width else "part", vectors - uncut * (rest // lanes))
 
     def cost(tile: FewTile) -> float:
+        """What a step of all tiles' loops takes, in multiply-adds of a vector: the least is chosen."""
         width, half = tile.vectors * tile.lanes, tile.lanes < shape.lanes
         lines = (width * ITEM_BYTES[dtype] // _LINE_BYTES + 1) * (_LINE_COST if uncut else _WIDE_LINE_COST)
         step = max(max(tile.rows * tile.vectors, _LEAST_CHAINS) * (0.5 if half else 1), lines)

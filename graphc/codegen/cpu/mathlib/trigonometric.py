@@ -45,6 +45,7 @@ def two_over_pi(length: int) -> int:
     guard = length + 64
 
     def arctan_inverse(n: int) -> int:
+        """arctan(1/n) with the guard bits, by its series: 1/n - 1/(3 n^3) + 1/(5 n^5) - ..."""
         term = total = (1 << guard) // n
         divisor, sign = 3, -1
         while term:
