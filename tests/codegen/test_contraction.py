@@ -52,7 +52,7 @@ def spread(x):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("m,k,n", [
-    (1, 1, 1), (1, 300, 40), (40, 300, 1), (3, 5, 7), (13, 17, 31), (14, 16, 32), (15, 257, 33), (29, 256, 65),
+    (1, 1, 1), (1, 300, 40), (40, 300, 1), (3, 5, 7), (13, 17, 31), (14, 16, 32), (15, 257, 33), (15, 513, 33), (29, 256, 65),
     (460, 20, 9), (4, 600, 64), (25, 1024, 300), (131, 256, 96), (600, 17, 40),
     (0, 3, 4), (3, 4, 0), (5, 0, 6), (1, 0, 1),
 ])  # fmt: skip
@@ -88,7 +88,7 @@ def test_values_of_lines_that_share_a_set_of_l1(dtype, m, k, n):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_do_not_depend_on_the_cut(dtype):
-    a, b = operands(dtype, 61, 400, 75)
+    a, b = operands(dtype, 61, 800, 75)
     whole = multiply(a, b, np.empty((61, 75), dtype))
     random = np.random.default_rng(1)
     for _ in range(40):
@@ -98,7 +98,7 @@ def test_bits_do_not_depend_on_the_cut(dtype):
         assert (part == whole[i0:i1, j0:j1]).all()
     column = multiply(a, b[:, 3:4], np.empty((61, 1), dtype))
     assert (column == whole[:, 3:4]).all()
-    depth = 208  # 400 are two blocks of k, equal but for whole vectors
+    depth = 400  # 800 are two blocks of k
     split = multiply(a[:, :depth], b[:depth], np.empty((61, 75), dtype))
     assert (multiply(a[:, depth:], b[depth:], split, accumulate=True) == whole).all()  # between two blocks of k
 
@@ -373,7 +373,7 @@ def test_tile_shapes_follow_the_registers(triple, features, expected):
     for shape in (single, double):
         assert shape.block_rows % shape.rows == 0
         assert shape.rows * shape.vectors + shape.vectors < target.vector_registers
-        assert shape.depth * shape.vectors * target.vector_bytes <= 32 * 1024
+        assert shape.depth * shape.vectors * target.vector_bytes <= 64 * 1024
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="needs a processor that runs AVX2")

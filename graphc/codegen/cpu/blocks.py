@@ -52,9 +52,6 @@ BLOCK_COLUMNS, LEAST_COLUMNS = 512, 64
 LEAST_STRIP_ROWS = 4
 """Least rows of a block of a product of few steps that is cut into rows."""
 
-SHARED_BLOCK_TILES = 19
-"""Rows of a block, in register tiles, where other stages go over it."""
-
 ROW_BLOCK_TILES = 6
 """Rows of a block, in register tiles, where blocks are whole rows of C, for stages that need whole rows."""
 
@@ -253,11 +250,11 @@ def block_shape(context: Context, plan: CallPlan, shared: Sequence[Axis]) -> tup
     """Rows and columns of a block: large, so that copying operands costs little, yet enough blocks for all workers.
 
     A block is as high as the contraction's own, which stay in L2, so that each panel of B is read and copied once a
-    block. Where columns alone are cut two blocks suffice, since each worker cuts its own part of them. Of a product
-    that is higher than wide rows alone are cut: its few tiles of columns would not come out even. What has too few
-    columns for all workers is cut into rows as well: the weights' gradient of a layer with few units. A product of few
-    steps copies nothing, so its rows alone are cut if there are some: neighbours in columns would share a line in every
-    row.
+    block, whether other stages go over it or not. Where columns alone are cut two blocks suffice, since each worker
+    cuts its own part of them. Of a product that is higher than wide rows alone are cut: its few tiles of columns would
+    not come out even. What has too few columns for all workers is cut into rows as well: the weights' gradient of a
+    layer with few units. A product of few steps copies nothing, so its rows alone are cut if there are some: neighbours
+    in columns would share a line in every row.
 
     Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
     L1 until they come to them; large products lose more by copying operands again for each small block.
@@ -268,7 +265,7 @@ def block_shape(context: Context, plan: CallPlan, shared: Sequence[Axis]) -> tup
     if plan.n not in shared:
         return ROW_BLOCK_TILES * tile.rows, LEAST_COLUMNS
     single = len(context.kernel.stages) == 1
-    tiles, columns = tile.block_rows // tile.rows if single else SHARED_BLOCK_TILES, BLOCK_COLUMNS
+    tiles, columns = tile.block_rows // tile.rows, BLOCK_COLUMNS
     if _reads_beside(context, plan.stage) > 1 and isinstance(m, int) and isinstance(n, int) and m * n <= HOT_PRODUCT:
         tiles, columns = HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS
     elif single and cut_m and isinstance(m, int) and isinstance(n, int) and _rows_alone(plan, m, n):

@@ -5,7 +5,7 @@
 
     for k0 in blocks of K:                  a block of B's rows
         for i0 in blocks of M:              a block of A that stays in L2
-            for j in tiles of N:            a panel of B, B[k0:, j:], that stays in L1
+            for j in tiles of N:            a panel of B, B[k0:, j:], that stays in L2
                 for i in tiles of M:        one register tile, added to C after the first k0
 
 Operands are read in place where that is fast. They are copied (:mod:`graphc.codegen.cpu.panels`) where it is not:
@@ -73,6 +73,7 @@ _MANY_TILES = 10  # tiles that share a panel of B for whose sake it is copied ou
 _ASKING_DEPTH = 24  # in fewer steps nothing that is asked for arrives
 _ASKING_BYTES = 128 * 1024  # a smaller C is in L2 already
 _SQUARE_BYTES = 32  # a side of the squares that are turned, where vectors are as long
+_TURNED_DEPTH = 64  # steps of a panel that are turned together: they stay in L1 until each of their lines is whole
 _FEW_TILES = 3  # tiles for whose sake a panel of few columns is not worth a copy
 _LINES_AHEAD = 4  # rows or columns of A that are on their way from L3 while one is copied
 
@@ -141,11 +142,12 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                 rows_of_b, row_stride = offset(b, k0 * b_k + j * b_col), b_k
                 ahead, ahead_row, ahead_step = offset(rows_of_b, {width} * b_col), b_k, {rows} * b_k
                 if b_k == 1 and b_col != 1:
-                    ahead_row, ahead_step = {width}, b_col
-                    for l in range(0, columns, {side}):
-                        for k in range(0, depth, {side}):
-                            to = offset(panel, k * {width} + l)
-                            transpose(offset(rows_of_b, k + l * b_col), b_col, to, {width}, columns - l, depth - k)
+                    ahead_row, ahead_step = (depth + {rows} - 1) // {rows}, b_col
+                    for first_k in range(0, depth, {turned_depth}):
+                        for l in range(0, columns, {side}):
+                            for k in range(first_k, minimum_int(first_k + {turned_depth}, depth), {side}):
+                                to = offset(panel, k * {width} + l)
+                                transpose(offset(rows_of_b, k + l * b_col), b_col, to, {width}, columns - l, depth - k)
                     rows_of_b, row_stride = panel, {width}
                 elif b_col != 1:
                     for k in range(depth):
@@ -210,7 +212,7 @@ def _general_source(dtype: str, columns: int = 0) -> str:
         narrow_call=" " * 20 + (_NARROW_CALL.format(**of_narrow) if narrow else ""),
         masked=shape.vectors * masks, conflict=CONFLICT_BYTES // size,
         asking_depth=_ASKING_DEPTH, asking_size=_ASKING_BYTES // size, lines_ahead=_LINES_AHEAD,
-        many_rows=_MANY_TILES * shape.rows, few_rows=_FEW_TILES * shape.rows,
+        turned_depth=_TURNED_DEPTH, many_rows=_MANY_TILES * shape.rows, few_rows=_FEW_TILES * shape.rows,
         side=min(shape.lanes, _SQUARE_BYTES // size),
     )  # fmt: skip
 

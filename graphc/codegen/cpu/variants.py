@@ -24,9 +24,9 @@ from graphc.codegen.cpu import machine
 from graphc.errors import CompileError
 from graphc.ir.symbolic import Size
 
-_PANEL_BYTES = 32 * 1024  # a panel of B: it shares L1 with the rows of A that pass by
-_MAX_DEPTH = 256  # rows of a panel: adding a tile to C costs little beside so many steps, and no chain is longer
-_BLOCK_BYTES = 546 * 1024  # rows of A in a block stay in half of L2, at the largest depth, where vectors have 64 bytes
+_PANEL_BYTES = 64 * 1024  # a panel of B: tiles read it from L2 as fast as they multiply
+_MAX_DEPTH = 512  # rows of a panel: C comes from L3 and goes back once for so many steps
+_BLOCK_BYTES = 1092 * 1024  # rows of A in a block, about L2, at the largest depth, where vectors have 64 bytes
 CONFLICT_BYTES = 4096  # rows this far apart, or a multiple, share one set of L1
 ITEM_BYTES = {"float32": 4, "float64": 8}
 _LOW_ROWS = 4  # enough chains, with several vectors each, to hide the latency of a multiply-add
