@@ -110,3 +110,26 @@ class KernelSource:
             origins = (origin for place in places for origin in self.nodes[place].origins)
             found[number] = tuple(dict.fromkeys(origins))
         return found
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """What kernels of one structure have each for itself: a tensor among arguments, a random stream among sizes.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the ``tensors`` or ``streams`` of a :class:`~graphc.codegen.structure.Structure`.
+    """
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What is printed for all kernels of a structure; the attributes are those of :class:`KernelSource`."""
+
+    text: str
+    arguments: tuple[Argument | Numbered, ...]
+    sizes: tuple[RuntimeSize | Numbered, ...]
+    places: Mapping[int, tuple[int, ...]] = field(default_factory=dict, repr=False)

@@ -20,7 +20,7 @@ compiled functions that are called by address.
 
 The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``independence``, ``lanes``, ``division``, ``lapack``,
 ``sorting``, ``tiles`` and ``turning``. It imports them by name; nothing imports them here, because they need Numba, and
-a program whose kernels are in the cache prints their sources to find them there.
+a program that is new may have no kernel that is.
 """
 
 from __future__ import annotations
