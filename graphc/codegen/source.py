@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple
 
 from graphc.ir.node import Node, Tensor
 from graphc.ir.origin import Origin
@@ -125,11 +127,10 @@ class Numbered:
     number: int
 
 
-@dataclass(frozen=True)
-class Printed:
+class Printed(NamedTuple):
     """What is printed for all kernels of a structure; the attributes are those of :class:`KernelSource`."""
 
     text: str
     arguments: tuple[Argument | Numbered, ...]
     sizes: tuple[RuntimeSize | Numbered, ...]
-    places: Mapping[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    places: Mapping[int, tuple[int, ...]] = MappingProxyType({})

@@ -22,7 +22,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from graphc.codegen.cpu.writer import INDENT
@@ -80,7 +79,7 @@ def _with_text(kernel: Printed, shared: _Shared) -> Printed:
     """A kernel with another text, whose lines come from the same nodes."""
     added = len(shared.sizes)
     places = {line + added * (line > shared.line): nodes for line, nodes in kernel.places.items()}
-    return replace(kernel, text=shared.text, sizes=kernel.sizes + shared.sizes, places=places)
+    return kernel._replace(text=shared.text, sizes=kernel.sizes + shared.sizes, places=places)
 
 
 def _marked(texts: list[str]) -> dict[str, list[_Number]]:
