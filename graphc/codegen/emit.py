@@ -61,7 +61,10 @@ def emit(schedule: Schedule) -> Source:
         if kept is None:
             texts.store(keys, printed)
         elif kept != printed:
-            raise CompileError("kernels kept on disk are not what is printed now: their structures miss a difference")
+            raise CompileError(
+                "what was printed for kernels of these structures, and kept on disk, is not what is printed now",
+                hint="run: graphc cache clear; it may be of a process that ran while graphc's files changed",
+            )
     else:
         printed = kept
     found = dict(zip(keys, printed, strict=True))
