@@ -30,7 +30,7 @@ class Config:
     Attributes
     ----------
     cache_dir : Path
-        Folder of the object-code cache.
+        Folder of compiled kernels and printed programs.
     cache_bytes : int
         Size limit of that folder, bytes.
     helpers : int

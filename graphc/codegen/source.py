@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple
 
 from graphc.ir.node import Node, Tensor
 from graphc.ir.origin import Origin
@@ -110,3 +112,25 @@ class KernelSource:
             origins = (origin for place in places for origin in self.nodes[place].origins)
             found[number] = tuple(dict.fromkeys(origins))
         return found
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """What kernels of one structure have each for itself: a tensor among arguments, a random stream among sizes.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the ``tensors`` or ``streams`` of a :class:`~graphc.codegen.structure.Structure`.
+    """
+
+    number: int
+
+
+class Printed(NamedTuple):
+    """What is printed for all kernels of a structure; the attributes are those of :class:`KernelSource`."""
+
+    text: str
+    arguments: tuple[Argument | Numbered, ...]
+    sizes: tuple[RuntimeSize | Numbered, ...]
+    places: Mapping[int, tuple[int, ...]] = MappingProxyType({})

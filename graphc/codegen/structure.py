@@ -6,6 +6,9 @@ order of first use: tensors (with their types), nodes (with their ops), loop var
 expressions, streams of random numbers. Two kernels whose keys are equal are printed alike; what has the same number
 in both stands in the same places of both.
 
+The key is plain data (integers, text, bytes, and tuples of these), so what it says is the same in every process:
+printed kernels are kept on disk under it (:mod:`graphc.codegen.cpu.texts`).
+
 Polynomials keep their terms sorted by the serial numbers of loop variables and of values that are data, so the order
 of these is part of the key: whatever the printer makes of two such kernels is then sorted alike, too. Names of dims
 are kept as they are, hence layers of differently named batches are printed apart.
@@ -16,11 +19,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphc.codegen.source import KernelSource, Numbered, Printed
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import View
 from graphc.ir.record import record
 from graphc.ir.scalar import Apply, Literal, Load, Position, Scalar
 from graphc.ir.symbolic import Atom, Axis, Compound, Name, Size, Value
+from graphc.ir.types import NAMES
 from graphc.schedule.kernel import Accumulate, Contract, Kernel, Reduce, ReduceChunks, Routine, Scan, Stage, walk
 
 
@@ -30,8 +35,8 @@ class Structure:
 
     Attributes
     ----------
-    key : hashable
-        Equal for kernels that are printed alike.
+    key : tuple
+        Equal for kernels that are printed alike; plain data.
     tensors, nodes, streams : tuple
         What the numbers in ``key`` stand for in this kernel.
     """
@@ -39,7 +44,22 @@ class Structure:
     key: tuple[Any, ...]
     tensors: tuple[Tensor, ...]
     nodes: tuple[Node, ...]
-    streams: tuple[Any, ...]
+    streams: tuple[int, ...]
+
+    def numbered(self, source: KernelSource) -> Printed:
+        """What was printed for this kernel, as it holds for all of the structure."""
+        tensors = {tensor: Numbered(number) for number, tensor in enumerate(self.tensors)}
+        streams = {stream: Numbered(number) for number, stream in enumerate(self.streams)}
+        arguments = [tensors[entry] if isinstance(entry, Tensor) else entry for entry in source.arguments]
+        sizes = [streams[entry] if isinstance(entry, int) else entry for entry in source.sizes]
+        return Printed(source.text, tuple(arguments), tuple(sizes), source.places)
+
+    def named(self, printed: Printed) -> KernelSource:
+        """What was printed for the structure, for this kernel."""
+        tensors, streams = self.tensors, self.streams
+        arguments = [tensors[entry.number] if isinstance(entry, Numbered) else entry for entry in printed.arguments]
+        sizes = [streams[entry.number] if isinstance(entry, Numbered) else entry for entry in printed.sizes]
+        return KernelSource(printed.text, tuple(arguments), tuple(sizes), self.nodes, printed.places)
 
 
 def structure_of(kernel: Kernel) -> Structure:
@@ -66,7 +86,7 @@ class _Numbering:
             tuple(map(self._axis, kernel.axes)),
             stages,
             tuple(map(self._tensor, kernel.stored)),
-            tuple(tensor.type for tensor in self._tensors),
+            tuple([(NAMES[tensor.dtype], *map(self._size, tensor.shape)) for tensor in self._tensors]),
             tuple((node.op.name, isinstance(node.op, View)) for node in self._nodes),
             tuple(self._extents),
             _order(self._axes),
@@ -91,7 +111,7 @@ class _Numbering:
         scalars = stage.scalars()
         parts = tuple([self._part(part) for part in walk(*scalars)])
         return (
-            type(stage),
+            type(stage).__name__,
             tuple(map(self._tensor, stage.results)),
             tuple(map(self._axis, stage.axes)),
             tuple(map(self._axis, stage.loop_axes())),
@@ -114,7 +134,8 @@ class _Numbering:
         if isinstance(stage, Accumulate):
             return stage.combine, tuple(map(self._size, stage.destination))
         if isinstance(stage, Routine):  # attributes may be anything
-            return stage.routine, tuple((name, repr(value)) for name, value in sorted(stage.attributes.items()))
+            attributes = tuple((name, repr(value)) for name, value in sorted(stage.attributes.items()))
+            return stage.routine, attributes, stage.checked
         return None
 
     def _part(self, part: Scalar) -> tuple[Any, ...]:
@@ -127,9 +148,9 @@ class _Numbering:
             return self._tensor(part.tensor), tuple([self._size(size) for size in part.index])
         if isinstance(part, Apply):
             operands = tuple([self._parts[operand] for operand in part.arguments])
-            return part.function, operands, part.dtype, self._static(part)
+            return part.function, operands, NAMES[part.dtype], self._static(part)
         if isinstance(part, Literal):
-            return part.dtype, part.value.tobytes()  # by bits: zeros have signs, and NaN differs from itself
+            return NAMES[part.dtype], part.value.tobytes()  # by bits: zeros have signs, and NaN differs from itself
         assert isinstance(part, Position)
         return "position", self._size(part.size)
 

@@ -36,6 +36,7 @@ What an op is to the scheduler is said by its base class, one for each way of be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -57,7 +58,7 @@ class Sample:
 
     Parameters
     ----------
-    *inputs : numpy.ndarray
+    *inputs : array_like
         Example values, floats as float64; the harness casts them to every dtype that the op accepts.
     differentiable : bool
         Whether derivatives are checked at this point (false at kinks).
@@ -66,9 +67,14 @@ class Sample:
     """
 
     def __init__(self, *inputs: Any, differentiable: bool = True, **attributes: Any):
-        self.inputs = tuple(np.asarray(value) for value in inputs)
+        self.given = inputs
         self.differentiable = differentiable
         self.attributes = attributes
+
+    @cached_property
+    def inputs(self) -> tuple[np.ndarray[Any, Any], ...]:
+        """The example values; those that are random are drawn now."""
+        return tuple(np.asarray(value) for value in self.given)
 
     def __repr__(self) -> str:
         shown = [f"{value.dtype.name}{value.shape}" for value in self.inputs]

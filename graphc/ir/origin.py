@@ -9,7 +9,7 @@ import linecache
 import os
 import sys
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
 
@@ -59,7 +59,13 @@ class Origin:
             if own != other:
                 break
             shared += 1
-        return self if shared == len(self.scope) else replace(self, scope=self.scope[:shared])
+        if shared == len(self.scope):
+            return self
+        return Origin(self.filename, self.line, self.derived, self.scope[:shared], self.function)
+
+    def derived_as(self, what: str) -> Origin:
+        """The same for a node that the compiler makes for a reason."""
+        return Origin(self.filename, self.line, what, self.scope, self.function)
 
     @property
     def text(self) -> str:
@@ -128,7 +134,7 @@ class derived_from:  # not a generator: passes enter it for every node
     __slots__ = ("_token", "origin")
 
     def __init__(self, origin: Origin, what: str = ""):
-        self.origin = replace(origin, derived=what) if what else origin
+        self.origin = origin.derived_as(what) if what else origin
 
     def __enter__(self) -> derived_from:
         self._token = _override.set(self)

@@ -24,7 +24,7 @@ __all__ = [
     "zeros",
 ]  # fmt: skip
 
-Initializer = Callable[[tuple[int, ...], "np.dtype[Any]", np.random.Generator], NDArray[Any]]
+Initializer = Callable[[tuple[int, ...], "np.dtype[Any]", "np.random.Generator"], NDArray[Any]]
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -23,12 +23,9 @@ from graphc.ir.scalar import Scalar, apply
 from graphc.ir.symbolic import Size
 from graphc.ir.types import DTYPES, TensorType, is_float
 from graphc.ops.base import Elementwise, as_tensor
+from graphc.ops.samples import normal
 
 __all__ = ["stop_gradient"]
-
-
-def _normal(*shape: int) -> np.ndarray[Any, Any]:
-    return np.random.default_rng(len(shape)).normal(size=shape)
 
 
 @op
@@ -95,7 +92,7 @@ class stop_gradient(_Identity):
     """The input's value, taken as a constant by derivatives."""
 
     differentiable = False
-    samples = [Sample(_normal(2, 3), differentiable=False), Sample(np.arange(4), differentiable=False)]
+    samples = [Sample(normal(2, 3), differentiable=False), Sample(np.arange(4), differentiable=False)]
 
     def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         return (None,)
@@ -112,7 +109,7 @@ class pin(_Identity):
 
     pure = False
     public = False
-    samples = [Sample(_normal(3, 2))]
+    samples = [Sample(normal(3, 2))]
 
     def vjp(self, node: Node, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         return (cotangents[0],)
@@ -129,7 +126,7 @@ class again(View):
     awaited = (1,)
     differentiable = False  # it is made after differentiation
     dtypes = DTYPES
-    samples = [Sample(_normal(2, 3), _normal(2), differentiable=False)]
+    samples = [Sample(normal(2, 3), normal(2), differentiable=False)]
 
     def infer(self, x: Tensor, after: Tensor) -> TensorType:
         return x.type
@@ -154,8 +151,8 @@ class path_sum(Elementwise):
 
     public = False
     samples = [
-        Sample(_normal(2, 3), _normal(2, 3), paths=("exp.0", "add.1")),
-        Sample(_normal(4), _normal(4), _normal(4), paths=("a.0", "b.0", "c.0")),
+        Sample(normal(2, 3), normal(2, 3, seed=1), paths=("exp.0", "add.1")),
+        Sample(normal(4), normal(4, seed=1), normal(4, seed=2), paths=("a.0", "b.0", "c.0")),
     ]
 
     def __call__(self, *contributions: Any, paths: tuple[str, ...] = ()) -> Tensor:

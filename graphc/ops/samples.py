@@ -1,27 +1,53 @@
-"""Example values for the ``samples`` of ops: drawn once from fixed seeds, the same in every process."""
+"""Example values for the ``samples`` of ops: drawn from fixed seeds, the same in every process.
+
+They are drawn when somebody looks at them, which a program that is compiled never does: graphc starts without NumPy's
+generators.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-Draw = Callable[..., Array]
 
 
-def _once(draw: Draw) -> Draw:
-    """Equal requests get one array, which nobody may change: a generator for each would be felt when graphc starts."""
+class Drawn(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array that is made when it is first asked for; so are results of NumPy's elementwise functions of it.
 
-    @cache
-    def drawn(*shape: int, **options: int) -> Array:
-        values = np.asarray(draw(*shape, **options))
+    Parameters
+    ----------
+    make : callable
+        Without arguments.
+    """
+
+    def __init__(self, make: Callable[[], Array]):
+        self._make = make
+
+    @cached_property
+    def array(self) -> Array:
+        """The array, which nobody may change."""
+        values = np.asarray(self._make())
         values.setflags(write=False)
         return values
 
-    return drawn
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Drawn:
+        return Drawn(lambda: getattr(ufunc, method)(*map(_drawn, inputs), **options))
+
+
+def _drawn(value: Any) -> Any:
+    return value.array if isinstance(value, Drawn) else value
+
+
+def _once(draw: Callable[..., Array]) -> Callable[..., Drawn]:
+    """Equal requests get one array."""
+    return cache(lambda *shape, **options: Drawn(partial(draw, *shape, **options)))
 
 
 @_once

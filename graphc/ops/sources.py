@@ -14,7 +14,7 @@ from graphc.ir.symbolic import Dim
 from graphc.ir.types import DEFAULT_FLOAT, DEFAULT_INT, DTYPES, TensorType, as_dtype, as_shape, format_shape, is_float
 from graphc.ops.base import Elementwise, as_array, as_tensor, given, own_copy, require_bool
 
-Initializer = Callable[[tuple[int, ...], np.dtype[Any], np.random.Generator], np.ndarray[Any, Any]]
+Initializer = Callable[[tuple[int, ...], np.dtype[Any], "np.random.Generator"], np.ndarray[Any, Any]]
 """``initializer(shape, dtype, generator)`` makes a variable's first value."""
 
 

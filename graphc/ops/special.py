@@ -171,7 +171,7 @@ class digamma_derivative(OfGamma):
 
     public = False
     samples = (
-        *(Sample(*sample.inputs, differentiable=sample.differentiable, order=1) for sample in OfGamma.samples),
+        *(Sample(*sample.given, differentiable=sample.differentiable, order=1) for sample in OfGamma.samples),
         Sample(positive(2, 3), order=2),
         Sample(np.array([0.2, 5.0, -0.7, -2.4]), order=3),
     )

@@ -13,10 +13,10 @@ import numpy as np
 from graphc import random
 from graphc.ir.node import Tensor
 from graphc.ir.op import REGISTRY
+from graphc.ops import samples
 from graphc.ops.conditional import cond
 from graphc.ops.control import scan
 from graphc.ops.derivatives import custom_gradient, gradients, jacobian
-from graphc.ops.samples import normal
 from graphc.ops.sizes import size_of
 from graphc.ops.while_loops import while_loop
 
@@ -38,6 +38,11 @@ def _context(*names: str, smooth: bool = False) -> Callable[[Context], Context]:
         return function
 
     return keep
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
+    """Standard normal float64 values."""
+    return samples.normal(*shape, seed=seed).array
 
 
 def _placeholder(name: str, array: np.ndarray[Any, Any], dtype: Any) -> Any:

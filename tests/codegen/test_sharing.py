@@ -6,9 +6,9 @@ import numpy as np
 
 import graphc
 from graphc import nn
+from graphc.codegen.cpu import printer
 from graphc.codegen.cpu.sharing import with_shared_texts
-from graphc.codegen.emit import printed
-from graphc.codegen.source import KernelSource
+from graphc.codegen.source import Printed
 from graphc.compiler import compile_graph
 from graphc.ir.graph import Graph
 from graphc.schedule.kernel import Kernel
@@ -45,12 +45,12 @@ def kernel(buffers, dims, worker, workers):
 SIZES = {"block": 512, "units": 4, "columns": 2, "width": 128, "inner": 64, "stride": 1}
 
 
-def shared(template: str, **second: int) -> tuple[KernelSource, ...]:
+def shared(template: str, **second: int) -> tuple[Printed, ...]:
     """Two kernels of a template, the second with some other sizes."""
     texts = [template.format(**sizes) for sizes in (SIZES, {**SIZES, **second})]
     # line 6 is the first after the sizes, which are of node 0; the last line is of node 1
-    sources = [KernelSource(text, (), ("n",), places={6: (0,), text.count("\n"): (1,)}) for text in texts]
-    return tuple(with_shared_texts(dict(zip("ab", sources, strict=True))).values())
+    sources = [Printed(text, (), ("n",), places={6: (0,), text.count("\n"): (1,)}) for text in texts]
+    return tuple(with_shared_texts(sources))
 
 
 def test_sizes_of_blocks_are_read_from_dims() -> None:
@@ -92,8 +92,7 @@ def test_layers_of_different_width_share_a_text_and_compute_their_own() -> None:
     for layer in layers:
         y = nn.relu(layer(y))
     source = compile_graph(Graph((x,), (y,)))
-    before = printed(source.schedule)
-    assert len({one.text for one in before.values()}) == 3
+    assert len({printer.emit(kernel).text for kernel in source.kernels}) == 3
     assert len(source.texts) == 1
     assert all(isinstance(kernel, Kernel) for kernel in source.kernels)
     array = np.random.default_rng(0).standard_normal((33, 96), dtype=np.float32)

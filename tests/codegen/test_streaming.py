@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 
 import graphc
-from graphc.codegen.cpu import streaming
+from graphc.codegen.cpu import streaming, texts
 from graphc.codegen.cpu.printer import emit
 
 ROWS = 37
+
+
+def stream_from(monkeypatch, limit):
+    """Print with another limit: what is kept was printed by another printer."""
+    monkeypatch.setattr(streaming, "STREAM_FROM", limit)
+    monkeypatch.setattr(texts, "_printers", lambda: f"with a limit of {limit}")
 
 
 def softmax_and_gradient(columns, dtype, threads):
@@ -22,7 +28,7 @@ def softmax_and_gradient(columns, dtype, threads):
 @pytest.mark.parametrize(("columns", "dtype"), [(512, "float32"), (333, "float32"), (259, "float64")])
 def test_stores_past_the_caches_change_no_bit(monkeypatch, columns, dtype):
     (x, g), through_caches = softmax_and_gradient(columns, dtype, 1)
-    monkeypatch.setattr(streaming, "STREAM_FROM", 4096)
+    stream_from(monkeypatch, 4096)
     for threads in (1, 3):
         _, past_them = softmax_and_gradient(columns, dtype, threads)
         for one, other in zip(through_caches, past_them, strict=True):
@@ -35,7 +41,7 @@ def test_stores_past_the_caches_change_no_bit(monkeypatch, columns, dtype):
 
 def test_the_size_decides_at_run_time(monkeypatch, tmp_path):
     """A result of at least the limit's bytes goes past the caches, a smaller one or one of short rows does not."""
-    monkeypatch.setattr(streaming, "STREAM_FROM", 1 << 16)
+    stream_from(monkeypatch, 1 << 16)
     limit = (1 << 16) // 4
     assert f">= {limit})" in source_of(("rows", 512))
     assert f">= {limit})" in source_of((128, 512))
@@ -45,7 +51,7 @@ def test_the_size_decides_at_run_time(monkeypatch, tmp_path):
 
 def test_whole_lines_are_copied_without_a_call(monkeypatch):
     # rounds of 64 elements are whole lines where rows are, and a result begins with a line; so it does in the arena
-    monkeypatch.setattr(streaming, "STREAM_FROM", 1 << 16)
+    stream_from(monkeypatch, 1 << 16)
     text = source_of(("rows", 512))
     assert "stream_lines(y0, " in text and " & (address(y0) & 63 == 0)" in text and "stream(" not in text
     # the choice stands outside the loop, so that no pointer may be either of two

@@ -1,12 +1,13 @@
-"""Compiled kernels on disk: object code under a key of everything that decides it.
+"""Compiled kernels and printed programs on disk, each under a key of everything that decides it.
 
-The key is a SHA-256 over the kernel's source, its signature, graphc's own code generators, the versions
-of the tools, and the processor.  It holds no user name, path or line, so that equal kernels of different
-programs share one entry.
+The key of object code is a SHA-256 over the kernel's source, its signature, graphc's own code generators, the
+versions of the tools, and the processor.  It holds no user name, path or line, so that equal kernels of different
+programs share one entry.  What is kept of a printed program, and under which key, is said in
+:mod:`graphc.codegen.cpu.texts`.
 
-An entry is one file, ``<source>.<key>.obj``::
+An entry is one file, ``<source>.<key>.obj`` for object code and ``program.<key>.json`` for texts::
 
-    magic (8) | symbol length (4) | object length (8) | SHA-256 of key, symbol, object (32) | symbol | object
+    magic (8) | symbol length (4) | content length (8) | SHA-256 of key, symbol, content (32) | symbol | content
 
 It is written to a temporary file and renamed into place, so a reader sees all of it or nothing, and two
 processes that compile the same kernel both succeed: the second rename replaces equal by equal.  A file
@@ -32,6 +33,8 @@ import struct
 import tempfile
 import time
 import warnings
+from collections import Counter
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -44,8 +47,9 @@ _MAGIC = b"graphc\x00\x01"
 _HEADER = struct.Struct("<8sIQ32s")
 _ABANDONED_SECONDS = 3600.0  # a temporary file this old was left by a process that died
 _TEMPORARY = "new-"
+_PROGRAM = "program"
 
-_PACKAGE = Path(__file__).parents[2]
+PACKAGE = Path(__file__).parents[2]
 _SHARED = ("codegen/source.py", "ir/philox.py")
 """Files outside of this folder whose numbers are compiled into kernels: failure codes, constants of the generator."""
 
@@ -53,25 +57,25 @@ _said: dict[Path, object] = {}
 
 
 class Entry(NamedTuple):
-    """One compiled kernel on disk.
+    """One compiled kernel, or printed program, on disk.
 
     Attributes
     ----------
     key : str
-        The key of its object code, 64 hexadecimal digits.
+        Its key, 64 hexadecimal digits.
     path : Path
-        The file with the object code.
-    source : Path
-        The kernel's readable source.
+        The file.
+    source : Path or None
+        The kernel's readable source; None for a program.
     size : int
-        Bytes of the object file.
+        Bytes of the file.
     used : float
         When it was stored or last loaded, seconds since the epoch.
     """
 
     key: str
     path: Path
-    source: Path
+    source: Path | None
     size: int
     used: float
 
@@ -81,13 +85,17 @@ class Entry(NamedTuple):
 
 def generators() -> list[str]:
     """The files of graphc whose text decides what a kernel's source compiles to."""
-    own = (  # a Path for each would take longer than reading the files
-        os.path.join(folder, name)
-        for folder, _, names in os.walk(os.path.dirname(__file__))
+    return [*python_files("codegen/cpu"), *(str(PACKAGE / name) for name in _SHARED)]
+
+
+def python_files(folder: str) -> list[str]:
+    """The Python files of a folder of graphc, sorted."""
+    return sorted(  # a Path for each would take longer than reading the files
+        os.path.join(inside, name)
+        for inside, _, names in os.walk(PACKAGE / folder)
         for name in names
         if name.endswith(".py")
     )
-    return [*sorted(own), *(str(_PACKAGE / name) for name in _SHARED)]
 
 
 @cache
@@ -97,13 +105,17 @@ def environment() -> str:
     That is: the text of graphc's own CPU code generators (kernels inline their library) and of what they take
     constants from, the versions of Python, Numba, llvmlite and graphc, and the processor.
     """
-    digest = hashlib.sha256()
-    for path in generators():
-        with open(path, "rb") as file:
-            digest.update(os.path.basename(path).encode() + b"\0" + file.read() + b"\0")
     versions = [platform.python_version(), *map(config.version_of, ("numba", "llvmlite", "graphc"))]
     host = machine.host()
-    digest.update("\0".join([*versions, host.triple, host.cpu, host.features]).encode())
+    return _digest(digest_of_files(generators()), *versions, host.triple, host.cpu, host.features)
+
+
+def digest_of_files(paths: Iterable[str]) -> str:
+    """Digest of the names and contents of some files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            digest.update(os.path.basename(path).encode() + b"\0" + file.read() + b"\0")
     return digest.hexdigest()
 
 
@@ -206,9 +218,9 @@ def _read(path: Path) -> bytes | None:
 # -- load and store -----------------------------------------------------------------------------------------------
 
 
-def _checksum(key: str, symbol: bytes, code: bytes) -> bytes:
+def _checksum(key: str, symbol: bytes, content: bytes) -> bytes:
     digest = hashlib.sha256(key.encode() + b"\0" + symbol + b"\0")
-    digest.update(code)
+    digest.update(content)
     return digest.digest()
 
 
@@ -227,22 +239,34 @@ def load(key: str, source: str) -> tuple[str, bytes] | None:
     (str, bytes) or None
         The symbol and the object code that defines it; None where there is no sound entry.
     """
+    found = _load(f"{source_name(source)}.{key}.obj", key)
+    return None if found is None else (found[0].decode("ascii"), found[1])
+
+
+def load_program(key: str) -> bytes | None:
+    """What was kept of a printed program; None where there is no sound entry."""
+    found = _load(f"{_PROGRAM}.{key}.json", key)
+    return None if found is None else found[1]
+
+
+def _load(name: str, key: str) -> tuple[bytes, bytes] | None:
+    """The symbol and the content of an entry; None where there is no sound one."""
     folder = _folder(create=False)
     if folder is None:
         return None
-    path = folder / f"{source_name(source)}.{key}.obj"
-    content = _read(path)
-    if content is None or len(content) < _HEADER.size:
+    path = folder / name
+    whole = _read(path)
+    if whole is None or len(whole) < _HEADER.size:
         return None
-    magic, symbol_length, code_length, checksum = _HEADER.unpack_from(content)
-    if magic != _MAGIC or len(content) != _HEADER.size + symbol_length + code_length:
+    magic, symbol_length, length, checksum = _HEADER.unpack_from(whole)
+    if magic != _MAGIC or len(whole) != _HEADER.size + symbol_length + length:
         return None
-    symbol, code = content[_HEADER.size :][:symbol_length], content[_HEADER.size + symbol_length :]
-    if _checksum(key, symbol, code) != checksum:
+    symbol, content = whole[_HEADER.size :][:symbol_length], whole[_HEADER.size + symbol_length :]
+    if _checksum(key, symbol, content) != checksum:
         return None
     with contextlib.suppress(OSError):  # a read-only cache still serves
         os.utime(path)  # the time of last use
-    return symbol.decode("ascii"), code
+    return symbol, content
 
 
 def store(key: str, source: str, symbol: str, code: bytes) -> bool:
@@ -264,14 +288,23 @@ def store(key: str, source: str, symbol: str, code: bytes) -> bool:
     bool
         Whether the entry was written; if not, the reason has been said once as a warning.
     """
+    return _store(f"{source_name(source)}.{key}.obj", key, symbol.encode("ascii"), code, beside=len(source))
+
+
+def store_program(key: str, content: bytes) -> bool:
+    """Keep what is to be kept of a printed program, as :func:`store` keeps object code."""
+    return _store(f"{_PROGRAM}.{key}.json", key, b"", content)
+
+
+def _store(name: str, key: str, symbol: bytes, content: bytes, beside: int = 0) -> bool:
+    """Write an entry, beside which there is a file of some bytes; tell whether that went well."""
     folder = _folder(create=True)
     if folder is None:
         return False
-    name = symbol.encode("ascii")
-    header = _HEADER.pack(_MAGIC, len(name), len(code), _checksum(key, name, code))
-    written = _write(folder, f"{source_name(source)}.{key}.obj", header + name + code)
+    header = _HEADER.pack(_MAGIC, len(symbol), len(content), _checksum(key, symbol, content))
+    written = _write(folder, name, header + symbol + content)
     if written:
-        _make_room(folder, len(header) + len(name) + len(code) + len(source), config.current().cache_bytes)
+        _make_room(folder, len(header) + len(symbol) + len(content) + beside, config.current().cache_bytes)
     return written
 
 
@@ -311,6 +344,8 @@ def _scan(folder: Path) -> tuple[list[Entry], dict[Path, int], list[Path]]:
             sources[path] = status.st_size
         elif item.name.startswith("kernel_") and item.name.endswith(".obj") and len(stem) == 3:
             found.append(Entry(stem[1], path, folder / f"{stem[0]}.py", status.st_size, status.st_mtime))
+        elif item.name.startswith(f"{_PROGRAM}.") and item.name.endswith(".json") and len(stem) == 3:
+            found.append(Entry(stem[1], path, None, status.st_size, status.st_mtime))
     found.sort(key=lambda entry: entry.used)
     return found, sources, abandoned
 
@@ -335,9 +370,7 @@ def _evict(folder: Path, limit: int) -> int:
     found, sources, abandoned = _scan(folder)
     for path in abandoned:
         _remove(path)
-    users: dict[Path, int] = {}
-    for entry in found:
-        users[entry.source] = users.get(entry.source, 0) + 1
+    users = Counter(entry.source for entry in found)
     for path in [path for path in sources if path not in users and _age(path) > _ABANDONED_SECONDS]:
         _remove(path)
         del sources[path]
@@ -348,7 +381,7 @@ def _evict(folder: Path, limit: int) -> int:
         _remove(entry.path)
         total -= entry.size
         users[entry.source] -= 1
-        if users[entry.source] == 0 and entry.source in sources:
+        if entry.source in sources and users[entry.source] == 0:
             _remove(entry.source)
             total -= sources[entry.source]
     return total
@@ -365,11 +398,11 @@ def _age(path: Path) -> float:
 def entries() -> list[Entry]:
     """The compiled kernels on disk, least recently used first."""
     folder = _folder(create=False)
-    return _scan(folder)[0] if folder is not None else []
+    return [entry for entry in _scan(folder)[0] if entry.source is not None] if folder is not None else []
 
 
 def total_bytes() -> int:
-    """Bytes that entries and sources take on disk."""
+    """Bytes that kernels, their sources and programs take on disk."""
     folder = _folder(create=False)
     if folder is None:
         return 0
@@ -378,12 +411,12 @@ def total_bytes() -> int:
 
 
 def clear() -> int:
-    """Remove every entry and source; return how many entries went. Other files in the folder stay."""
+    """Remove every entry and source; return how many kernels went. Other files in the folder stay."""
     folder = _folder(create=False)
     if folder is None:
         return 0
     found, sources, abandoned = _scan(folder)
-    removed = sum(_remove(entry.path) for entry in found)
+    removed = sum(_remove(entry.path) and entry.source is not None for entry in found)
     for path in [*sources, *abandoned]:
         _remove(path)
     return removed

@@ -15,7 +15,7 @@ import linecache
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
@@ -62,12 +62,20 @@ class _Loader:
         self._kept: list[Any] = []
         self._numbers = itertools.count()
 
-    def address(self, symbol: str, code: bytes) -> int:
-        """Load an object as a library of its own; return the address of its function `symbol`."""
-        builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(symbol)
-        library = builder.link(self._engine, f"kernel{next(self._numbers)}")
+    def addresses(self, codes: Sequence[tuple[str, bytes]]) -> list[int]:
+        """Load objects as one library, which takes half as long as one for each; return their functions' addresses.
+
+        Parameters
+        ----------
+        codes : sequence of (str, bytes)
+            The symbol of each function, and the object that defines it.
+        """
+        builder = llvm.JITLibraryBuilder().add_current_process()
+        for symbol, code in codes:
+            builder.add_object_img(code).export_symbol(symbol)
+        library = builder.link(self._engine, f"kernels{next(self._numbers)}")
         self._kept.append(library)
-        return int(library[symbol])
+        return [int(library[symbol]) for symbol, _ in codes]
 
 
 _lock = threading.RLock()
@@ -139,7 +147,8 @@ def prepare(wanted: Sequence[Wanted], on_event: Callable[[KernelEvent], None] | 
     ----------
     wanted : sequence of Wanted
     on_event : callable, optional
-        Receives a :class:`KernelEvent` for each, in order; the time of compiling is shared among the compiled.
+        Receives a :class:`KernelEvent` for each, in order; the time of compiling is shared among the compiled, that of
+        loading among the loaded.
 
     Raises
     ------
@@ -188,30 +197,33 @@ def _key(one: Wanted) -> str:
 
 def _look_up(wanted: Sequence[Wanted]) -> tuple[dict[str, tuple[Kind, float]], dict[str, Wanted]]:
     """Bring here what is on disk; by key, how that went, and what has to be compiled."""
-    kinds: dict[str, tuple[Kind, float]] = {}
+    found: dict[str, tuple[str, bytes]] = {}
     missing: dict[str, Wanted] = {}
+    start = time.perf_counter()
     for one in wanted:
         key = _key(one)
-        if key not in _addresses and key not in missing:
-            start = time.perf_counter()
+        if key not in _addresses and key not in found and key not in missing:
             entry = cache.load(key, one.source)
             if entry is None:
                 missing[key] = one
             else:
-                _link(key, one.source, *entry)
-                kinds[key] = ("disk", time.perf_counter() - start)
-    return kinds, missing
+                found[key] = entry
+    _link(found)
+    each = (time.perf_counter() - start) / max(len(found), 1)
+    return dict.fromkeys(found, ("disk", each)), missing
 
 
-def _link(key: str, source: str, symbol: str, code: bytes) -> None:
-    """Bring object code into this process."""
+def _link(codes: Mapping[str, tuple[str, bytes]]) -> None:
+    """Bring object code into this process: by key, a symbol and the object that defines it."""
     global _loader
+    if not codes:
+        return
     if _loader is None:
         _loader = _Loader()
     try:
-        _addresses[key] = _loader.address(symbol, code)
+        _addresses.update(zip(codes, _loader.addresses(list(codes.values())), strict=True))
     except RuntimeError as error:
-        raise CompileError(f"{cache.source_name(source)}: the object code does not load: {error}") from error
+        raise CompileError(f"the object code of kernels does not load: {error}") from error
 
 
 def _requests(missing: dict[str, Wanted]) -> dict[str, Request]:
@@ -242,9 +254,8 @@ def _compile(missing: dict[str, Wanted]) -> None:
     helpers, _begun = _begun, None
     codes = compile_all(requests.values(), _compile_here, helpers)
     for key, request in requests.items():
-        code = codes[request.export]
-        cache.store(key, request.source, request.export, code)
-        _link(key, request.source, request.export, code)
+        cache.store(key, request.source, request.export, codes[request.export])
+    _link({key: (request.export, codes[request.export]) for key, request in requests.items()})
 
 
 def _compile_here(request: Request) -> bytes:

@@ -20,8 +20,8 @@ compiled functions that are called by address.
 
 The text uses words of ``intrinsics``, ``mathlib``, ``indexing``, ``independence``, ``lanes``, ``division``, ``lapack``,
 ``sorting``, ``tiles`` and ``turning``. It imports them by name; nothing imports them here, because they need Numba, and
-a program whose kernels are in the cache prints their sources to find them there. The commonest is
-``share(total, unit, worker, workers)``: where a worker's part of ``total`` items begins; the next worker's is its end.
+a program that is new may have no kernel that is. The commonest is ``share(total, unit, worker, workers)``: where a
+worker's part of ``total`` items begins; the next worker's is its end.
 """
 
 from __future__ import annotations

@@ -21,13 +21,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from graphc.codegen.cpu.writer import INDENT
-from graphc.codegen.source import KernelSource
-from graphc.schedule.kernel import Kernel
+from graphc.codegen.source import Printed
 
 _NO_DIGITS = str.maketrans("", "", "0123456789")
 _NUMBER = re.compile(r"\b\d+\b")
@@ -54,10 +52,10 @@ class _Shared(NamedTuple):
     line: int  # after which it reads them
 
 
-def with_shared_texts(kernels: Mapping[Kernel, KernelSource]) -> dict[Kernel, KernelSource]:
+def with_shared_texts(kernels: Sequence[Printed]) -> list[Printed]:
     """A program's kernels, with one text for those whose texts differ only in numbers that may be run-time sizes."""
     shared: dict[str, _Shared] = {}
-    texts = dict.fromkeys(source.text for source in kernels.values())
+    texts = dict.fromkeys(kernel.text for kernel in kernels)
     # what is equal but for marked numbers is equal but for numbers, and before that but for digits; finding the latter
     # out is the faster, and most texts are alone then
     of_one_form = (group for some in _groups((text, text.translate(_NO_DIGITS)) for text in texts)
@@ -66,10 +64,7 @@ def with_shared_texts(kernels: Mapping[Kernel, KernelSource]) -> dict[Kernel, Ke
         numbers = _marked(alike)
         for group in _groups((text, _replaced(text, numbers[text], ["#"] * len(numbers[text]))) for text in alike):
             shared.update(zip(group, _as_one(group, numbers), strict=True))
-    return {
-        kernel: _with_text(source, shared[source.text]) if source.text in shared else source
-        for kernel, source in kernels.items()
-    }
+    return [_with_text(kernel, shared[kernel.text]) if kernel.text in shared else kernel for kernel in kernels]
 
 
 def _groups(keyed: Iterable[tuple[str, str]]) -> Iterator[list[str]]:
@@ -80,11 +75,11 @@ def _groups(keyed: Iterable[tuple[str, str]]) -> Iterator[list[str]]:
     return (group for group in groups.values() if len(group) > 1)
 
 
-def _with_text(source: KernelSource, shared: _Shared) -> KernelSource:
+def _with_text(kernel: Printed, shared: _Shared) -> Printed:
     """A kernel with another text, whose lines come from the same nodes."""
     added = len(shared.sizes)
-    places = {line + added * (line > shared.line): nodes for line, nodes in source.places.items()}
-    return replace(source, text=shared.text, sizes=source.sizes + shared.sizes, places=places)
+    places = {line + added * (line > shared.line): nodes for line, nodes in kernel.places.items()}
+    return kernel._replace(text=shared.text, sizes=kernel.sizes + shared.sizes, places=places)
 
 
 def _marked(texts: list[str]) -> dict[str, list[_Number]]:

@@ -6,6 +6,8 @@ repeated stays a ``broadcast_to`` of that number: it costs nothing in a kernel, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from graphc.errors import GraphcError
@@ -15,7 +17,7 @@ from graphc.ops.base import Elementwise
 from graphc.ops.elementwise import exp, maximum, multiply
 from graphc.ops.sources import constant
 from graphc.ops.views import broadcast_to
-from graphc.passes.rules.registry import Example, constant_value, rule, sample
+from graphc.passes.rules.registry import Example, constant_value, has_constant_value, rule, sample
 
 LARGEST_FOLDED = 1 << 16
 """Bytes of an input or result beyond which a node is left to the kernels, which need not keep it in a cache entry."""
@@ -45,12 +47,9 @@ def fold_constants(node: Node) -> tuple[Tensor, ...] | None:
     """Compute a node whose inputs are constants."""
     if not node.op.pure or not node.inputs or node.op is broadcast_to or isinstance(node.op, Control | Decomposed):
         return None
-    values = []
-    for tensor in node.inputs:
-        value = constant_value(tensor)
-        if value is None:
-            return None
-        values.append(value)
+    if not all(map(has_constant_value, node.inputs)):
+        return None
+    values: list[Any] = [constant_value(tensor) for tensor in node.inputs]
     sizes = [tensor.type.bytes for tensor in (*node.inputs, *node.results)]
     if not all(isinstance(size, int) and size <= LARGEST_FOLDED for size in sizes):
         return None

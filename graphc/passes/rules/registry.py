@@ -93,6 +93,13 @@ def constant_value(tensor: Tensor) -> np.ndarray | None:
     return None
 
 
+def has_constant_value(tensor: Tensor) -> bool:
+    """Whether :func:`constant_value` gives one, without making it."""
+    while tensor.node.op.name == "broadcast_to" and all(isinstance(size, int) for size in tensor.shape):
+        tensor = tensor.node.inputs[0]
+    return tensor.node.op.name == "constant"
+
+
 def scalar_value(tensor: Tensor) -> np.generic | None:
     """The number that fills a tensor, if it is a constant of one element or a broadcast of one; else None."""
     while tensor.node.op.name in ("broadcast_to", "reshape"):
