@@ -52,11 +52,12 @@ def weights(*shape: int) -> Tensor:
         # Forward, loss and backward kernels, the update of each parameter in the kernel of its gradient; equal layers
         # have equal texts, so four transformer blocks take little more than one. Layers that differ in width alone
         # share texts, too: in mlp the two hidden ones theirs of forward and backward, two of its three matrices and
-        # two of its three biases those of their updates. The wide ones of mlp-large do not wait for each other, and the
-        # transformer's are sums of 16 parts each.
+        # two of its three biases those of their updates. The wide ones of mlp-large do not wait for each other; of its
+        # matrices one of 784 rows has blocks of equal height, one of 1024 has not. The transformer's biases are sums of
+        # 16 parts each.
         ("tiny", (13, 11)),
         ("mlp", (14, 10)),
-        ("mlp-large", (14, 10)),
+        ("mlp-large", (14, 11)),
         ("transformer", (117, 28)),
     ],
 )

@@ -52,6 +52,10 @@ BLOCK_COLUMNS, LEAST_COLUMNS = 512, 64
 LEAST_STRIP_ROWS = 4
 """Least rows of a block of a product of few steps that is cut into rows."""
 
+OPEN_BLOCK_TILES = 19
+"""Rows of a block, in register tiles, where other stages go over it and C's number of rows is not known: workers share
+out blocks of C, and few of them would not come out even."""
+
 ROW_BLOCK_TILES = 6
 """Rows of a block, in register tiles, where blocks are whole rows of C, for stages that need whole rows."""
 
@@ -250,11 +254,11 @@ def block_shape(context: Context, plan: CallPlan, shared: Sequence[Axis]) -> tup
     """Rows and columns of a block: large, so that copying operands costs little, yet enough blocks for all workers.
 
     A block is as high as the contraction's own, which stay in L2, so that each panel of B is read and copied once a
-    block, whether other stages go over it or not. Where columns alone are cut two blocks suffice, since each worker
-    cuts its own part of them. Of a product that is higher than wide rows alone are cut: its few tiles of columns would
-    not come out even. What has too few columns for all workers is cut into rows as well: the weights' gradient of a
-    layer with few units. A product of few steps copies nothing, so its rows alone are cut if there are some: neighbours
-    in columns would share a line in every row.
+    block, whether other stages go over it or not (but see :data:`OPEN_BLOCK_TILES`). Where columns alone are cut two
+    blocks suffice, since each worker cuts its own part of them. Of a product that is higher than wide rows alone are
+    cut: its few tiles of columns would not come out even. What has too few columns for all workers is cut into rows as
+    well: the weights' gradient of a layer with few units. A product of few steps copies nothing, so its rows alone are
+    cut if there are some: neighbours in columns would share a line in every row.
 
     Where other stages read several tensors of C's size, as an optimizer's update does, blocks of small products stay in
     L1 until they come to them; large products lose more by copying operands again for each small block.
@@ -265,7 +269,8 @@ def block_shape(context: Context, plan: CallPlan, shared: Sequence[Axis]) -> tup
     if plan.n not in shared:
         return ROW_BLOCK_TILES * tile.rows, LEAST_COLUMNS
     single = len(context.kernel.stages) == 1
-    tiles, columns = tile.block_rows // tile.rows, BLOCK_COLUMNS
+    known = single or isinstance(m, int)
+    tiles, columns = tile.block_rows // tile.rows if known else OPEN_BLOCK_TILES, BLOCK_COLUMNS
     if _reads_beside(context, plan.stage) > 1 and isinstance(m, int) and isinstance(n, int) and m * n <= HOT_PRODUCT:
         tiles, columns = HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS
     elif single and cut_m and isinstance(m, int) and isinstance(n, int) and _rows_alone(plan, m, n):
@@ -277,13 +282,23 @@ def block_shape(context: Context, plan: CallPlan, shared: Sequence[Axis]) -> tup
         columns = max(n, 1)
     elif isinstance(n, int):
         least = 2 if single and alone else BLOCKS_A_PROCESSOR * machine.processors()
-        while columns > LEAST_COLUMNS and row_blocks * -(-n // columns) < least:
-            columns //= 2
-        columns = -(-n // (-(-n // columns) * wide)) * wide
+        columns = _even_columns(n, columns, row_blocks, least, wide)
     if alone and cut_m and isinstance(n, int):
         row_blocks = max(-(-machine.processors() // max(-(-n // columns), 1)), 1)
     rows = -(-m // (row_blocks * high)) * high if isinstance(m, int) else tiles * tile.rows
     return max(rows, high), columns
+
+
+def _even_columns(n: int, most: int, row_blocks: int, least: int, unit: int) -> int:
+    """Columns of a block: the most that make at least so many blocks, and as many for each worker if that can be.
+
+    Halves of ``most`` come first, so that layers of different widths share a text.
+    """
+    halves = [most >> k for k in range(most.bit_length()) if most >> k >= LEAST_COLUMNS]
+    enough = [w for w in (*halves, *range(most, LEAST_COLUMNS - 1, -unit)) if row_blocks * -(-n // w) >= least]
+    even = (width for width in enough if row_blocks * -(-n // width) % machine.processors() == 0)
+    width = next(even, enough[0] if enough else LEAST_COLUMNS)
+    return -(-n // (-(-n // width) * unit)) * unit
 
 
 def _rows_alone(plan: CallPlan, m: int, n: int) -> bool:
