@@ -441,5 +441,6 @@ for dtype, tolerance in TOLERANCE.items():
 
 def test_a_copied_block_fits_a_small_stack():
     # rows 4 KiB apart, and columns, are copied to the stack of whatever thread the caller has
-    done = subprocess.run([sys.executable, "-c", SMALL_STACK, os.path.dirname(__file__)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", SMALL_STACK, os.path.dirname(__file__)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -61,7 +61,7 @@ def load(structures: Sequence[Key]) -> list[Printed] | None:
 def _printed(content: bytes) -> list[Printed]:
     """What an entry says; where it is none, errors of any kind that taking apart JSON has."""
     entry = json.loads(content)
-    texts = [str.__str__(text) for text in entry["texts"]]  # a TypeError where it is no text
+    texts = [str.__str__(text) for text in entry["texts"]]  # a TypeError for what is no text
     return [
         Printed(
             texts[text],
