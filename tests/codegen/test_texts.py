@@ -193,7 +193,7 @@ def test_the_key_holds_every_file_that_printing_calls() -> None:
     assert {str(path.relative_to(package)) for path in found - known} == {
         "config.py",  # where entries lie
         "errors.py",
-        "foreign.py",  # hints of errors
+        "foreign.py",  # what errors.py says of names that are another library's
         "ops/base.py",  # of which ops/sizes.py makes tensors
     }
 
