@@ -17,7 +17,7 @@ import pytest
 
 import graphc
 from graphc import Tensor, config
-from graphc.codegen.cpu import cache
+from graphc.codegen.cpu import cache, jit
 from graphc.errors import (
     FeedError,
     GraphcError,
@@ -419,8 +419,13 @@ def test_a_cache_that_cannot_be_made_is_said_once(place: str, monkeypatch: pytes
                 assert cache.load("0" * 64, "text") is None
                 assert not cache.store("0" * 64, "text", "symbol", b"code")
         assert [warning.filename for warning in caught] == [__file__]  # the user's line, not the cache's
+        monkeypatch.setattr(cache, "_said", {})
+        config.configure(helpers=0)
+        with pytest.warns(GraphcWarning, match="are not kept on disk") as caught, jit.begun([jit.Wanted("text")]):
+            pass
+        assert [warning.filename for warning in caught] == [__file__]  # nor that of what enters context managers
     finally:
-        config.configure(cache_dir=before.cache_dir)
+        config.configure(cache_dir=before.cache_dir, helpers=before.helpers)
 
 
 def test_errors_of_declaration_name_the_failing_line_and_the_operands() -> None:

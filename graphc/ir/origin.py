@@ -5,6 +5,7 @@ Origins say nothing about what a node computes: they take part in no comparison 
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import sys
@@ -117,7 +118,8 @@ errors.locate_with(here)
 def stack_level() -> int:
     """``stacklevel`` for ``warnings.warn`` in the caller, such that the warning names the user's line."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    passed_over = (_PACKAGE, contextlib.__file__)  # what enters this package's context managers is between its frames
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(passed_over):
         frame, level = frame.f_back, level + 1
     return level
 

@@ -81,9 +81,14 @@ def gate() -> jit.Wanted:
     return jit.Wanted(text, "enter", "int64(int64, int64, int64)")
 
 
+_definitions: list[_MethodDef] = []
+"""Kept for good, for built-ins point to them: several threads that start at once make one each, of which a cache keeps
+one."""
+
+
 @cache
 def _interpreter() -> _Interpreter:
-    """Load the compiled gate, once a process."""
+    """Load the compiled gate."""
     _check_fields()
     (address,) = jit.load([gate().source], symbol=gate().symbol, signature=gate().signature)
     api = ctypes.pythonapi
@@ -93,6 +98,7 @@ def _interpreter() -> _Interpreter:
     functions = (api.PyEval_SaveThread, api.PyEval_RestoreThread, api.PyLong_FromLong)
     release, acquire, make_int = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
     definition = _MethodDef(b"enter", address, _METH_FASTCALL, None)
+    _definitions.append(definition)
     return _Interpreter(definition, make, release, acquire, make_int)
 
 

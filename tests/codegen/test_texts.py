@@ -126,6 +126,27 @@ def test_an_unsound_entry_is_printed_again(folder: Path, printings: list[object]
     assert path.read_bytes() == content and path.stat().st_mode & 0o777 == 0o600  # mended
 
 
+NO_ENTRIES = {
+    "empty": b"",
+    "no text": b"\xff\xfe{",
+    "no mapping": b"null",
+    "nested deeply": b"[" * 100_000,
+    "an endless number": b"9" * 10_000,
+    "a text that is none": b'{"texts":[1],"kernels":[[0,[],[],[]],[0,[],[],[]]]}',
+    "a kernel too few": b'{"texts":["text"],"kernels":[[0,[],[],[]]]}',
+    "a text too few": b'{"texts":[],"kernels":[[0,[],[],[]],[0,[],[],[]]]}',
+    "an unknown record": b'{"texts":["text"],"kernels":[[0,[{"open":["x"]}],[],[]],[0,[],[],[]]]}',
+    "a fraction": b'{"texts":["text"],"kernels":[[0,[],[0.5],[]],[0,[],[],[]]]}',
+}
+
+
+@pytest.mark.parametrize("content", NO_ENTRIES.values(), ids=NO_ENTRIES.keys())
+def test_whole_files_that_are_no_entries_are_printed_again(folder: Path, content: bytes) -> None:
+    structures = [(1,), (2,)]
+    assert cache.store_program(texts.key_of(structures), content)
+    assert texts.load(structures) is None
+
+
 def test_verifying_prints_and_compares(folder: Path, printings: list[object]) -> None:
     source = compiled()
     config.configure(verify=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import OrderedDict
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import graphc
 from graphc import optim
 from graphc.errors import FeedError, GraphError, SessionError
+from graphc.runtime import entry
 from graphc.runtime.entry import Feed
 from graphc.runtime.layout import FINISHED, MISFIT
 from graphc.runtime.memory import aligned_words
@@ -34,6 +37,17 @@ def test_addresses_go_into_all_cells_with_their_offsets(gate):
         a, b = np.zeros((3, 2), FLOAT), np.zeros(4, INT)
         assert enter(a, b) == FINISHED
         assert words.tolist() == [a.ctypes.data + 8, b.ctypes.data, 0, b.ctypes.data - 16]
+
+
+def test_what_a_builtin_points_to_outlives_the_cache(gate):
+    """Threads that start at once make a definition each, of which the cache keeps one."""
+    enter, _ = gate
+    definition = weakref.ref(entry._interpreter().definition)
+    entry._interpreter.cache_clear()
+    entry._interpreter()
+    gc.collect()
+    assert definition() is not None
+    assert enter(np.zeros((3, 2), FLOAT), np.zeros(4, INT)) == FINISHED
 
 
 class Mine(np.ndarray):

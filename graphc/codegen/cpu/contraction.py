@@ -12,7 +12,8 @@ Operands are read in place where that is fast. They are copied (:mod:`graphc.cod
 
 - a panel of B, to the stack, if its columns are strided, or if its rows lie a multiple of 4 KiB apart (they would share
   one set of L1) and many tiles read it; also if it is narrower than a tile;
-- a block of A, if its rows, or its columns where these are contiguous, lie a multiple of 4 KiB apart.
+- a block of A, if its rows, or its columns where these are contiguous, lie a multiple of 4 KiB apart; half a block at
+  a time, for it goes to the stack, too, and threads may have one of 1 MiB.
 
 Products of few rows or columns have tiles of their own or are dot products (:mod:`graphc.codegen.cpu.dots`), those of
 few steps have strips (:mod:`graphc.codegen.cpu.shallow`); :mod:`graphc.codegen.cpu.variants` chooses. What follows is
@@ -119,8 +120,11 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
         depth = minimum_int(K - k0, step)
         add = accumulate != 0 or k0 > 0
         asks = depth >= {asking_depth} and M * c_row >= {asking_size}
-        for i0 in range(0, M, {block_rows}):
+        i0 = 0
+        while i0 < M:
             rows = minimum_int(M - i0, {block_rows})
+            if copies_a and rows > {copied_rows}:
+                rows = (rows + 2 * {rows} - 1) // (2 * {rows}) * {rows}
             whole = rows // {rows} * {rows}
             by_full_tiles = rows if rows - whole > {low_limit} and by_rows else whole
             copied = rows  # rows from here on are in `block`
@@ -175,6 +179,7 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                         low_tile(rows_of_a, stride, k_stride, rows_of_b, row_stride, to, c_row,
                                  minimum_int(rows - i, {low_rows}), columns, depth, add, ahead, ahead_row, asks)
                         i += {low_rows}
+            i0 += rows
         k0 += step
         if k0 >= K:
             break
@@ -201,12 +206,13 @@ def _general_source(dtype: str, columns: int = 0) -> str:
     of_narrow = {"dtype": dtype, "rows": shape.rows, "vectors": half, "lanes": shape.lanes, "width": narrow,
                  "masked": half * masks}  # fmt: skip
     width, pitch = shape.width, shape.depth + shape.width
-    column_pitch = (shape.block_rows // width + 2) * width
+    copied_rows = (shape.block_rows // shape.rows + 1) // 2 * shape.rows  # half a block, on a stack that may be small
+    column_pitch = (copied_rows // width + 1 | 1) * width  # odd, so that columns spread over all sets of L1
     return _SOURCE.format(
         dtype=dtype, rows=shape.rows, vectors=shape.vectors, lanes=shape.lanes, low_rows=shape.low_rows,
         low_limit=2 * shape.low_rows, depth=shape.depth, unit=_DEPTH_UNIT, block_rows=shape.block_rows,
         width=width, pitch=pitch, column_pitch=column_pitch, panel=shape.depth * width,
-        block=max(shape.block_rows * pitch, shape.depth * column_pitch),
+        copied_rows=copied_rows, block=max(copied_rows * pitch, shape.depth * column_pitch),
         narrow=narrow, least_copied=narrow * masks,
         narrow_tile=_NARROW_TILE.format(**of_narrow) if narrow else "",
         narrow_call=" " * 20 + (_NARROW_CALL.format(**of_narrow) if narrow else ""),

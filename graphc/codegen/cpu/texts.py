@@ -51,8 +51,17 @@ def load(structures: Sequence[Key]) -> list[Printed] | None:
     content = disk.load_program(key_of(structures))
     if content is None:
         return None
+    try:
+        printed = _printed(content)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):  # none that :func:`store` has written
+        return None
+    return printed if len(printed) == len(structures) else None
+
+
+def _printed(content: bytes) -> list[Printed]:
+    """What an entry says; where it is none, errors of any kind that taking apart JSON has."""
     entry = json.loads(content)
-    texts = entry["texts"]
+    texts = [str.__str__(text) for text in entry["texts"]]  # a TypeError for what is no text
     return [
         Printed(
             texts[text],
