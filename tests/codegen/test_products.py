@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -438,5 +439,5 @@ def test_no_block_is_longer_than_the_scratch_that_holds_one(unit):
             cut = Cut(Axis(extent), size, unit)
             blocks, units = cut.blocks.extent, -(-extent // unit)
             starts = [min(units * number // blocks * unit, extent) for number in range(blocks + 1)]
-            lengths = [end - start for start, end in zip(starts, starts[1:], strict=False)]
+            lengths = [end - start for start, end in pairwise(starts)]
             assert max(lengths) <= cut.size, (size, extent)
