@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 import graphc
 from graphc import nn
 from graphc.codegen.cpu import machine, variants
+from graphc.codegen.cpu.blocks import Cut
 from graphc.compiler import compile_graph
 from graphc.ir.graph import Graph
 from graphc.ir.node import Tensor
+from graphc.ir.symbolic import Axis
 from graphc.runtime import executable
 from graphc.testing.compare import same_bits
 
@@ -426,3 +429,15 @@ def test_what_follows_reads_the_map_s_result_and_not_the_product_that_lay_there(
         whole, centred = session.run((h, h - h.sum(axis=1, keepdims=True)), dict(zip(inputs, arrays, strict=True)))
     np.testing.assert_allclose(whole, arrays[0] @ arrays[1] + arrays[2], rtol=0, atol=1e-5)
     np.testing.assert_allclose(centred, whole - whole.sum(axis=1, keepdims=True), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1, 4, 8, 9, 14])
+def test_no_block_is_longer_than_the_scratch_that_holds_one(unit):
+    # blocks are whole units, shared out evenly, so a size of 36 or 84 would come to 40 or 90 with units of 8 or 9
+    for size in (36, 84, 266):
+        for extent in (1, 35, 84, 560, 840, 1023):
+            cut = Cut(Axis(extent), size, unit)
+            blocks, units = cut.blocks.extent, -(-extent // unit)
+            starts = [min(units * number // blocks * unit, extent) for number in range(blocks + 1)]
+            lengths = [end - start for start, end in pairwise(starts)]
+            assert max(lengths) <= cut.size, (size, extent)

@@ -201,7 +201,8 @@ class Cut:
     ----------
     axis : Axis
     unit, size : int
-        Blocks begin at multiples of the unit, a register tile, and have at most so many elements along the axis.
+        Blocks begin at multiples of the unit, a register tile, and have at most so many elements along the axis: whole
+        units, unless a single block has all.
     blocks, local : Axis
         Counts the blocks; counts the places in one, by which scratch is addressed.
     start, length : Known
@@ -212,6 +213,7 @@ class Cut:
         assert axis is not None
         self.axis = axis
         self.unit = unit
+        size = -(-size // unit) * unit  # whole units, or blocks of whole units would not fit scratch of this size
         self.size = min(size, axis.extent) if isinstance(axis.extent, int) else size
         self.size = max(self.size, 1)
         self.blocks = Axis(floordiv(axis.extent + self.size - 1, self.size))
