@@ -136,7 +136,7 @@ class Optimizer:
         """
 
     def end(self, count: Tensor) -> None:
-        """Forget what :meth:`begin` made for a step; called after the last update, or an error."""
+        """Forget what :meth:`begin` made for a step, if anything; called after the last update, or an error."""
 
     def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:
         """The assigns for one variable and for the optimizer's state of it.

@@ -27,8 +27,10 @@ from graphc.codegen.source import KernelId, LibraryFunction, MicroKernel, Number
 from graphc.ir.symbolic import Atom, Compound, Dim, Name
 
 _FOLDERS = ("codegen", "ir", "schedule")
+"""Where what printing calls is, and with it what makes structures."""
+
 _OTHERS = ("ops/sizes.py",)
-"""Where everything is that printing calls, and with it what makes structures."""
+"""What it calls elsewhere."""
 
 _RECORDS = {kind.__name__: kind for kind in (KernelId, LibraryFunction, MicroKernel, Numbered, Scratch, Status)}
 
