@@ -80,6 +80,8 @@ class Bound:
         One a program's output: what a step returns before values are put in, for updates have none.
     arena : Arena
         Kept alive with the table that holds its addresses.
+    purposes : mapping of Entry to (Kernel or Node)
+        What the table's calls and copies are for.
     timer : Timer or None
         Reads the stamps, if the table has some.
     """
@@ -90,6 +92,7 @@ class Bound:
     outputs: list[tuple[int, NDArray[np.generic]]]
     nothing: list[NDArray[np.generic] | None]
     arena: Arena
+    purposes: Mapping[Entry, Kernel | Node]
     timer: Timer | None = None
 
 
@@ -350,12 +353,24 @@ class Binder:
         self.feed_cells: dict[Tensor, list[tuple[int, int]]] = {tensor: [] for tensor in executable.feeds}
         self.moving: dict[Tensor, Moving] = {}
         self.fixed: dict[Tensor, int] = {t: array.ctypes.data for t, array in executable._fixed.items()}
+        self._place_empty()
         self.traffic = _Traffic()
         self.purposes: dict[Entry, Kernel | Node] = {}  # what calls and copies are for
         self._labels = 0
         for node in self.schedule.graph.effects:
             if node.result in self.schedule.in_place:
                 self.fixed[node.result] = self.fixed[node.inputs[0]]
+
+    def _place_empty(self) -> None:
+        """Give what is empty and lies outside the arena room for an element, as it has in the arena.
+
+        Kernels may read the first element of an empty tensor, and drop it: what an index out of range stands for, and
+        what a loop that does not run would need. An empty array may end where the process has no more memory.
+        """
+        nothing = int(self.words[self.take(1) :].ctypes.data)
+        for tensor in (*self.feed_cells, *self.fixed):
+            if evaluate(tensor.type.size, self.sizes) == 0:
+                self.fixed[tensor] = nothing
 
     def bind(self, timed: bool = False) -> Bound:
         """The table: entries of all steps, the commit, copies of what could not be written in place; and the way in."""
@@ -380,7 +395,8 @@ class Binder:
         enter = self.executable.workers.entry(table, feeds)
         places = enumerate(self.schedule.graph.outputs)
         outputs = [(place, self._view(tensor)) for place, tensor in places if not isinstance(tensor.node.op, Effect)]
-        return Bound(table, enter, self.sizes, outputs, [None] * len(self.schedule.graph.outputs), self.arena, timer)
+        nothing: list[NDArray[np.generic] | None] = [None] * len(self.schedule.graph.outputs)
+        return Bound(table, enter, self.sizes, outputs, nothing, self.arena, self.purposes, timer)
 
     def copy(self, node: Node, to: Cell, source: Cell, nbytes: int) -> Copy:
         """A copy that belongs to a node: an assign, or a scan."""
@@ -389,8 +405,9 @@ class Binder:
         return entry
 
     def _count_words(self, steps: Sequence[Step], depth: int = 0) -> int:
-        """Words that buffers and sizes take; in loops, a cell that moves takes one more for its base, a loop out."""
-        total = 2 * len(self.schedule.graph.effects)
+        """Words that buffers and sizes take, and one to which what is empty points; in loops, a cell that moves takes
+        one more for its base, a loop out."""
+        total = 2 * len(self.schedule.graph.effects) + (depth == 0)
         for step in steps:
             if isinstance(step, ControlStep):
                 ends = len(step.node.inputs) + len(step.node.results)
@@ -429,10 +446,10 @@ class Binder:
             base = moving.base(moving.offset + offset)
             cell = Cell(self.words, word)
             moving.patches.append(Patch(cell, base, moving.stride, parity=moving.parity, reverse=moving.reverse))
-        elif tensor in self.feed_cells:
-            self.feed_cells[tensor].append((word, offset))
         elif tensor in self.fixed:
             self.words[word] = self.fixed[tensor] + offset
+        elif tensor in self.feed_cells:
+            self.feed_cells[tensor].append((word, offset))
         else:
             self.words[word] = self.arena.address + self.memory.offsets[tensor] + offset
 
