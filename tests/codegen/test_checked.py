@@ -501,6 +501,7 @@ def test_nothing_is_read_of_what_may_be_empty(rows: int) -> None:
         graphc.pad(x, [(1, 1), (1, 1)]) + graphc.pad(x, [(0, 2), (0, 2)]),
         (graphc.pad(x, [(1, 1), (1, 1)]) + graphc.pad(x, [(0, 2), (0, 2)])).sum(axis=1),
         graphc.gradients(graphc.tanh(graphc.diff(x, axis=0)).sum(), [x])[0],
+        graphc.cumulative_sum(x, axis=0, include_initial=True),
     )
     graph = Declared((x, z), outputs, (), (np.ones((rows, 40), "float32"), np.ones((3, 40), "float32")))
     expected = graph.run(backend="reference")

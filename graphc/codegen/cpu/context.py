@@ -325,7 +325,9 @@ def _is_open(atom: Atom) -> bool:
     """Whether an atom is within an axis only if the axis, whose extent is not known, has elements."""
     if isinstance(atom, Compound) and atom.kind in ("minimum", "maximum"):
         within = [*atoms_of(atom.left), *atoms_of(atom.right)]
-        return any(isinstance(each, Axis) for each in within) and any(isinstance(each, Name) for each in within)
+        axes = [each for each in within if isinstance(each, Axis)]
+        named = any(isinstance(each, Name) for each in within) or any(not isinstance(a.extent, int) for a in axes)
+        return named and bool(axes)
     return isinstance(atom, Value) and not isinstance(atom.extent, int)
 
 
