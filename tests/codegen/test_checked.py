@@ -51,7 +51,7 @@ from graphc.testing.growing import Drawn
 from graphc.testing.steps import grown
 
 SEARCH = "CHECKED_KERNELS" in os.environ
-COUNT = int(os.environ.get("CHECKED_KERNELS", "25"))
+COUNT = int(os.environ.get("CHECKED_KERNELS", "15"))
 PHASES = [hypothesis.Phase.generate, *([hypothesis.Phase.shrink] if SEARCH else [])]
 TOLERANCE = {"float32": 1e-4, "float64": 1e-11}
 
