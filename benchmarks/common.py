@@ -427,19 +427,41 @@ def legend_above(axes: Any, columns: int = 0) -> None:
     )  # fmt: skip
 
 
+LABEL_SIZE = 7
+"""Of the numbers above bars, points."""
+
+LABEL_ROOM = 1.1
+"""What such a number may take of its bar's width: those beside it seldom stand as high."""
+
+
 def bars(axes: Any, groups: Sequence[str], series: dict[str, dict[str, float]], label_form: str = "") -> None:
     """Grouped bars: for each of `series` a value a group; groups without a value stay empty."""
     width = 0.8 / max(1, len(series))
+    drawn: list[tuple[Any, list[str], list[str]]] = []  # a series' bars, their groups and labels
     for number, (name, values) in enumerate(series.items()):
         places = [k for k, group in enumerate(groups) if group in values]
         shift = (number - (len(series) - 1) / 2) * width
-        drawn = axes.bar(
-            [k + shift for k in places],
-            [values[groups[k]] for k in places],
-            width,
-            label=name,
-            color=COLOURS.get(name),
-        )
-        if label_form:
-            axes.bar_label(drawn, [format(values[groups[k]], label_form) for k in places], fontsize=7, padding=1)
+        heights = [values[groups[k]] for k in places]
+        made = axes.bar([k + shift for k in places], heights, width, label=name, color=COLOURS.get(name))
+        drawn.append((made, [groups[k] for k in places], [format(height, label_form) for height in heights]))
     axes.set_xticks(range(len(groups)), groups)
+    if label_form:
+        _label_bars(axes, drawn, width)
+
+
+def _label_bars(axes: Any, drawn: Sequence[tuple[Any, list[str], list[str]]], width: float) -> None:
+    """Labels above bars, upright in groups where one is wider than its bar: they do not run into one another."""
+    from matplotlib.textpath import TextPath
+
+    axes.figure.draw_without_rendering()  # places the axes
+    (left, _), (right, _) = axes.transData.transform([(0, 1), (width, 1)])
+    room = (right - left) * 72 / axes.figure.dpi * LABEL_ROOM
+    tight = {
+        group
+        for _, groups, labels in drawn
+        for group, label in zip(groups, labels, strict=True)
+        if TextPath((0, 0), label, size=LABEL_SIZE).get_extents().width > room
+    }
+    for made, groups, labels in drawn:
+        for text, group in zip(axes.bar_label(made, labels, fontsize=LABEL_SIZE, padding=1), groups, strict=True):
+            text.set_rotation(90 if group in tight else 0)

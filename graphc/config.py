@@ -23,6 +23,10 @@ from graphc.errors import GraphcError
 __all__ = ["Config", "available_processors", "configure", "current", "from_environment", "version_of"]
 
 
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Where a container finds the microseconds of CPU time that it may use in each period, and the period."""
+
+
 @dataclass(frozen=True)
 class Config:
     """Settings of this process; see the module's table for the variables they come from.
@@ -58,7 +62,7 @@ def available_processors() -> int:
     except AttributeError:  # not on every platform
         count = os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = CPU_QUOTA.read_text().split()
         if quota != "max":
             count = min(count, max(1, int(quota) // int(period)))
     except (OSError, ValueError):

@@ -1,5 +1,7 @@
 """Every benchmark runs to its end on tiny sizes and writes rows, without any peer; no time is asserted."""
 
+import importlib
+import itertools
 import json
 import math
 import os
@@ -158,6 +160,21 @@ def test_the_page_is_made_of_the_files(folder, tmp_path):
         assert f"`benchmarks/{name}.py`" in text
         assert (tmp_path / "pictures" / f"benchmarks_{name}.svg").exists()
     assert str(Path.home()) not in text and str(folder) not in text
+
+
+def test_numbers_above_bars_do_not_run_into_one_another(monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    common = importlib.import_module("common")
+    step = {"tiny": (0.00712, 0.00779, 0.00779), "mlp": (0.3, 1.01, 1.01), "cnn": (3, 5, 4), "large": (8.41, 10.5, 9)}
+    series = {engine: {name: found[k] for name, found in step.items()} for k, engine in enumerate("abc")}
+    drawn, (axes, _) = common.figure(2, 10, 3.4)
+    common.bars(axes, list(step), series, ".3g")
+    axes.set_yscale("log")
+    drawn.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 12 and not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert [text.get_rotation() for text in axes.texts] == [90, 0, 0, 0] * 3
 
 
 def test_ulp(folder):

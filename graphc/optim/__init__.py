@@ -110,15 +110,17 @@ class Optimizer:
         with name_scope(kind):
             step = ops.variable(np.int64(0), name=f"{kind}/step", trainable=False, _auto=True)
             count = step + 1
-            updates = [ops.assign(step, count)]
+            updates, begun = [ops.assign(step, count)], False
             try:
                 for variable in {variable.dtype: variable for _, variable in pairs}.values():
                     self.begin(variable, count)
+                    begun = True
                 for gradient, variable in pairs:
                     with name_scope.of_layer(variable.node["name"] or "variable", variable.node.serial):
                         updates += self.update(variable, gradient, count)
             finally:
-                self.end(count)
+                if begun:
+                    self.end(count)
         return Updates(updates)
 
     def begin(self, variable: Tensor, count: Tensor) -> None:
@@ -136,7 +138,11 @@ class Optimizer:
         """
 
     def end(self, count: Tensor) -> None:
-        """Forget what :meth:`begin` made for a step, if anything; called after the last update, or an error."""
+        """Forget what :meth:`begin` made for a step.
+
+        Called once, after the last update or an error, unless :meth:`begin` has come to its end for no dtype: there are
+        no pairs, or it failed at the first.
+        """
 
     def update(self, variable: Tensor, gradient: Tensor, count: Tensor) -> list[Tensor]:
         """The assigns for one variable and for the optimizer's state of it.

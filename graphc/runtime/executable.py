@@ -27,6 +27,7 @@ from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
 from graphc.ir.symbolic import evaluate, names_of
 from graphc.passes.collector import collector_paused
+from graphc.runtime import stacks
 from graphc.runtime.control import Moving, control_entries
 from graphc.runtime.entry import Enter, Feed, gate
 from graphc.runtime.failures import failure
@@ -156,7 +157,10 @@ class Executable:
         texts = self.source.texts
         arguments = dict.fromkeys(a for kernel in self.source.kernels.values() for a in kernel.arguments)
         micros = [argument for argument in arguments if isinstance(argument, MicroKernel)]
-        kernels = [*map(jit.Wanted, texts), *(contraction.wanted(micro.name) for micro in micros)]
+        wanted = [contraction.wanted(micro.name) for micro in micros]
+        kernels = [*map(jit.Wanted, texts), *wanted]
+        of_functions = stacks.bytes_of(function.source for function in wanted)
+        self._stack_bytes = stacks.RESERVE + stacks.bytes_of(texts) + of_functions
         events: list[jit.KernelEvent] = []
         jit.prepare([*kernels, *common()], events.append)
         if on_event is not None:
@@ -190,6 +194,8 @@ class Executable:
         ------
         ExecutionError
             If a kernel failed; every variable is as it was.
+        SessionError
+            If the stack of the thread at hand is too small for the kernels.
         """
         key = tuple(sizes[name] for name in self._names)
         bound = self._bound.get(key) if not timed else self._with_timer(key, sizes)
@@ -223,6 +229,7 @@ class Executable:
 
     def _step(self, bound: Bound, arrays: Sequence[Any]) -> list[NDArray[np.generic] | None] | None:
         """One walk of a table; None, with nothing done, if the arrays do not fit it."""
+        stacks.require(self._stack_bytes)
         said = self.workers.step(bound.table, bound.enter, arrays)
         if said == FINISHED:
             outputs = bound.nothing.copy()

@@ -34,6 +34,7 @@ from graphc import config
 from graphc.codegen.cpu import jit
 from graphc.errors import SessionError
 from graphc.runtime import layout as at
+from graphc.runtime import stacks
 from graphc.runtime.entry import Enter, Feed, make_entry
 from graphc.runtime.memory import aligned_words
 from graphc.runtime.table import Table, Words
@@ -123,7 +124,8 @@ class _Crew:
             for worker in range(1, count):
                 arguments = (_walker().follow, self.block, worker, count)
                 thread = threading.Thread(target=_serve, args=arguments, name=f"graphc-{worker}", daemon=True)
-                thread.start()
+                with stacks.own_threads():
+                    thread.start()
                 self.threads.append(thread)
         except BaseException as error:  # an interrupt, too, must leave no thread behind
             self.dismiss()

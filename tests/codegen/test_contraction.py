@@ -416,31 +416,3 @@ def test_other_dtypes_are_refused():
         contraction.address("int32")
     with pytest.raises(CompileError, match="float32_wide"):
         contraction.address("float32_wide")
-
-
-SMALL_STACK = """
-import sys, threading
-sys.path.insert(0, sys.argv[1])
-import numpy as np
-from test_contraction import TOLERANCE, contraction, multiply, operands, transposed
-
-for dtype in TOLERANCE:
-    contraction.address(dtype)  # the compiler needs more
-threading.stack_size(768 * 1024)
-for dtype, tolerance in TOLERANCE.items():
-    for across in (np.ascontiguousarray, transposed):
-        a, b = operands(dtype, 1024, 1024, 40)
-        c = np.empty((1024, 40), dtype)
-        thread = threading.Thread(target=multiply, args=(across(a), b, c))
-        thread.start()
-        thread.join()
-        exact = a.astype("f8") @ b.astype("f8")
-        np.testing.assert_allclose(c, exact, rtol=0, atol=64 * tolerance)
-"""
-
-
-def test_a_copied_block_fits_a_small_stack():
-    # rows 4 KiB apart, and columns, are copied to the stack of whatever thread the caller has
-    command = [sys.executable, "-c", SMALL_STACK, os.path.dirname(__file__)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

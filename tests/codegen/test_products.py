@@ -364,6 +364,20 @@ def test_a_weight_gradient_of_few_columns_is_cut_into_rows(monkeypatch, processo
     assert int(scratch) == 128 * 32 // blocks
 
 
+@pytest.mark.parametrize("columns,by_columns", [(128, False), (256, True)])
+def test_workers_share_out_columns_first_where_their_parts_of_a_row_are_not_short(monkeypatch, columns, by_columns):
+    """Before: each of two workers had 64 of 128 columns, and the processor fetched what the other was writing."""
+    monkeypatch.setattr(machine, "processors", lambda: 2)
+    x, g = (graphc.placeholder(name, ("batch", width)) for name, width in (("x", 256), ("g", columns)))
+    w, m = (graphc.placeholder(name, (256, columns)) for name in "wm")
+    (source,) = compile_graph(Graph((x, g, w, m), (w - m * (x.T @ g),))).kernels.values()
+    rest, quotient = (
+        re.search(rf"(\w+) = {word}_index\(i0, \d+\)", source.text)[1] for word in ("rest", "divide")
+    )
+    assert (f"share(256, 14, {rest}," in source.text) == by_columns
+    assert (f"share(256, 14, {quotient}," in source.text) == (not by_columns)
+
+
 @pytest.mark.parametrize(
     "rows,function,asked",
     [

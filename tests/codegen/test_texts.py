@@ -172,6 +172,23 @@ def test_the_key_says_what_printing_looks_at(monkeypatch: pytest.MonkeyPatch) ->
     assert len(keys) == 7
 
 
+@pytest.mark.parametrize(
+    ("quota", "share"), [("50000 100000", 1), ("300000 100000", 3), ("max 100000", 8), ("", 8), (None, 8)]
+)
+def test_work_is_cut_for_the_processors_that_a_container_may_use(
+    quota: str | None, share: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr(config, "CPU_QUOTA", tmp_path / "cpu.max")
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota)
+    machine.processors.cache_clear()
+    try:
+        assert machine.processors() == config.available_processors() == share
+    finally:
+        machine.processors.cache_clear()
+
+
 def test_the_key_holds_every_file_that_printing_calls() -> None:
     package = Path(graphc.__file__).parent
     known = {Path(path) for path in (*cache.generators(), *texts.printers())}

@@ -278,3 +278,14 @@ def test_a_check_for_segments_is_not_taken_for_one_that_counts_from_the_end() ->
         with pytest.raises(IndexOutOfRangeError, match="index -1 is out of range"):
             session.run([step, graphc.segment_sum(gathered, i, 3)], {i: [0, -1], x: [1.0, 2.0, 3.0]})
         np.testing.assert_array_equal(session.get(kept), np.ones(3))
+
+
+def test_constant_numbers_of_as_many_segments_as_a_named_dim():
+    """Before: a KeyError, for the number of segments was asked for while constants were folded."""
+    rows, other = graphc.placeholder("rows", (2, 3)), graphc.placeholder("other", ("k",))
+    sums = graphc.segment_sum(rows, [0, 1], "k") + other[:, None]
+    feeds = {rows: np.ones((2, 3), np.float32), other: np.zeros(3, np.float32)}
+    with graphc.Session() as session:
+        np.testing.assert_array_equal(session.run(sums, feeds), [[1, 1, 1], [1, 1, 1], [0, 0, 0]])
+        with pytest.raises(graphc.errors.IndexOutOfRangeError, match="index 1 is out of range for an axis of size 1"):
+            session.run(sums, feeds | {other: np.zeros(1, np.float32)})

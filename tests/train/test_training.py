@@ -282,6 +282,42 @@ def test_one_adam_builds_two_graphs_at_once():
     assert not any(type(value) is dict and value for value in vars(adam).values()), "what a step needs is forgotten"
 
 
+def test_a_step_ends_if_it_has_begun():
+    """``end`` may rely on what ``begin`` has made, and hides no error of it."""
+
+    class Noting(optim.SGD):
+        def __init__(self, failing):
+            super().__init__()
+            self.failing, self.made, self.ended = failing, {}, 0
+
+        def begin(self, variable, count):
+            if variable.dtype.name in self.failing:
+                raise RuntimeError("no way to begin")
+            self.made.setdefault(count, []).append(variable.dtype.name)
+
+        def update(self, variable, gradient, count):
+            if "update" in self.failing:
+                raise RuntimeError("no way to update")
+            return super().update(variable, gradient, count)
+
+        def end(self, count):
+            del self.made[count]
+            self.ended += 1
+
+    pairs = [(w * 2, w) for w in (graphc.variable(np.ones(2, dtype), name="w") for dtype in ("float32", "float64"))]
+    for failing, ended in (((), 1), (("float32",), 0), (("float64",), 1), (("update",), 1)):
+        optimizer = Noting(failing)
+        if failing:
+            with pytest.raises(RuntimeError, match="no way to"):
+                optimizer.apply(pairs)
+        else:
+            optimizer.apply(pairs)
+        assert (optimizer.made, optimizer.ended) == ({}, ended), failing
+    optimizer = Noting(())
+    optimizer.apply([])
+    assert optimizer.ended == 0
+
+
 def test_adam_asks_for_the_rate_of_each_variable():
     low, high = (graphc.variable(np.ones(3, "float64"), name=name) for name in ("low", "high"))
     train = Layerwise().minimize((low * low + high * high).sum())

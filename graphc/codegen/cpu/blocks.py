@@ -49,12 +49,15 @@ BLOCKS_A_PROCESSOR = 2
 BLOCK_COLUMNS, LEAST_COLUMNS = 512, 64
 """Columns of a block, at most and at least."""
 
+LEAST_PART_BYTES = 512
+"""Least bytes of a worker's part of a row, where workers share out columns."""
+
 LEAST_STRIP_ROWS = 4
 """Least rows of a block of a product of few steps that is cut into rows."""
 
 OPEN_BLOCK_TILES = 19
-"""Rows of a block, in register tiles, where other stages go over it and C's number of rows is not known: workers share
-out blocks of C, and few of them would not come out even."""
+"""Rows of a block, in register tiles, where other stages go over it, C's number of rows is not known, and its columns
+alone do not come out even among workers: with few blocks of rows all would not."""
 
 ROW_BLOCK_TILES = 6
 """Rows of a block, in register tiles, where blocks are whole rows of C, for stages that need whole rows."""
@@ -87,9 +90,8 @@ class Blocks:
         self.n = Cut(plan.n, columns, wide) if plan.n in shared else None
         self.cuts = [cut for cut in (self.m, self.n) if cut is not None]
         self.points = [axis for axis in shared if axis not in (plan.m, plan.n)]
-        # with an even number of blocks across, outermost, each of two workers reads its own half of B alone
-        across = self.n.blocks.extent if self.n else 1
-        outermost = reversed(self.cuts) if isinstance(across, int) and across % 2 == 0 else self.cuts
+        by_columns = self.n is not None and _columns_come_out(self.n, plan.stage.result.dtype.itemsize)
+        outermost = reversed(self.cuts) if by_columns else self.cuts
         self.points += [cut.blocks for cut in outermost if cut.blocks.extent != 1]
 
     def plan_of(self, stage: Contract) -> CallPlan | None:
@@ -271,8 +273,7 @@ def block_shape(context: Context, plan: CallPlan, shared: Sequence[Axis]) -> tup
     if plan.n not in shared:
         return ROW_BLOCK_TILES * tile.rows, LEAST_COLUMNS
     single = len(context.kernel.stages) == 1
-    known = single or isinstance(m, int)
-    tiles, columns = tile.block_rows // tile.rows if known else OPEN_BLOCK_TILES, BLOCK_COLUMNS
+    tiles, columns = tile.block_rows // tile.rows, BLOCK_COLUMNS
     if _reads_beside(context, plan.stage) > 1 and isinstance(m, int) and isinstance(n, int) and m * n <= HOT_PRODUCT:
         tiles, columns = HOT_BLOCK_TILES, HOT_BLOCK_COLUMNS
     elif single and cut_m and isinstance(m, int) and isinstance(n, int) and _rows_alone(plan, m, n):
@@ -287,8 +288,10 @@ def block_shape(context: Context, plan: CallPlan, shared: Sequence[Axis]) -> tup
         columns = _even_columns(n, columns, row_blocks, least, wide)
     if alone and cut_m and isinstance(n, int):
         row_blocks = max(-(-machine.processors() // max(-(-n // columns), 1)), 1)
-    rows = -(-m // (row_blocks * high)) * high if isinstance(m, int) else tiles * tile.rows
-    return max(rows, high), columns
+    if isinstance(m, int):
+        return max(-(-m // (row_blocks * high)), 1) * high, columns
+    even = isinstance(n, int) and -(-n // columns) % machine.processors() == 0
+    return (tiles if single or even else OPEN_BLOCK_TILES) * tile.rows, columns
 
 
 def _even_columns(n: int, most: int, row_blocks: int, least: int, unit: int) -> int:
@@ -301,6 +304,18 @@ def _even_columns(n: int, most: int, row_blocks: int, least: int, unit: int) -> 
     even = (width for width in enough if row_blocks * -(-n // width) % machine.processors() == 0)
     width = next(even, enough[0] if enough else LEAST_COLUMNS)
     return -(-n // (-(-n // width) * unit)) * unit
+
+
+def _columns_come_out(n: Cut, itemsize: int) -> bool:
+    """Whether workers share out blocks by columns first: each has a part of every row, and reads its part of B alone.
+
+    For that the blocks across must come out even, and the parts not be short: what the processor fetches ahead at the
+    end of one belongs to a worker who is writing it.
+    """
+    columns, across = n.axis.extent, n.blocks.extent
+    if not isinstance(columns, int) or not isinstance(across, int):
+        return False
+    return across % 2 == 0 and columns * itemsize >= LEAST_PART_BYTES * machine.processors()
 
 
 def _rows_alone(plan: CallPlan, m: int, n: int) -> bool:

@@ -12,8 +12,8 @@ Operands are read in place where that is fast. They are copied (:mod:`graphc.cod
 
 - a panel of B, to the stack, if its columns are strided, or if its rows lie a multiple of 4 KiB apart (they would share
   one set of L1) and many tiles read it; also if it is narrower than a tile;
-- a block of A, if its rows, or its columns where these are contiguous, lie a multiple of 4 KiB apart; half a block at
-  a time, for it goes to the stack, too, and threads may have one of 1 MiB.
+- a block of A, if its rows, or its columns where these are contiguous, lie a multiple of 4 KiB apart; it goes to the
+  stack, too, so threads need one of more than 1 MiB (:mod:`graphc.runtime.stacks`).
 
 Products of few rows or columns have tiles of their own or are dot products (:mod:`graphc.codegen.cpu.dots`), those of
 few steps have strips (:mod:`graphc.codegen.cpu.shallow`); :mod:`graphc.codegen.cpu.variants` chooses. What follows is
@@ -123,8 +123,6 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
         i0 = 0
         while i0 < M:
             rows = minimum_int(M - i0, {block_rows})
-            if copies_a and rows > {copied_rows}:
-                rows = (rows + 2 * {rows} - 1) // (2 * {rows}) * {rows}
             whole = rows // {rows} * {rows}
             by_full_tiles = rows if rows - whole > {low_limit} and by_rows else whole
             copied = rows  # rows from here on are in `block`
@@ -206,13 +204,12 @@ def _general_source(dtype: str, columns: int = 0) -> str:
     of_narrow = {"dtype": dtype, "rows": shape.rows, "vectors": half, "lanes": shape.lanes, "width": narrow,
                  "masked": half * masks}  # fmt: skip
     width, pitch = shape.width, shape.depth + shape.width
-    copied_rows = (shape.block_rows // shape.rows + 1) // 2 * shape.rows  # half a block, on a stack that may be small
-    column_pitch = (copied_rows // width + 1 | 1) * width  # odd, so that columns spread over all sets of L1
+    column_pitch = (shape.block_rows // width + 1 | 1) * width  # odd, so that columns spread over all sets of L1
     return _SOURCE.format(
         dtype=dtype, rows=shape.rows, vectors=shape.vectors, lanes=shape.lanes, low_rows=shape.low_rows,
         low_limit=2 * shape.low_rows, depth=shape.depth, unit=_DEPTH_UNIT, block_rows=shape.block_rows,
         width=width, pitch=pitch, column_pitch=column_pitch, panel=shape.depth * width,
-        copied_rows=copied_rows, block=max(copied_rows * pitch, shape.depth * column_pitch),
+        block=max(shape.block_rows * pitch, shape.depth * column_pitch),
         narrow=narrow, least_copied=narrow * masks,
         narrow_tile=_NARROW_TILE.format(**of_narrow) if narrow else "",
         narrow_call=" " * 20 + (_NARROW_CALL.format(**of_narrow) if narrow else ""),
@@ -233,7 +230,7 @@ UNROLLED = True  # the tiles are
 
 
 def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
-    columns = stack_{dtype}({narrow} * {depth})
+    columns = stack_{dtype}({copy})
     c_col = 1
     # The longer side gives the rows: C's transpose is that of B times that of A. A block may have fewer rows than
     # columns though its product has more; then the rows are what is contiguous.
@@ -350,7 +347,8 @@ def _few_source(dtype: str, tile: FewTile) -> str:
 def _dots_source(dtype: str, short: int) -> str:
     rows, columns = _DOT_TILES.get(short, (4, 4))
     return _DOTS_SOURCE.format(
-        dtype=dtype, rows=rows, columns=columns, lanes=tile_shape(dtype).lanes, narrow=FEW_COLUMNS, depth=_DOTS_DEPTH
+        dtype=dtype, rows=rows, columns=columns, lanes=tile_shape(dtype).lanes, depth=_DOTS_DEPTH,
+        copy=FEW_COLUMNS * _DOTS_DEPTH,
     )
 
 

@@ -66,20 +66,12 @@ def _partial_sums(emit: Emitter, p_rows: list[Any], q_rows: list[Any], depth: An
         k, *sums = loop.values
         following = _fused(emit, p_rows, q_rows, k, None, sums)
         loop.next_values = [builder.add(k, ir.Constant(I64, lanes)), *following]
-    before, sums = builder.block, loop.results[1:]
-    rest, done = builder.append_basic_block("dots.rest"), builder.append_basic_block("dots.sums")
-    builder.cbranch(builder.icmp_signed("<", whole, depth), rest, done)
-    builder.position_at_end(rest)
-    masked = _fused(emit, p_rows, q_rows, whole, emit.masks(builder.sub(depth, whole)), sums)
-    builder.branch(done)
-    builder.position_at_end(done)
-    results = []
-    for short, long in zip(sums, masked, strict=True):
-        result = builder.phi(emit.vector)
-        result.add_incoming(short, before)
-        result.add_incoming(long, rest)
-        results.append(result)
-    return results
+    sums = loop.results[1:]
+
+    def with_rest() -> list[Any]:
+        return _fused(emit, p_rows, q_rows, whole, emit.masks(builder.sub(depth, whole)), sums)
+
+    return emit.changed_if(builder.icmp_signed("<", whole, depth), sums, with_rest, ("dots.rest", "dots.sums"))
 
 
 def _fused(emit: Emitter, p_rows: list[Any], q_rows: list[Any], k: Any, masks: Any, sums: list[Any]) -> list[Any]:

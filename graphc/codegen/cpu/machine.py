@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
+from graphc import config
+
 
 class Machine(NamedTuple):
     """A compilation target.
@@ -92,8 +94,8 @@ def host() -> Machine:
 
 @cache
 def processors() -> int:
-    """How many processors this process may use: into how many parts, at least, work is cut."""
-    return len(os.sched_getaffinity(0))
+    """How many processors this process may use, found once: into how many parts, at least, work is cut."""
+    return config.available_processors()
 
 
 def target_machine() -> Any:

@@ -224,7 +224,7 @@ def write_loop(
                     with piece.loop(context.loops):
                         _write_body(context, piece.stages, accumulators, "")
             else:
-                _write_lanes(context, group, accumulators, axes[-1], lanes, fetches, copies)
+                _LaneLoop(context, group, accumulators, axes[-1], lanes).write(fetches, copies)
         context.registers = before
         for accumulator in accumulators:
             value = accumulator.fold() if accumulator.width > 1 else accumulator.result()
@@ -238,51 +238,65 @@ def _accumulator(context: Context, stage: Reduce, extent: Size, lanes: int) -> A
     return Accumulator(context, stage, width, count // width if isinstance(count, int) else count)
 
 
-def _write_lanes(
-    context: Context,
-    group: Sequence[Stage],
-    accumulators: Sequence[Accumulator],
-    axis: Axis,
-    lanes: int,
-    fetches: Fetches,
-    copies: Sequence[Copy],
-) -> None:
-    """The innermost loop in whole rounds of lanes, then what is left."""
-    writer, expressions = context.writer, context.expressions
-    start, lane, variable = writer.name("r"), writer.name("l"), writer.name("j")
-    loop = lane_rounds.cut_rounds(context, group, axis, lanes, start)
+class _LaneLoop:
+    """The innermost loop of a group in whole rounds of lanes, then what is left.
 
-    def bodies(parts: Sequence[lane_rounds.LanePart], first: str) -> None:
-        for part in parts:
-            with writer.block(f"for {lane} in {part.lanes}:", independent=True) as level:
-                writer.line(f"{variable} = {first} + {lane}")
-                with expressions.bound({axis: Known(variable, level)}):
-                    _write_body(context, part.stages, accumulators, lane)
+    Parameters
+    ----------
+    context : Context
+    group : sequence of Stage
+    accumulators : sequence of Accumulator
+        Of the group's reductions.
+    axis : Axis
+    lanes : int
+        Elements of a round.
+    """
 
-    def write_rounds(copies: Sequence[Copy]) -> None:
-        for rounds in loop.rounds:
-            with writer.block(f"for {start} in range({rounds.first}, {rounds.last}, {lanes}):"):
-                fetches.write(writer, start, lanes)
+    def __init__(
+        self, context: Context, group: Sequence[Stage], accumulators: Sequence[Accumulator], axis: Axis, lanes: int
+    ):
+        self.context, self.accumulators, self.axis, self.lanes = context, accumulators, axis, lanes
+        self.start, self.lane, self.variable = (context.writer.name(prefix) for prefix in "rlj")
+        self.cut = lane_rounds.cut_rounds(context, group, axis, lanes, self.start)
+
+    def write(self, fetches: Fetches, copies: Sequence[Copy]) -> None:
+        """Print the loop; rows are fetched ahead, and what lies where it can be is copied past the caches."""
+        writer, extent = self.context.writer, self.axis.extent
+        if copies:
+            with writer.block(f"if {' & '.join(dict.fromkeys(copy.condition for copy in copies))}:"):
+                self._write_rounds(fetches, copies)
+            with writer.block("else:"):
+                for copy in copies:
+                    copy.begin_in_memory(writer)
+                self._write_rounds(fetches, ())
+        else:
+            self._write_rounds(fetches, ())
+        if isinstance(extent, int) and extent % self.lanes:
+            fetches.write(writer, self.cut.whole, extent % self.lanes)
+        self._write_elements(self.cut.rest, self.cut.whole)
+
+    def _write_rounds(self, fetches: Fetches, copies: Sequence[Copy]) -> None:
+        """The whole rounds."""
+        writer, start = self.context.writer, self.start
+        for rounds in self.cut.rounds:
+            with writer.block(f"for {start} in range({rounds.first}, {rounds.last}, {self.lanes}):"):
+                fetches.write(writer, start, self.lanes)
                 for copy in copies:
                     copy.begin_round(writer, start)
-                bodies(rounds.parts, start)
+                self._write_elements(rounds.parts, start)
                 for copy in copies:
-                    copy.write_round(writer, start, lanes)
+                    copy.write_round(writer, start, self.lanes)
             if fetches.places or copies:
                 writer.line("rolled()")
 
-    if copies:
-        with writer.block(f"if {' & '.join(dict.fromkeys(copy.condition for copy in copies))}:"):
-            write_rounds(copies)
-        with writer.block("else:"):
-            for copy in copies:
-                copy.begin_in_memory(writer)
-            write_rounds(())
-    else:
-        write_rounds(())
-    if isinstance(axis.extent, int) and axis.extent % lanes:
-        fetches.write(writer, loop.whole, axis.extent % lanes)
-    bodies(loop.rest, loop.whole)
+    def _write_elements(self, parts: Sequence[lane_rounds.LanePart], first: str) -> None:
+        """The elements of a round that begins at ``first``, or of what is left."""
+        writer, expressions = self.context.writer, self.context.expressions
+        for part in parts:
+            with writer.block(f"for {self.lane} in {part.lanes}:", independent=True) as level:
+                writer.line(f"{self.variable} = {first} + {self.lane}")
+                with expressions.bound({self.axis: Known(self.variable, level)}):
+                    _write_body(self.context, part.stages, self.accumulators, self.lane)
 
 
 def _write_body(context: Context, group: Sequence[Stage], accumulators: Sequence[Accumulator], lane: str) -> None:

@@ -17,7 +17,7 @@ The code is emitted as LLVM IR, where vectors are explicit, rather than left to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -187,6 +187,28 @@ class Emitter:
             for number, place in enumerate(places)
         ]
 
+    def changed_if(
+        self, condition: Any, values: list[Any], change: Callable[[], list[Any]], names: tuple[str, str]
+    ) -> list[Any]:
+        """Vectors as they are, or as ``change()`` makes them in a block that runs if a condition holds.
+
+        The names are those of that block and of the one behind it.
+        """
+        builder = self.builder
+        before, inside, behind = builder.block, *(builder.append_basic_block(name) for name in names)
+        builder.cbranch(condition, inside, behind)
+        builder.position_at_end(inside)
+        changed = change()
+        builder.branch(behind)
+        builder.position_at_end(behind)
+        results = []
+        for value, other in zip(values, changed, strict=True):
+            result = builder.phi(self.vector)
+            result.add_incoming(value, before)
+            result.add_incoming(other, inside)
+            results.append(result)
+        return results
+
     def store(self, values: list[Any], rows: list[Any], masks: list[Any] | None) -> None:
         """Write all vectors of some rows; with `masks`, lanes outside are not touched."""
         places = [self._vector_at(row, v) for row in rows for v in range(self.vectors)]
@@ -328,20 +350,11 @@ def _emit_tile(emit: Emitter, arguments: Any, clamped: bool, masked: int) -> Non
 
 def _added(emit: Emitter, sums: list[Any], c_rows: list[Any], masks: list[Any], add: Any) -> list[Any]:
     """The sums, with what C holds where `add` is set: once a block of k, so masks for whole tiles, too, cost little."""
-    builder = emit.builder
-    entry, adding, ready = builder.block, *(builder.append_basic_block(name) for name in ("tile.add", "tile.store"))
-    builder.cbranch(add, adding, ready)
-    builder.position_at_end(adding)
-    added = [builder.fadd(held, total) for held, total in zip(emit.load(c_rows, masks), sums, strict=True)]
-    builder.branch(ready)
-    builder.position_at_end(ready)
-    results = []
-    for total, with_held in zip(sums, added, strict=True):
-        value = builder.phi(emit.vector)
-        value.add_incoming(total, entry)
-        value.add_incoming(with_held, adding)
-        results.append(value)
-    return results
+
+    def added() -> list[Any]:
+        return [emit.builder.fadd(held, total) for held, total in zip(emit.load(c_rows, masks), sums, strict=True)]
+
+    return emit.changed_if(add, sums, added, ("tile.add", "tile.store"))
 
 
 @intrinsic

@@ -13,6 +13,7 @@ import numpy as np
 from graphc.errors import GraphcError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Control, Decomposed
+from graphc.ir.symbolic import Dim
 from graphc.ops.base import Elementwise
 from graphc.ops.elementwise import exp, maximum, multiply
 from graphc.ops.sources import constant
@@ -47,7 +48,7 @@ def fold_constants(node: Node) -> tuple[Tensor, ...] | None:
     """Compute a node whose inputs are constants."""
     if not node.op.pure or not node.inputs or node.op is broadcast_to or isinstance(node.op, Control | Decomposed):
         return None
-    if not all(map(has_constant_value, node.inputs)):
+    if not all(map(has_constant_value, node.inputs)) or _names_a_dim(tuple(node.attributes.values())):
         return None
     values: list[Any] = [constant_value(tensor) for tensor in node.inputs]
     sizes = [tensor.type.bytes for tensor in (*node.inputs, *node.results)]
@@ -59,6 +60,11 @@ def fold_constants(node: Node) -> tuple[Tensor, ...] | None:
         return None  # it fails in every run; let the run say so
     results = made if isinstance(made, tuple) else (made,)
     return tuple(constant.shared(value, tensor.dtype) for value, tensor in zip(results, node.results, strict=True))
+
+
+def _names_a_dim(attribute: Any) -> bool:
+    """Whether an attribute holds a size that is known only when the program runs, as the number of segments may be."""
+    return any(map(_names_a_dim, attribute)) if isinstance(attribute, tuple) else isinstance(attribute, Dim)
 
 
 def _two_equal_numbers() -> Example:
