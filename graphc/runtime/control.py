@@ -97,10 +97,10 @@ def _alias(binder: Binder, inner: Tensor, outer: Tensor) -> None:
     """A tensor of a body that lies where an outer tensor lies."""
     if outer in binder.moving:
         binder.moving[inner] = binder.moving[outer]
-    elif outer in binder.fixed:
-        binder.fixed[inner] = binder.fixed[outer]
     elif outer in binder.feed_cells:
         binder.feed_cells[inner] = binder.feed_cells[outer]
+    elif outer in binder.fixed:
+        binder.fixed[inner] = binder.fixed[outer]
     else:
         binder.fixed[inner] = binder.arena.address + binder.memory.offsets[outer]
 

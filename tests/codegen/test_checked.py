@@ -494,7 +494,7 @@ def test_an_empty_array_is_not_read_where_it_lies() -> None:
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_nothing_is_read_of_what_may_be_empty(rows: int) -> None:
     # positions in a larger tensor are clamped to those of a part, which has none if it is empty: rows before its first
-    # were read, and dropped; of a wide one these may be far outside of what the process has mapped
+    # are read, and dropped; of a wide one these were far outside of what the process has mapped
     x, z = graphc.placeholder("x", ("n", 40)), graphc.placeholder("z", (3, 40))
     outputs = (
         graphc.concat([x, z, x], axis=0) * 2,

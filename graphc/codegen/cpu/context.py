@@ -17,7 +17,7 @@ from graphc.codegen.cpu.writer import Known, Writer
 from graphc.codegen.source import Argument, KernelId, LibraryFunction, MicroKernel, RuntimeSize, Scratch, Status
 from graphc.ir.node import Tensor
 from graphc.ir.scalar import Load, Position, Scalar
-from graphc.ir.symbolic import Atom, Axis, Compound, Name, Size, Value, atoms_of, floordiv, of_atom, product
+from graphc.ir.symbolic import Axis, Size, Value, atoms_of, floordiv, of_atom, product
 from graphc.ir.types import NAMES, flat_offset
 from graphc.schedule.kernel import Kernel, Reduce, Stage, walk
 
@@ -311,24 +311,13 @@ def _load_text(pointer: str, offset: str, dtype: str) -> str:
 
 
 def _can_miss(load: Load) -> bool:
-    """Whether a place may be none of the tensor's because the tensor is empty, which leaves nothing to read.
-
-    An index that is data may have failed its check, and a position in a larger tensor, of which this one is a part, was
-    clamped to an axis that has no positions.
-    """
-    return not isinstance(load.tensor.type.size, int) and any(
-        _is_open(atom) for size in load.index if not isinstance(size, int) for atom in atoms_of(size)
+    """Whether an index may have failed its check because the axis is empty, which leaves nothing to read."""
+    return any(
+        isinstance(atom, Value) and not isinstance(atom.extent, int)
+        for size in load.index
+        if not isinstance(size, int)
+        for atom in atoms_of(size)
     )
-
-
-def _is_open(atom: Atom) -> bool:
-    """Whether an atom is within an axis only if the axis, whose extent is not known, has elements."""
-    if isinstance(atom, Compound) and atom.kind in ("minimum", "maximum"):
-        within = [*atoms_of(atom.left), *atoms_of(atom.right)]
-        axes = [each for each in within if isinstance(each, Axis)]
-        named = any(isinstance(each, Name) for each in within) or any(not isinstance(a.extent, int) for a in axes)
-        return named and bool(axes)
-    return isinstance(atom, Value) and not isinstance(atom.extent, int)
 
 
 def operand_tensors(scalars: Sequence[Scalar]) -> set[Tensor]:

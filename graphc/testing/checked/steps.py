@@ -135,9 +135,10 @@ class _Walk:
         self.arena = Storage.of(bound.arena.bytes, UNWRITTEN)
         lasting = [*arrays, *executable.fixed.values(), self.table.status]
         calls = [entry for entry in self.entries if isinstance(entry, Call)]
-        # positions in loops are words of the table, and what is empty points to one
+        # positions in loops are words of the table
         lasting += [_whole(call.dims) for call in calls[:1]]
-        self.storages = [self.arena, *map(Storage.of, lasting)]
+        blanks = [Storage(blank.address, blank.size, blank, ANYTHING) for blank in bound.blanks]
+        self.storages = [self.arena, *map(Storage.of, lasting), *blanks]
         self.bases: dict[Patch, int] = {}
         self.iterations: dict[int, tuple[int, int]] = {}
         self.scratch_number = 1 << 24
@@ -207,10 +208,10 @@ class _Walk:
             return self._scratch(evaluate(argument.bytes, self.sizes), address, worker)
         name = f"argument {number} ({argument.described})"
         nbytes = evaluate(argument.type.bytes, self.sizes)
-        if nbytes == 0:  # there is room for an element that may be read: see Binder._place_empty
-            size = argument.dtype.itemsize
-            self._storage(address, size, name)
-            return Buffer(name, Storage(address, size, None, ANYTHING), 0, size, holder=ANYTHING, writable=False)
+        if nbytes == 0:  # it lies in a blank, which may be read
+            storage = self._storage(address, argument.dtype.itemsize, name)
+            origin = address - storage.address
+            return Buffer(name, storage, 0, storage.size, holder=ANYTHING, writable=False, origin=origin)
         storage = self._storage(address, nbytes, name)
         start = address - storage.address
         return Buffer(
