@@ -83,7 +83,7 @@ def kernel_seconds(program: Program) -> float:
 
     executable = program._executable
     (bound,) = executable._bound.values()
-    calls = [entry for entry in bound.table._kept[0] if isinstance(entry, Call)]
+    calls = [entry for entry in bound.table.entries if isinstance(entry, Call)]
     once, often = Table(calls), Table(calls * (COPIES + 1))
     alone = best_seconds(lambda: executable.workers.run(once), 0.1)
     return max(0.0, (best_seconds(lambda: executable.workers.run(often), 0.2) - alone) / COPIES)

@@ -9,6 +9,9 @@ shrunk and printed as a script. Processes of their own do the work, so that a cr
 
 With ``--state`` every verdict is appended to a file, and graphs that are in it are not run again: a search can be
 interrupted and resumed. ``--only K`` runs one graph, whatever the file says, and prints it.
+
+With ``--checked`` nothing is compiled: kernels' texts run in plain Python, and every access to memory is checked
+(:mod:`graphc.testing.checked`).
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from tqdm import tqdm
 
 import graphc
 from graphc import config
-from graphc.testing import fuzzing, growing, recipes, steps
+from graphc.testing import checked, fuzzing, growing, recipes, steps
 
 Row = dict[str, Any]
 
@@ -46,15 +49,16 @@ def recipe_of(seed: int, number: int, most_calls: int) -> recipes.Recipe:
     return steps.grown(growing.Drawn(np.random.default_rng([seed, number])), most_calls)
 
 
-def run_one(seed: int, number: int, most_calls: int, checks: int) -> Row:
+def run_one(args: argparse.Namespace, number: int) -> Row:
     """The verdict on one graph; one that fails comes with a script, shrunk."""
-    recipe = recipe_of(seed, number, most_calls)
-    verdict = fuzzing.check(recipe)
+    check = checked.check if args.checked else fuzzing.check
+    recipe = recipe_of(args.seed, number, args.calls)
+    verdict = check(recipe)
     functions = sorted({call.function for call in recipe.calls})
     row: Row = {"graph": number, "kind": verdict.kind, "calls": len(recipe.calls), "functions": functions}
     row["text"] = verdict.text
     if verdict.failed:
-        row["code"] = recipes.as_code(fuzzing.shrink(recipe, verdict, checks))
+        row["code"] = recipes.as_code(fuzzing.shrink(recipe, verdict, args.shrink, check))
     return row
 
 
@@ -63,7 +67,7 @@ def work(args: argparse.Namespace, numbers: Sequence[int]) -> None:
     config.configure(helpers=0, verify=True)
     for number in numbers:
         print(json.dumps({"begun": number}), flush=True)
-        print(json.dumps(run_one(args.seed, number, args.calls, args.shrink)), flush=True)
+        print(json.dumps(run_one(args, number)), flush=True)
 
 
 def chunk_rows(args: argparse.Namespace, numbers: list[int]) -> list[Row]:
@@ -76,7 +80,8 @@ def chunk_rows(args: argparse.Namespace, numbers: list[int]) -> list[Row]:
         environment = {"GRAPHC_CACHE_DIR": folder, **os.environ}
         while numbers:
             command = [sys.executable, __file__, "--seed", str(args.seed), "--calls", str(args.calls)]
-            command += ["--shrink", str(args.shrink), "--work", ",".join(map(str, numbers))]
+            command += ["--shrink", str(args.shrink), *(["--checked"] if args.checked else [])]
+            command += ["--work", ",".join(map(str, numbers))]
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
             begun = None
             for line in done.stdout.splitlines():
@@ -98,18 +103,19 @@ def chunk_rows(args: argparse.Namespace, numbers: list[int]) -> list[Row]:
     return rows
 
 
-def known_rows(path: Path | None, seed: int, calls: int) -> dict[int, Row]:
+def known_rows(path: Path | None, args: argparse.Namespace) -> dict[int, Row]:
     """The verdicts in a state file that belong to this search."""
     if path is None or not path.exists():
         return {}
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return {row["graph"]: row for row in rows if row["seed"] == seed and row["most_calls"] == calls}
+    wanted = args.seed, args.calls, args.checked
+    return {row["graph"]: row for row in rows if (row["seed"], row["most_calls"], row.get("checked", False)) == wanted}
 
 
 def search(args: argparse.Namespace) -> list[Row]:
     """Run all graphs that have no verdict yet."""
     state = None if args.state is None else Path(args.state)
-    rows = known_rows(state, args.seed, args.calls)
+    rows = known_rows(state, args)
     missing = [number for number in range(args.graphs) if number not in rows]
     chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
     bar = tqdm(total=args.graphs, initial=args.graphs - len(missing), unit="graph")
@@ -120,7 +126,7 @@ def search(args: argparse.Namespace) -> list[Row]:
                 for row in future.result():
                     rows[row["graph"]] = row
                     if state is not None:
-                        line = json.dumps({"seed": args.seed, "most_calls": args.calls, **row})
+                        line = json.dumps({"seed": args.seed, "most_calls": args.calls, "checked": args.checked, **row})
                         with state.open("a") as file:
                             file.write(line + "\n")
                     if row["kind"] not in ("equal", "rejected"):
@@ -155,6 +161,7 @@ def main() -> int:
     parser.add_argument("--shrink", type=int, default=150, help="graphs tried to make a failing one smaller")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--state", metavar="FILE", help="verdicts so far, one JSON object a line; appended to")
+    parser.add_argument("--checked", action="store_true", help="run kernels in plain Python, memory checked")
     parser.add_argument("--only", type=int, metavar="K", help="run graph K alone")
     parser.add_argument("--work", type=common.numbers(0), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -162,7 +169,7 @@ def main() -> int:
         work(args, args.work)
         return 0
     if args.only is not None:
-        row = run_one(args.seed, args.only, args.calls, args.shrink)
+        row = run_one(args, args.only)
         code = row.get("code") or recipes.as_code(recipe_of(args.seed, args.only, args.calls))
         print(f"{code}\ngraph {args.only}: {row['kind']} {row.get('text', '')}")
         return int(row["kind"] not in ("equal", "rejected"))

@@ -384,7 +384,7 @@ def describe_table(program: Program) -> str:
     names = tensor_names(program.source.schedule.graph)
     kernels = iter(enumerate(program.source.kernels.items()))
     *_, bound = program._executable._bound.values()  # the table is nobody's business but the runtime's and this page's
-    entries, _ = bound.table._kept
+    entries = bound.table.entries
     return "\n".join(line for entry in entries for line in describe_entry(entry, kernels, names))
 
 

@@ -262,7 +262,7 @@ def test_a_search_resumes_and_survives_a_crash(
         f"sys.path.insert(0, {str(Path(fuzz.__file__).parent)!r})\n"
         "import fuzz\n"
         "run = fuzz.run_one\n"
-        "fuzz.run_one = lambda seed, number, *rest: os.abort() if number == 2 else run(seed, number, *rest)\n"
+        "fuzz.run_one = lambda args, number: os.abort() if number == 2 else run(args, number)\n"
         "sys.exit(fuzz.main())\n"
     )
     state = tmp_path / "state.jsonl"

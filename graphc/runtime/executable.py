@@ -11,6 +11,7 @@ A step then is: enter the table with the fed arrays (``entry.py``), which walks 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,14 +26,14 @@ from graphc.codegen.source import KernelId, LibraryFunction, MicroKernel, Scratc
 from graphc.errors import GraphcError
 from graphc.ir.node import Node, Tensor
 from graphc.ir.op import Effect
-from graphc.ir.symbolic import evaluate, names_of
+from graphc.ir.symbolic import Size, evaluate, names_of
 from graphc.passes.collector import collector_paused
 from graphc.runtime import stacks
 from graphc.runtime.control import Moving, control_entries
 from graphc.runtime.entry import Enter, Feed, gate
 from graphc.runtime.failures import failure
 from graphc.runtime.layout import FINISHED, MISFIT
-from graphc.runtime.memory import Arena, aligned_words, require_step
+from graphc.runtime.memory import ALIGNMENT, Arena, Blank, aligned_words, require_step
 from graphc.runtime.table import Call, Cell, Commit, Copy, Entry, Patch, Table
 from graphc.runtime.timing import Timer
 from graphc.runtime.workers import Workers, walker
@@ -80,7 +81,10 @@ class Bound:
     nothing : list of None
         One a program's output: what a step returns before values are put in, for updates have none.
     arena : Arena
-        Kept alive with the table that holds its addresses.
+    blanks : list of Blank
+        Kept alive with the table that holds their addresses.
+    purposes : mapping of Entry to (Kernel or Node)
+        What the table's calls and copies are for.
     timer : Timer or None
         Reads the stamps, if the table has some.
     """
@@ -91,6 +95,8 @@ class Bound:
     outputs: list[tuple[int, NDArray[np.generic]]]
     nothing: list[NDArray[np.generic] | None]
     arena: Arena
+    blanks: list[Blank]
+    purposes: Mapping[Entry, Kernel | Node]
     timer: Timer | None = None
 
 
@@ -131,6 +137,7 @@ class Executable:
         self._counter = Cell(random_state.view(np.int64), 1)
         self._fixed: dict[Tensor, NDArray[np.generic]] = dict(variables)
         self._add_leaves(random_state)
+        self._stack_bytes = 0  # what compiled kernels need of the stack of the thread that runs them
         self._addresses, self._functions = self._load(on_event)
         self._bound: dict[tuple[int, ...], Bound] = {}
         self._timed: tuple[tuple[int, ...], Bound] | None = None
@@ -357,6 +364,8 @@ class Binder:
         self.feed_cells: dict[Tensor, list[tuple[int, int]]] = {tensor: [] for tensor in executable.feeds}
         self.moving: dict[Tensor, Moving] = {}
         self.fixed: dict[Tensor, int] = {t: array.ctypes.data for t, array in executable._fixed.items()}
+        self.blanks: list[Blank] = []
+        self._empty: dict[Size, bool] = {}
         self.traffic = _Traffic()
         self.purposes: dict[Entry, Kernel | Node] = {}  # what calls and copies are for
         self._labels = 0
@@ -387,7 +396,8 @@ class Binder:
         enter = self.executable.workers.entry(table, feeds)
         places = enumerate(self.schedule.graph.outputs)
         outputs = [(place, self._view(tensor)) for place, tensor in places if not isinstance(tensor.node.op, Effect)]
-        return Bound(table, enter, self.sizes, outputs, [None] * len(self.schedule.graph.outputs), self.arena, timer)
+        nothing: list[NDArray[np.generic] | None] = [None] * len(self.schedule.graph.outputs)
+        return Bound(table, enter, self.sizes, outputs, nothing, self.arena, self.blanks, self.purposes, timer)
 
     def copy(self, node: Node, to: Cell, source: Cell, nbytes: int) -> Copy:
         """A copy that belongs to a node: an assign, or a scan."""
@@ -432,7 +442,9 @@ class Binder:
     def fill(self, word: int, tensor: Tensor, offset: int = 0) -> None:
         """Make a word hold the tensor's address plus some bytes, now, at each run, or at each iteration."""
         moving = self.moving.get(tensor)
-        if moving is not None:
+        if self._is_empty(tensor):
+            self.words[word] = self._blank(tensor).middle
+        elif moving is not None:
             base = moving.base(moving.offset + offset)
             cell = Cell(self.words, word)
             moving.patches.append(Patch(cell, base, moving.stride, parity=moving.parity, reverse=moving.reverse))
@@ -442,6 +454,20 @@ class Binder:
             self.words[word] = self.fixed[tensor] + offset
         else:
             self.words[word] = self.arena.address + self.memory.offsets[tensor] + offset
+
+    def _is_empty(self, tensor: Tensor) -> bool:
+        size = tensor.type.size
+        if size not in self._empty:  # tensors have few sizes
+            self._empty[size] = evaluate(size, self.sizes) == 0
+        return self._empty[size]
+
+    def _blank(self, tensor: Tensor) -> Blank:
+        """What is read for a tensor without elements: its positions are off by at most one along each axis."""
+        shape = [max(evaluate(size, self.sizes), 1) for size in tensor.shape]
+        reach = tensor.dtype.itemsize * math.prod(shape) * (len(shape) + 1) + ALIGNMENT
+        if not self.blanks or self.blanks[-1].reach < reach:
+            self.blanks.append(Blank(reach))
+        return self.blanks[-1]
 
     def entries(self, steps: Sequence[Step], committing: bool) -> list[Entry]:
         """The entries of some steps, and the commit before the first that writes a variable."""

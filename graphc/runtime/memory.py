@@ -13,6 +13,7 @@ names the bytes.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -218,6 +219,41 @@ def aligned_bytes(nbytes: int, purpose: str = "a buffer") -> NDArray[np.uint8]:
 def aligned_words(count: int) -> NDArray[np.int64]:
     """Zeroed 64-bit words that start at a multiple of :data:`ALIGNMENT`."""
     return aligned_bytes(8 * count, "a table").view(np.int64)
+
+
+class Blank:
+    """Zeros that take no memory: pages that nobody can write to.
+
+    Tensors without elements lie in the middle. Kernels read elements of such a tensor, and drop them: what an index out
+    of range stands for, or the row before the first, where a position in a larger tensor was clamped to an axis that has
+    none. An empty array may lie where the process's memory ends.
+
+    Parameters
+    ----------
+    reach : int
+        Bytes to either side of the middle that may be read.
+
+    Attributes
+    ----------
+    address, size, middle : int
+
+    Raises
+    ------
+    OutOfMemoryError
+        If the address space has no room for it.
+    """
+
+    def __init__(self, reach: int):
+        self.reach = reach
+        try:
+            self._pages = mmap.mmap(-1, 2 * reach, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
+        except (OSError, OverflowError, ValueError):
+            raise OutOfMemoryError(
+                f"a tensor without elements spans {_readable(reach)}, and the address space has no room for it"
+            ) from None
+        self._array = np.frombuffer(self._pages, np.uint8)
+        self.address, self.size = self._array.ctypes.data, 2 * reach
+        self.middle = self.address + round_up(reach)
 
 
 class Arena:

@@ -215,6 +215,10 @@ class Table:
 
     Attributes
     ----------
+    entries : tuple of Entry
+    counter : Cell or None
+    flow : Flow
+        Where its labels and its loops' ends are.
     status : ndarray of int64, shape (4,)
         Failure code (0: fine), kernel, index, value; cleared when a step starts.
     parallel : bool
@@ -230,8 +234,8 @@ class Table:
     def __init__(self, entries: Sequence[Entry], *, counter: Cell | None = None, status: Words | None = None):
         self.status = aligned_words(at.STATUS_WORDS) if status is None else status
         _check_words(self.status, "the status block", at.STATUS_WORDS)
-        self._kept = (tuple(entries), counter)  # whatever the words below point into
-        self._flow = _Flow(entries)
+        self.entries, self.counter = tuple(entries), counter  # whatever the words below point into
+        self.flow = Flow(entries)
         self._cells = aligned_words(_most_literals(entries))
         self._cells_used = 0
         self._patches: list[Words] = []
@@ -281,13 +285,13 @@ class Table:
             case Loop():
                 return self._encode_loop(position, entry)
             case EndLoop():
-                return at.END_LOOP, self._flow.opening[position]
+                return at.END_LOOP, self.flow.opening[position]
             case Jump(label):
-                return at.JUMP, self._flow.labels[label]
+                return at.JUMP, self.flow.labels[label]
             case JumpIfZero(flag, label, nbytes):
                 if nbytes not in (1, 8):
                     raise GraphcError(f"a flag has 1 or 8 bytes, not {nbytes}")
-                return at.JUMP_IF_ZERO, self._flow.labels[label], self._operand(flag), nbytes
+                return at.JUMP_IF_ZERO, self.flow.labels[label], self._operand(flag), nbytes
             case Copy(to, source, nbytes):
                 return at.COPY, self._operand(to), self._operand(source), self._operand(nbytes)
             case FillZero(to, nbytes):
@@ -307,7 +311,7 @@ class Table:
             row[at.PATCH_FORM] = (at.PARITY if patch.parity else 0) | (at.REVERSE if patch.reverse else 0)
         self._patches.append(patches)
         iteration = self._operand(0) if loop.iteration is None else loop.iteration.address
-        leave = self._flow.closing[position] + 1
+        leave = self.flow.closing[position] + 1
         return at.LOOP, self._operand(loop.count), iteration, patches.ctypes.data, len(loop.patches), leave
 
 
@@ -321,7 +325,7 @@ def _most_literals(entries: Sequence[Entry]) -> int:
     return sum(3 + 2 * len(entry.patches) if isinstance(entry, Loop) else 3 for entry in entries)
 
 
-class _Flow:
+class Flow:
     """Positions of labels and of matching loop ends, checked.
 
     Attributes

@@ -80,6 +80,30 @@ class Verdict:
 
 def check(recipe: Recipe) -> Verdict:
     """Compare the ways to compute a graph; never raises for what graphc does wrong."""
+
+    def compiled(graph: Declared) -> tuple[list[Array], Sequence[Pair]]:
+        one, shared, again = graph.run(), graph.run_shared(), graph.run_again((1, 4))
+        # without updates other values share kernels, which may add them up in another order than with them
+        first = graph.run_again(()) if graph.updates else one
+        differ = "one worker and two differ", one, shared
+        return one, (differ, ("calls of other sizes change a result", first, again))
+
+    return judged(recipe, compiled)
+
+
+Pair = tuple[str, Sequence[Array], Sequence[Array]]
+"""Results that must have equal bits, and what is wrong if they have not."""
+
+
+def judged(recipe: Recipe, run: Callable[[Declared], tuple[list[Array], Sequence[Pair]]]) -> Verdict:
+    """Compare some way to compute a graph with the reference interpreter; never raises for what graphc does wrong.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    run : callable
+        Its results, and pairs of results that must have equal bits.
+    """
     try:
         graph = Declared.of(recipe)
     except GraphcError as error:
@@ -94,17 +118,14 @@ def check(recipe: Recipe) -> Verdict:
         except Exception as error:
             return Verdict(f"the reference raises {type(error).__name__}", str(error))
         try:
-            compiled, shared, again = graph.run(), graph.run_shared(), graph.run_again((1, 4))
-            # without updates other values share kernels, which may add them up in another order than with them
-            first = graph.run_again(()) if graph.updates else compiled
+            got, pairs = run(graph)
         except Exception as error:
             return Verdict(f"the compiler raises {type(error).__name__}", str(error))
-    pairs = (("one worker and two differ", compiled, shared), ("calls of other sizes change a result", first, again))
     for text, ones, others in pairs:
         for place, (one, two) in enumerate(zip(ones, others, strict=True)):
             if not same_bits(one, two):
                 return Verdict(text, f"output {place}: {one} and {two}")
-    return compare(graph, compiled, expected)
+    return compare(graph, got, expected)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def test_two_workers_get_about_half_each(name, rows):
         feeds = {x: np.ones((rows, 64), np.float32), w: np.ones(shape, np.float32)}  # read where they are, below too
         session.run(NETWORKS[name][1](x, w), feeds)
         bound = next(iter(session.programs[0]._executable._bound.values()))
-        (call,) = (entry for entry in bound.table._kept[0] if isinstance(entry, Call))
+        (call,) = (entry for entry in bound.table.entries if isinstance(entry, Call))
         assert call.everyone
         ((_, result),) = bound.outputs
         written = []
