@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,14 +75,17 @@ class Program:
         self._rebuild: Callable[[list[Any]], Any] = tuple
         self._repeats = session.backend == "compiled" and not session.check_numerics
         session._check_open()
-        with session._lock:
-            new = [n.result for n in _variables_of(graph) if n.result not in session._variables]
-            session._make_storage(new)
         self._expanded: Graph | None = None
-        if session.backend == "reference":
-            self._expanded = self._for_reference()
-            return
-        with jit.begun(common()), collector_paused():  # helpers start while the passes run
+        with ExitStack() as begun:
+            with session._lock:
+                if session.backend == "compiled":  # helpers start while values are drawn and the passes run
+                    begun.enter_context(jit.begun(common(), wait=False))
+                session._make_storage([n.result for n in _variables_of(graph) if n.result not in session._variables])
+            if session.backend == "reference":
+                self._expanded = self._for_reference()
+                return
+            begun.enter_context(jit.begun(common()))  # where another thread was compiling: now after it
+            begun.enter_context(collector_paused())
             self.source = compile_graph(graph)
             self._executable = Executable(
                 self.source,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -125,8 +127,8 @@ def test_what_a_site_prints_when_python_starts_disturbs_nothing(fake):
             time.sleep(0.01)
         return b"here"
 
-    crew = helpers.Helpers()
-    assert helpers.compile_all(requests(3), compile_one, crew) == {"k0": b"here", "k1": b"there", "k2": b"there"}
+    with closing(helpers.Helpers()) as crew:
+        assert helpers.compile_all(requests(3), compile_one, crew) == {"k0": b"here", "k1": b"there", "k2": b"there"}
     assert crew.failure is None
 
 
@@ -204,7 +206,8 @@ def test_helpers_begin_with_what_is_known_early(monkeypatch):
         here.append(request.export)
         return jit._compile_here(request)
 
-    made = helpers.compile_all([early, *others], compile_one, crew)
+    with closing(crew):
+        made = helpers.compile_all([early, *others], compile_one, crew)
     assert sorted(made) == ["k0", "k1", "k2"] and early.export not in here
 
 
@@ -222,3 +225,28 @@ def test_helpers_that_are_not_needed_after_all_are_ended(monkeypatch):
     with jit.begun([wanted]):
         jit.prepare([wanted])
     assert jit.load([wanted.source])[0] and jit._begun is None
+
+
+def test_nothing_is_begun_while_another_thread_compiles_where_the_caller_must_not_wait(monkeypatch):
+    """The caller holds a lock that the other thread may want; later, without it, it does wait."""
+    monkeypatch.setattr(helpers.Helpers, "start", lambda self: None)
+    wanted = jit.Wanted(SOURCE.format(factor=time.time()))
+    compiling, done, seen = threading.Event(), threading.Event(), []
+
+    def other() -> None:
+        with jit._lock:
+            compiling.set()
+            done.wait()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    compiling.wait()
+    with jit.begun([wanted], wait=False):
+        seen.append(jit._begun)
+        done.set()
+        with jit.begun([wanted]):
+            seen.append(jit._begun)
+            with jit.begun([wanted], wait=False):  # of the same thread: nothing to do
+                seen.append(jit._begun)
+    thread.join()
+    assert seen[0] is None and seen[1] is not None and seen[2] is seen[1] and jit._begun is None

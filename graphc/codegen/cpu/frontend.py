@@ -47,6 +47,7 @@ from numba.core.targetconfig import ConfigStack
 from numba.extending import intrinsic
 
 from graphc.codegen.cpu import ranges
+from graphc.codegen.cpu.convention import PlainConvention
 
 _TARGET = "graphc"
 
@@ -59,7 +60,7 @@ class Lowered(NamedTuple):
     library : Library
         Its module, and the libraries of the procedures it calls.
     descriptor : numba FunctionDescriptor
-        Its name in the module, its types and its calling convention.
+        Its name in the module, and its types.
     """
 
     library: Library
@@ -67,14 +68,14 @@ class Lowered(NamedTuple):
 
 
 class Library(codegen.CodeLibrary):
-    """A code library that only gathers what Numba's lowering produces."""
+    """A code library that only gathers what Numba's lowering produces, as text: a procedure's is needed repeatedly."""
 
     def __init__(self, owner: Any, name: str):
         super().__init__(owner, name)
-        self._modules: list[ir.Module] = []
+        self._texts: list[str] = []
         self._linked: dict[Library, None] = {}
 
-    def modules(self) -> Iterator[ir.Module]:
+    def texts(self) -> Iterator[str]:
         """The modules of this library and of those that it needs, each once."""
         found: dict[Library, None] = {}
         pending = [self]
@@ -84,10 +85,10 @@ class Library(codegen.CodeLibrary):
                 found[library] = None
                 pending += library._linked
         for library in found:
-            yield from library._modules
+            yield from library._texts
 
     def add_ir_module(self, ir_module: ir.Module) -> None:
-        self._modules.append(ir_module)
+        self._texts.append(str(ir_module))
 
     def add_linking_library(self, library: Any) -> None:
         self._linked[library] = None
@@ -96,10 +97,10 @@ class Library(codegen.CodeLibrary):
         self._finalized = True
 
     def get_function(self, name: str) -> Any:
-        return next(module.get_global(name) for module in self._modules if name in module.globals)
+        raise KeyError(name)  # functions are looked up when the modules are linked
 
     def get_llvm_str(self) -> str:
-        return "\n".join(map(str, self._modules))
+        return "\n".join(self._texts)
 
     def get_asm_str(self) -> str:
         return ""
@@ -197,6 +198,11 @@ class _Lowering(cpu.CPUContext):
             self._sizes[ty] = super().get_abi_sizeof(ty)
         return self._sizes[ty]
 
+    @property
+    def call_conv(self) -> Any:
+        """How functions are called."""
+        return PlainConvention(self)
+
     def load_additional_registries(self) -> None:
         from numba.cpython import builtins, iterators, numbers, rangeobj, tupleobj  # noqa: F401  (they register)
 
@@ -238,6 +244,25 @@ class _Inference(typeinfer.TypeInferer):
 class _Lower(lowering.Lower):
     """Numba IR -> LLVM IR."""
 
+    def _find_singly_assigned_variable(self) -> None:
+        """Variables that are assigned once, and used after that in the same block alone, need no place in memory.
+
+        Numba would gather what each block uses and defines, by lists of each statement's variables.
+        """
+        assigned: dict[str, int] = {}
+        others: set[str] = set()
+        for offset, block in self.func_ir.blocks.items():
+            for statement in block.body:
+                assigns = isinstance(statement, numba_ir.Assign)
+                others.update(name for name in _used(statement, assigns) if assigned.get(name) != offset)
+                if assigns:
+                    name = statement.target.name
+                    if name in assigned:
+                        others.add(name)
+                    assigned[name] = offset
+        self._singly_assigned_vars = assigned.keys() - others
+        self._blk_local_varmap: dict[str, Any] = {}
+
     def lower_block(self, block: Any) -> None:
         """The statements of a block; an error says in which it is. Numba would prepare for that at each."""
         self.pre_block(block)
@@ -268,6 +293,17 @@ class _Lower(lowering.Lower):
         else:
             self.builder.store(value, self.getvar(name))
 
+    def lower_call(self, resty: Any, expr: Any) -> Any:
+        """A call of a function. Numba would print it, its function and its signature for its log."""
+        signature, function = self.fndesc.calltypes[expr], self.typeof(expr.func.name)
+        if type(function) not in (types.Function, types.NumberClass) or signature.recvr:
+            return super().lower_call(resty, expr)
+        values = self.fold_call_args(function, signature, expr.args, expr.vararg, expr.kws)
+        result = self.context.get_function(function, signature)(self.builder, values, self.loc)
+        if result is None:  # as of what is called for its effect
+            result = self.context.get_dummy_value()
+        return self.context.cast(self.builder, result, signature.return_type, resty)
+
     def lower_binop(self, resty: Any, expr: Any, op: Any) -> Any:
         """An operator of two values.
 
@@ -284,6 +320,14 @@ class _Lower(lowering.Lower):
             self.context.typing_context.resolve_function_type(function, signature.args, {})
         result = self.context.get_function(function, signature)(self.builder, operands)
         return self.context.cast(self.builder, result, signature.return_type, resty)
+
+
+def _used(statement: Any, assigns: bool) -> list[str]:
+    """Names of the variables that a statement reads; of other statements than assignments, all."""
+    value = statement.value if assigns else statement
+    if isinstance(value, numba_ir.Var):
+        return [value.name]
+    return [variable.name for variable in value.list_vars()] if isinstance(value, numba_ir.Inst) else []
 
 
 class _Descriptor(descriptors.TargetDescriptor):
@@ -321,7 +365,7 @@ _flags.error_model = "numpy"
 # --- the steps ----------------------------------------------------------------------------------------------------
 
 
-def lower(function: Callable[..., Any], signature: str, name: str) -> Lowered:
+def lower(function: Callable[..., Any], signature: str) -> Lowered:
     """LLVM IR of a kernel.
 
     Parameters
@@ -330,8 +374,6 @@ def lower(function: Callable[..., Any], signature: str, name: str) -> Lowered:
         In the subset of Python that kernels use.
     signature : str
         Its types, in Numba's notation.
-    name : str
-        Of the library.
 
     Raises
     ------
@@ -341,14 +383,14 @@ def lower(function: Callable[..., Any], signature: str, name: str) -> Lowered:
     arguments, result = sigutils.normalize_signature(signature)
     with target_override(_TARGET), ConfigStack().enter(_flags.copy()):
         _descriptor.typing_context.refresh()  # intrinsics that were declared since
-        return _lower(function, arguments, result, name)
+        return _lower(function, arguments, result)
 
 
-def _lower(function: Callable[..., Any], arguments: tuple[Any, ...], result: Any, name: str) -> Lowered:
+def _lower(function: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> Lowered:
     identity = bytecode.FunctionIdentity.from_function(function)
     code = _Interpreter(identity).interpret(bytecode.ByteCode(identity))
     typemap, return_type, calltypes = _infer(code, arguments, result)
-    library = Library(_context.codegen(), name)
+    library = Library(_context.codegen(), function.__name__)
     descriptor = funcdesc.PythonFunctionDescriptor.from_specialized_function(
         code,
         typemap,
@@ -384,31 +426,6 @@ def _infer(code: Any, arguments: tuple[Any, ...], result: Any) -> tuple[Any, Any
         return found
 
 
-def add_wrapper(lowered: Lowered, export: str, can_raise: str) -> None:
-    """Add a function with the plain C signature to the module of one with Numba's (status returned, result by pointer).
-
-    Where the status says that an exception was raised, it calls the undefined function `can_raise`.
-    """
-    descriptor = lowered.descriptor
-    callee = lowered.library.get_function(descriptor.llvm_func_name)
-    module, convention = callee.module, _context.call_conv
-    arguments = [_context.get_value_type(kind) for kind in descriptor.argtypes]
-    returns_nothing = str(descriptor.restype) == "none"
-    result = ir.VoidType() if returns_nothing else _context.get_value_type(descriptor.restype)
-    function = ir.Function(module, ir.FunctionType(result, arguments), export)
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    status, value = convention.call_function(
-        builder, callee, descriptor.restype, descriptor.argtypes, function.args, attrs=("alwaysinline",)
-    )
-    undefined = ir.Function(module, ir.FunctionType(ir.VoidType(), []), can_raise)
-    with builder.if_then(status.is_error, likely=False):
-        builder.call(undefined, [])
-    if returns_nothing:
-        builder.ret_void()
-    else:
-        builder.ret(value)
-
-
 # --- procedures ---------------------------------------------------------------------------------------------------
 
 
@@ -426,12 +443,12 @@ def procedure(function: Callable[..., Any]) -> Any:
         """
         arguments = tuple(types.unliteral(kind) for kind in given)
         if arguments not in made:
-            made[arguments] = _lower(function, arguments, None, function.__name__)
+            made[arguments] = _lower(function, arguments, None)
         lowered = made[arguments]
 
         def call(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             context.active_code_library.add_linking_library(lowered.library)
-            return context.call_internal(builder, lowered.descriptor, signature, values)
+            return context.call_conv.call(builder, lowered.descriptor, values)
 
         return lowered.descriptor.restype(*arguments), call
 

@@ -23,6 +23,10 @@ READY = b"ready\n"
 """What a helper says first; :mod:`graphc.codegen.cpu.helpers` waits for it."""
 
 
+_LEFT_OUT = ("scipy", "yaml")
+"""What Numba imports if it is there: to look at its version, and to read settings that do not touch kernels."""
+
+
 def main() -> None:
     """Serve requests until there are no more."""
     import json  # not for the process that asks for this file's name
@@ -30,6 +34,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process of a terminal; the asking one decides
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever prints must not disturb the answers
+    sys.modules.update(dict.fromkeys(_LEFT_OUT))  # type: ignore[arg-type]  # None: not to be found
     from graphc.codegen.cpu import object_code
     from graphc.errors import CompileError
 

@@ -22,7 +22,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphc import config
@@ -169,7 +169,7 @@ class Helpers:
     def finish(self) -> None:
         """Wait for what the helpers are at; there may then be requests left of those that died.
 
-        A helper that is still starting is not waited for.
+        A helper that is still starting is not waited for, nor is any until its process is gone: see :meth:`close`.
         """
         self._end()
         for process, thread in self._threads.items():
@@ -183,6 +183,8 @@ class Helpers:
         for process, thread in self._threads.items():
             self._stop(process)
             thread.join()
+            with suppress(OSError), process:  # closes its pipes and waits until it is gone
+                pass
 
     def _end(self) -> None:
         with self._more:
@@ -195,34 +197,33 @@ class Helpers:
             process.kill()
 
     def _serve(self, process: subprocess.Popen[bytes]) -> None:
-        """What a helper's thread does: feed it, then see it end."""
+        """What a helper's thread does: feed it."""
         import json
 
         request: Request | None = None
-        with process:  # closes its pipes, so that it ends, and waits for that
-            assert process.stdin is not None and process.stdout is not None
-            try:
-                while (line := process.stdout.readline()) != helper.READY:  # what a site's own start-up prints
-                    if not line:
-                        raise EOFError
-                self._ready.add(process)
-                while (request := self._take_for_helper()) is not None:
-                    process.stdin.write(json.dumps(request._asdict()).encode() + b"\n")
-                    process.stdin.flush()
-                    size = int(process.stdout.readline())
-                    code = process.stdout.read(size) if size >= 0 else b""
-                    if len(code) < size:
-                        raise EOFError
-                    if size < 0:  # it does not compile: the caller will find out, and say why
-                        break
-                    self.done[request.export] = code
-            except (OSError, ValueError, EOFError):
-                if process not in self._stopped:
-                    with suppress(OSError):
-                        process.stdin.close()  # one that still lives, though it answers nonsense, ends with its input
-                    status = process.wait()
-                    how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-                    self.failure = how
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            while (line := process.stdout.readline()) != helper.READY:  # what a site's own start-up prints
+                if not line:
+                    raise EOFError
+            self._ready.add(process)
+            while (request := self._take_for_helper()) is not None:
+                process.stdin.write(json.dumps(request._asdict()).encode() + b"\n")
+                process.stdin.flush()
+                size = int(process.stdout.readline())
+                code = process.stdout.read(size) if size >= 0 else b""
+                if len(code) < size:
+                    raise EOFError
+                if size < 0:  # it does not compile: the caller will find out, and say why
+                    break
+                self.done[request.export] = code
+        except (OSError, ValueError, EOFError):
+            if process not in self._stopped:
+                with suppress(OSError):
+                    process.stdin.close()  # one that still lives, though it answers nonsense, ends with its input
+                status = process.wait()
+                how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+                self.failure = how
         if request is not None:
             with self._more:
                 self._later.append(request)
@@ -253,28 +254,27 @@ def compile_all(
     compile_one : callable
         Makes the object code of one.
     helpers : Helpers, optional
-        Those that have begun with some of them; they are ended.
+        Those that have begun with some of them; the caller closes them, and may use the code before.
 
     Raises
     ------
     CompileError
         If a source does not compile.
     """
+    if helpers is None:
+        with closing(Helpers()) as helpers:
+            return compile_all(requests, compile_one, helpers)
     requests = list(requests)
-    helpers = Helpers() if helpers is None else helpers
     made: dict[str, bytes] = {}
-    try:
-        total = helpers.complete(requests)
-        helpers.start()
-        with _Progress(total, seconds_for(request.source for request in requests)) as progress:
-            for last_round in (False, True):
-                while (request := helpers.take()) is not None:
-                    made[request.export] = compile_one(request)
-                    progress.show(len(made) + len(helpers.done))
-                if not last_round:
-                    helpers.finish()
-    finally:
-        helpers.close()
+    total = helpers.complete(requests)
+    helpers.start()
+    with _Progress(total, seconds_for(request.source for request in requests)) as progress:
+        for last_round in (False, True):
+            while (request := helpers.take()) is not None:
+                made[request.export] = compile_one(request)
+                progress.show(len(made) + len(helpers.done))
+            if not last_round:
+                helpers.finish()
     if helpers.failure is not None:
         warnings.warn(
             f"a compile helper {helpers.failure}; this process compiled the remaining kernels itself",

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Literal, NamedTuple
 
 import llvmlite.binding as llvm
@@ -170,16 +170,25 @@ def prepare(wanted: Sequence[Wanted], on_event: Callable[[KernelEvent], None] | 
 
 
 @contextmanager
-def begun(wanted: Sequence[Wanted]) -> Iterator[None]:
+def begun(wanted: Sequence[Wanted], wait: bool = True) -> Iterator[None]:
     """Have helpers begin with functions, unless they are there, before :func:`prepare` is called inside with more.
 
     A program's kernels are known only when it has been through all passes; a helper has started by then, and has
-    compiled what every program needs.
+    compiled what every program needs.  Inside of another of the same thread there is nothing to do.
+
+    Parameters
+    ----------
+    wanted : sequence of Wanted
+    wait : bool, default True
+        False where the caller has locks that other threads may want while they compile: nothing is begun then.
     """
     global _begun
-    with _lock:  # held throughout: a child of a fork would keep a helper's pipe open
-        _, missing = _look_up(wanted)
-        if not missing or _begun is not None:
+    if not _lock.acquire(blocking=wait):
+        yield
+        return
+    try:  # locked throughout: a child of a fork would keep a helper's pipe open
+        missing = _look_up(wanted)[1] if _begun is None else {}
+        if not missing:
             yield
             return
         helpers = _begun = Helpers(_requests(missing).values())
@@ -189,6 +198,8 @@ def begun(wanted: Sequence[Wanted]) -> Iterator[None]:
         finally:
             _begun = None
             helpers.close()
+    finally:
+        _lock.release()
 
 
 def _key(one: Wanted) -> str:
@@ -251,11 +262,12 @@ def _compile(missing: dict[str, Wanted]) -> None:
     """Compile what is neither here nor on disk, keep it there and bring it here."""
     global _begun
     requests = _requests(missing)
-    helpers, _begun = _begun, None
-    codes = compile_all(requests.values(), _compile_here, helpers)
-    for key, request in requests.items():
-        cache.store(key, request.source, request.export, codes[request.export])
-    _link({key: (request.export, codes[request.export]) for key, request in requests.items()})
+    helpers, _begun = _begun or Helpers(), None
+    with closing(helpers):  # their processes end while the code is stored and linked
+        codes = compile_all(requests.values(), _compile_here, helpers)
+        for key, request in requests.items():
+            cache.store(key, request.source, request.export, codes[request.export])
+        _link({key: (request.export, codes[request.export]) for key, request in requests.items()})
 
 
 def _compile_here(request: Request) -> bytes:

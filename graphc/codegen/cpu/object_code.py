@@ -2,12 +2,12 @@
 
 Numba types the kernel and lowers it to LLVM IR; there graphc takes over.  Numba's own back end would
 optimise each function, then the module twice (a cheap pass made for reference counts, which kernels do
-not have), and wrap the result for Python.  Here the IR gets a wrapper with the plain C signature, is
-internalised, optimised **once** and emitted:
+not have), and wrap the result for Python.  Here functions are called as C's are
+(:mod:`graphc.codegen.cpu.convention`), so the IR is internalised, optimised **once** and emitted:
 
-    source -> Numba IR -> types -> LLVM IR -> + wrapper -> -O3 (loop vectoriser on) -> ELF object
+    source -> Numba IR -> types -> LLVM IR -> -O3 (loop vectoriser on) -> ELF object
 
-A kernel may call nothing but the C library.  The wrapper calls an undefined function where Numba's code
+A kernel may call nothing but the C library.  An undefined function is called where Numba's code
 reports an exception, so a kernel that can raise, like one that allocates, shows as an unresolved symbol
 of the optimised object and is refused by name.
 
@@ -27,10 +27,10 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
 
 from graphc.codegen.cpu import frontend, machine
+from graphc.codegen.cpu.convention import RAISE
 from graphc.errors import CompileError
 from graphc.passes.collector import collector_paused
 
-_RAISE = "graphc_kernel_can_raise"
 _PYTHON_PREFIXES = ("Py", "_Py", "NRT_", "numba_")  # resolvable in a Python process, yet not for a kernel
 _MESSAGE_LINES = 6
 
@@ -67,7 +67,7 @@ def compile_source(source: str, filename: str, *, function: str, signature: str,
     module = _module(source, filename, function, signature, export)
     code = bytes(_target().emit_object(module))
     missing = unresolved_symbols(code)
-    if _RAISE in missing:
+    if RAISE in missing:
         raise CompileError(
             f"{filename}: the kernel can raise an exception",
             hint="report failures through the status block; a range() needs a constant step",
@@ -83,9 +83,7 @@ def _module(source: str, filename: str, function: str, signature: str, export: s
     kernel = _function(namespace, filename, function)
     try:
         with collector_paused(), global_compiler_lock:
-            lowered = frontend.lower(kernel, signature, export)
-            frontend.add_wrapper(lowered, export, _RAISE)
-            module = _link(lowered.library, export)
+            module = _link(frontend.lower(kernel, signature), export)
     except NumbaError as error:
         raise CompileError(f"{filename}: Numba refuses the kernel: {_shortened(str(error))}") from error
     except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
@@ -121,12 +119,12 @@ def _function(namespace: dict[str, Any], filename: str, function: str) -> Callab
     return kernel
 
 
-def _link(library: frontend.Library, export: str) -> llvm.ModuleRef:
-    """One module of the kernel, its C wrapper and the procedures it calls; only the wrapper is visible."""
-    first, *others = library.modules()
-    whole = llvm.parse_assembly(str(first))
+def _link(lowered: frontend.Lowered, export: str) -> llvm.ModuleRef:
+    """One module of the kernel and the procedures it calls; only the kernel is visible, by its name of export."""
+    whole, *others = map(llvm.parse_assembly, lowered.library.texts())
     for module in others:
-        whole.link_in(llvm.parse_assembly(str(module)))
+        whole.link_in(module)
+    whole.get_function(lowered.descriptor.llvm_func_name).name = export
     for function in whole.functions:
         if not function.is_declaration and function.name != export:
             function.linkage = "internal"
