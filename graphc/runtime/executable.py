@@ -442,9 +442,7 @@ class Binder:
     def fill(self, word: int, tensor: Tensor, offset: int = 0) -> None:
         """Make a word hold the tensor's address plus some bytes, now, at each run, or at each iteration."""
         moving = self.moving.get(tensor)
-        if self._is_empty(tensor):
-            self.words[word] = self._blank(tensor).middle
-        elif moving is not None:
+        if moving is not None:
             base = moving.base(moving.offset + offset)
             cell = Cell(self.words, word)
             moving.patches.append(Patch(cell, base, moving.stride, parity=moving.parity, reverse=moving.reverse))
@@ -487,7 +485,9 @@ class Binder:
         source = self.executable.source.kernels[kernel]
         first = self.take(len(source.arguments))
         for word, argument in enumerate(source.arguments, first):
-            if isinstance(argument, Tensor):
+            if isinstance(argument, Tensor) and self._is_empty(argument):
+                self.words[word] = self._blank(argument).middle
+            elif isinstance(argument, Tensor):
                 self.fill(word, argument)
             elif isinstance(argument, Status):
                 self.words[word] = self.status.ctypes.data

@@ -50,7 +50,7 @@ BLOCK_COLUMNS, LEAST_COLUMNS = 512, 64
 """Columns of a block, at most and at least."""
 
 LEAST_PART_BYTES = 512
-"""Least bytes of a worker's part of a row, where workers share out columns."""
+"""Least bytes of a worker's part of a row of an update, where workers share out columns."""
 
 LEAST_STRIP_ROWS = 4
 """Least rows of a block of a product of few steps that is cut into rows."""
@@ -90,7 +90,7 @@ class Blocks:
         self.n = Cut(plan.n, columns, wide) if plan.n in shared else None
         self.cuts = [cut for cut in (self.m, self.n) if cut is not None]
         self.points = [axis for axis in shared if axis not in (plan.m, plan.n)]
-        by_columns = self.n is not None and _columns_come_out(self.n, plan.stage.result.dtype.itemsize)
+        by_columns = self.n is not None and _columns_come_out(self.n, context, plan)
         outermost = reversed(self.cuts) if by_columns else self.cuts
         self.points += [cut.blocks for cut in outermost if cut.blocks.extent != 1]
 
@@ -306,16 +306,17 @@ def _even_columns(n: int, most: int, row_blocks: int, least: int, unit: int) -> 
     return -(-n // (-(-n // width) * unit)) * unit
 
 
-def _columns_come_out(n: Cut, itemsize: int) -> bool:
+def _columns_come_out(n: Cut, context: Context, plan: CallPlan) -> bool:
     """Whether workers share out blocks by columns first: each has a part of every row, and reads its part of B alone.
 
-    For that the blocks across must come out even, and the parts not be short: what the processor fetches ahead at the
-    end of one belongs to a worker who is writing it.
+    For that the blocks across must come out even. An update's parts must not be short, besides: what the processor
+    fetches ahead at the end of one, of each tensor, belongs to a worker who is writing it.
     """
     columns, across = n.axis.extent, n.blocks.extent
-    if not isinstance(columns, int) or not isinstance(across, int):
+    if not isinstance(columns, int) or not isinstance(across, int) or across % 2 != 0:
         return False
-    return across % 2 == 0 and columns * itemsize >= LEAST_PART_BYTES * machine.processors()
+    part = columns * plan.stage.result.dtype.itemsize // machine.processors()
+    return part >= LEAST_PART_BYTES or _reads_beside(context, plan.stage) <= 1
 
 
 def _rows_alone(plan: CallPlan, m: int, n: int) -> bool:
