@@ -353,6 +353,8 @@ class Binder:
         Tensors of loops' bodies that lie in another place in each iteration.
     fixed : dict of Tensor to int
         Addresses of tensors that lie outside the arena, or in the place of another tensor.
+    histories : set of Tensor
+        Those of loops' carries: each has a row more than its type says, so none is empty.
     """
 
     def __init__(self, executable: Executable, memory: MemoryPlan, arena: Arena, sizes: Mapping[str, int]):
@@ -364,6 +366,7 @@ class Binder:
         self.feed_cells: dict[Tensor, list[tuple[int, int]]] = {tensor: [] for tensor in executable.feeds}
         self.moving: dict[Tensor, Moving] = {}
         self.fixed: dict[Tensor, int] = {t: array.ctypes.data for t, array in executable._fixed.items()}
+        self.histories: set[Tensor] = set()
         self.blanks: list[Blank] = []
         self._empty: dict[Size, bool] = {}
         self.traffic = _Traffic()
@@ -459,7 +462,7 @@ class Binder:
         size = tensor.type.size
         if size not in self._empty:  # tensors have few sizes
             self._empty[size] = evaluate(size, self.sizes) == 0
-        return self._empty[size]
+        return self._empty[size] and tensor not in self.histories
 
     def _blank(self, tensor: Tensor) -> Blank:
         """What is read for a tensor without elements: its positions are off by at most one along each axis."""
