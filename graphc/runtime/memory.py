@@ -225,8 +225,8 @@ class Blank:
     """Zeros that take no memory: pages that nobody can write to.
 
     Tensors without elements lie in the middle. Kernels read elements of such a tensor, and drop them: what an index out
-    of range stands for, or the row before the first, where a position in a larger tensor was clamped to an axis that has
-    none. An empty array may lie where the process's memory ends.
+    of range stands for, or the row before the first, where a position in a larger tensor was clamped to an axis that
+    has none. An empty array may lie where the process's memory ends.
 
     Parameters
     ----------
