@@ -175,6 +175,7 @@ class _LoopBinder:
         if carry.history is not None and carry.history in self.stored:
             # the history's rows are the carry; one row more holds the last
             assert length is not None
+            binder.histories.add(carry.history)
             self._move(carry.before, carry.history, size, reverse=backward)
             self._move(carry.after, carry.history, size, -size if backward else size, backward)
             if backward and not layout.is_static:

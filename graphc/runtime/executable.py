@@ -163,8 +163,7 @@ class Executable:
         micros = [argument for argument in arguments if isinstance(argument, MicroKernel)]
         wanted = [contraction.wanted(micro.name) for micro in micros]
         kernels = [*map(jit.Wanted, texts), *wanted]
-        of_functions = stacks.bytes_of(function.source for function in wanted)
-        self._stack_bytes = stacks.RESERVE + stacks.bytes_of(texts) + of_functions
+        self._stack_bytes = stacks.RESERVE + self._bytes_of_arrays(dict(zip(micros, wanted, strict=True)))
         events: list[jit.KernelEvent] = []
         jit.prepare([*kernels, *common()], events.append)
         if on_event is not None:
@@ -174,6 +173,16 @@ class Executable:
         functions: dict[MicroKernel | LibraryFunction, int] = {m: contraction.address(m.name) for m in micros}
         functions |= {each: library.address(each.name) for each in arguments if isinstance(each, LibraryFunction)}
         return addresses, functions
+
+    def _bytes_of_arrays(self, functions: Mapping[MicroKernel, jit.Wanted]) -> int:
+        """What arrays take of the stack, in the kernel that has most with those of a function that it calls."""
+        of_texts = {text: stacks.bytes_of(text) for text in self.source.texts}
+        of_functions = {micro: stacks.bytes_of(function.source) for micro, function in functions.items()}
+        most = 0
+        for kernel in self.source.kernels.values():
+            called = [of_functions[a] for a in kernel.arguments if isinstance(a, MicroKernel)]
+            most = max(most, of_texts[kernel.text] + max(called, default=0))
+        return most
 
     def run(
         self, arrays: Sequence[NDArray[np.generic]], sizes: Mapping[str, int], timed: bool = False
@@ -353,6 +362,8 @@ class Binder:
         Tensors of loops' bodies that lie in another place in each iteration.
     fixed : dict of Tensor to int
         Addresses of tensors that lie outside the arena, or in the place of another tensor.
+    histories : set of Tensor
+        Those of loops' carries: each has a row more than its type says, so none is empty.
     """
 
     def __init__(self, executable: Executable, memory: MemoryPlan, arena: Arena, sizes: Mapping[str, int]):
@@ -364,6 +375,7 @@ class Binder:
         self.feed_cells: dict[Tensor, list[tuple[int, int]]] = {tensor: [] for tensor in executable.feeds}
         self.moving: dict[Tensor, Moving] = {}
         self.fixed: dict[Tensor, int] = {t: array.ctypes.data for t, array in executable._fixed.items()}
+        self.histories: set[Tensor] = set()
         self.blanks: list[Blank] = []
         self._empty: dict[Size, bool] = {}
         self.traffic = _Traffic()
@@ -457,7 +469,7 @@ class Binder:
         size = tensor.type.size
         if size not in self._empty:  # tensors have few sizes
             self._empty[size] = evaluate(size, self.sizes) == 0
-        return self._empty[size]
+        return self._empty[size] and tensor not in self.histories
 
     def _blank(self, tensor: Tensor) -> Blank:
         """What is read for a tensor without elements: its positions are off by at most one along each axis."""

@@ -7,9 +7,10 @@ megabyte. A thread whose stack is too small for that would end the process, so a
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,22 +20,24 @@ from graphc.errors import SessionError
 RESERVE = 192 * 1024
 """Bytes for all but the arrays: the interpreter's frames below a step, the walk, functions that kernels call."""
 
-OWN_BYTES = 2 << 20
-"""The stack of workers' own threads."""
+OWN_BYTES = 4 << 20
+"""The stack of workers' own threads: twice what a kernel's arrays and a contraction's take at most."""
+
+_UNIT = 1 << 20  # sizes that are proposed are multiples of it
 
 _ARRAY = re.compile(r"\bstack_(\w+)\((\d+)\)")
 _ATTRIBUTES_BYTES = 128  # pthread_attr_t has 56 to 64
 
 
-def bytes_of(texts: Iterable[str]) -> int:
-    """The most that the arrays of one of some sources take.
+def bytes_of(text: str) -> int:
+    """What the arrays of a source take.
 
     Examples
     --------
-    >>> bytes_of(["panel = stack_float32(1024)", "a, b = stack_float64(2), stack_bool(3)"])
-    4096
+    >>> bytes_of("a, b = stack_float64(2), stack_bool(3)")
+    19
     """
-    return max((sum(int(n) * np.dtype(kind).itemsize for kind, n in _ARRAY.findall(text)) for text in texts), default=0)
+    return sum(int(n) * np.dtype(kind).itemsize for kind, n in _ARRAY.findall(text))
 
 
 class _Thread(threading.local):
@@ -64,13 +67,19 @@ def require(nbytes: int) -> None:
         If it is smaller.
     """
     if _thread.stack < nbytes:
+        enough = -(-nbytes // _UNIT) * _UNIT
+        main = threading.current_thread() is threading.main_thread()
         raise SessionError(
             f"this thread's stack has {_thread.stack:,} bytes, and kernels of this program need {nbytes:,}",
-            hint=f"call threading.stack_size({OWN_BYTES}) before the thread is started",
+            hint=f"raise the limit before the process is started: ulimit -s {enough // 1024}"
+            if main
+            else f"call threading.stack_size({enough}) before the thread is started",
         )
 
 
-_changing = threading.Lock()  # of the process's setting: two sessions may start their workers at once
+_changing = threading.RLock()  # of the process's setting: two sessions may start their workers at once
+# a fork waits for the thread that changes it: in the child the lock would never open, nor the setting be put back
+os.register_at_fork(before=_changing.acquire, after_in_parent=_changing.release, after_in_child=_changing.release)
 
 
 @contextmanager

@@ -509,3 +509,20 @@ def test_nothing_is_read_of_what_may_be_empty(rows: int) -> None:
         got = graph.run()
     for left, right in zip(got, expected, strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_history_of_no_rows_is_written(reverse: bool) -> None:
+    # a loop keeps the carries before all iterations and after the last: one row more than there are iterations
+    x, start = graphc.placeholder("x", ("n", 20)), graphc.placeholder("start", (20,))
+    final, kept = graphc.scan(lambda c, v: (graphc.tanh(c * v), c + v), start, x, reverse=reverse)
+    outputs = graphc.gradients((final * final).sum() + kept.sum(), [start, x])
+    with graphc.Session() as session:
+        compiled = graphc.compile([x, start], outputs, session=session)
+        with checked_kernels():
+            checked = graphc.compile([x, start], outputs, session=session)
+        for rows in (0, 3, 0):
+            values = np.full((rows, 20), 0.5, "float32"), np.ones(20, "float32")
+            for left, right in zip(checked(*values), compiled(*values), strict=True):
+                np.testing.assert_allclose(left, right, rtol=1e-5)
+        np.testing.assert_array_equal(compiled(*values)[0], np.full(20, 2, "float32"))

@@ -217,3 +217,34 @@ def test_another_numba_is_refused_by_name(monkeypatch):
 def test_the_package_asks_for_the_numba_that_it_knows():
     requirements = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["dependencies"]
     assert f"numba=={jit.NUMBA_SERIES}.*" in requirements
+
+
+FORK = """
+import os, signal, threading, time
+from graphc.codegen.cpu import jit
+import logging
+
+holds = threading.Event()
+
+
+def compiling():
+    with jit._lock:
+        holds.set()
+        time.sleep(0.3)
+        logging.getLogger("numba")  # what importing Numba does
+
+
+signal.alarm(20)
+threading.Thread(target=compiling).start()
+holds.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_fork_waits_for_a_thread_that_imports_numba():
+    """Before: the fork held the lock of logging, and waited for the thread, which waited for that."""
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -313,7 +313,7 @@ def _columns_come_out(n: Cut, context: Context, plan: CallPlan) -> bool:
     fetches ahead at the end of one, of each tensor, belongs to a worker who is writing it.
     """
     columns, across = n.axis.extent, n.blocks.extent
-    if not isinstance(columns, int) or not isinstance(across, int) or across % 2 != 0:
+    if not isinstance(columns, int) or not isinstance(across, int) or across % machine.processors():
         return False
     part = columns * plan.stage.result.dtype.itemsize // machine.processors()
     return part >= LEAST_PART_BYTES or _reads_beside(context, plan.stage) <= 1

@@ -24,8 +24,8 @@ from graphc.schedule.kernel import Kernel, Reduce, Stage, walk
 LINE_BYTES = 64
 """Bytes of a cache line; scratch is aligned to it."""
 
-STACK_BYTES = 32 * 1024
-"""Scratch of a static size up to this lies on the stack."""
+STACK_BYTES, MOST_STACK_BYTES = 32 * 1024, 512 * 1024
+"""Scratch of a static size up to the first lies on the stack, as long as all that does so takes up to the second."""
 
 
 class _ScratchArray(NamedTuple):
@@ -69,6 +69,7 @@ class Context:
         self._moved: dict[Tensor, tuple[str, Size]] = {}
         self._scratch_lines: list[tuple[str, str, int, Size]] = []  # name, dtype, item size, first byte
         self._scratch_bytes: Size = 0
+        self._stack_bytes = 0
         self._micro_kernels: dict[str, str] = {}
         self._words: dict[Tensor, str] = {}
         self._flat: dict[tuple[Tensor, bool, tuple[Size, ...]], Size] = {}  # offsets found before
@@ -141,7 +142,8 @@ class Context:
         """Name of a pointer to new uninitialised elements of this worker's own; lives as long as the call."""
         name = self.writer.name(prefix)
         size = elements * itemsize
-        if isinstance(size, int) and size <= STACK_BYTES:
+        if isinstance(size, int) and size <= STACK_BYTES and self._stack_bytes + size <= MOST_STACK_BYTES:
+            self._stack_bytes += size
             self._pointer_lines.append(f"{name} = stack_{dtype}({max(size // itemsize, 1)})")
             return name
         self._scratch_lines.append((name, dtype, itemsize, self._scratch_bytes))

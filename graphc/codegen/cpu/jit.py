@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import logging
 import os
 import threading
 import time
@@ -80,7 +81,8 @@ class _Loader:
 
 _lock = threading.RLock()
 # a fork waits for the kernel that another thread is compiling: its locks, LLVM's among them, would never open in the
-# child
+# child; what was registered last comes first, so it waits before logging's hook takes a lock that importing Numba needs
+_ = logging
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _addresses: dict[str, int] = {}
 _loader: _Loader | None = None

@@ -137,8 +137,8 @@ class _Walk:
         calls = [entry for entry in self.entries if isinstance(entry, Call)]
         # positions in loops are words of the table
         lasting += [_whole(call.dims) for call in calls[:1]]
-        blanks = [Storage(blank.address, blank.size, blank, ANYTHING) for blank in bound.blanks]
-        self.storages = [self.arena, *map(Storage.of, lasting), *blanks]
+        self.blanks = [Storage(blank.address, blank.size, blank, ANYTHING) for blank in bound.blanks]
+        self.storages = [self.arena, *map(Storage.of, lasting), *self.blanks]
         self.bases: dict[Patch, int] = {}
         self.iterations: dict[int, tuple[int, int]] = {}
         self.scratch_number = 1 << 24
@@ -250,6 +250,13 @@ class _Walk:
                 return storage
         raise fault(f"{name}: its {nbytes} bytes lie in nothing that the program owns")
 
+    def _target(self, address: int, nbytes: int, name: str) -> Storage:
+        """Where control writes some bytes."""
+        storage = self._storage(address, nbytes, name)
+        if storage in self.blanks:
+            raise fault(f"{name}: its {nbytes} bytes lie where tensors without elements do, which nobody can write")
+        return storage
+
     def _check_outputs(self) -> None:
         """Every output has been written, and nothing else since."""
         outputs = self.executable.schedule.graph.outputs
@@ -286,7 +293,7 @@ class _Walk:
                 self._copy(_value(to), _value(source), _value(nbytes))
             case FillZero(to, nbytes):
                 size = _value(nbytes)
-                storage = self._storage(_value(to), size, "what is set to zero")
+                storage = self._target(_value(to), size, "what is set to zero")
                 start = _value(to) - storage.address
                 storage.elements("uint8")[start : start + size] = 0
                 storage.holder[start : start + size] = ANYTHING
@@ -314,7 +321,7 @@ class _Walk:
     def _copy(self, to: int, source: int, nbytes: int) -> None:
         """Bytes, with what they hold."""
         self._read(source, nbytes)
-        here, there = (self._storage(address, nbytes, "what is copied") for address in (source, to))
+        here, there = self._storage(source, nbytes, "what is copied"), self._target(to, nbytes, "a copy")
         first, target = source - here.address, to - there.address
         there.holder[target : target + nbytes] = here.holder[first : first + nbytes].copy()
         ctypes.memmove(to, source, nbytes)
