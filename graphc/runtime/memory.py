@@ -235,7 +235,11 @@ class Blank:
 
     Attributes
     ----------
-    address, size, middle : int
+    reach : int
+    address, size : int
+        Of the pages, and their bytes.
+    middle : int
+        The address from which tensors are read.
 
     Raises
     ------

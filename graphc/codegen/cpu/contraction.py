@@ -120,8 +120,7 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
         depth = minimum_int(K - k0, step)
         add = accumulate != 0 or k0 > 0
         asks = depth >= {asking_depth} and M * c_row >= {asking_size}
-        i0 = 0
-        while i0 < M:
+        for i0 in range(0, M, {block_rows}):
             rows = minimum_int(M - i0, {block_rows})
             whole = rows // {rows} * {rows}
             by_full_tiles = rows if rows - whole > {low_limit} and by_rows else whole
@@ -177,7 +176,6 @@ def kernel(a, a_row, a_k, b, b_k, b_col, c, c_row, M, N, K, accumulate):
                         low_tile(rows_of_a, stride, k_stride, rows_of_b, row_stride, to, c_row,
                                  minimum_int(rows - i, {low_rows}), columns, depth, add, ahead, ahead_row, asks)
                         i += {low_rows}
-            i0 += rows
         k0 += step
         if k0 >= K:
             break

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import linecache
-import logging
+import logging  # noqa: F401  (its hook for forks must be there before ours, below)
 import os
 import threading
 import time
@@ -82,7 +82,6 @@ class _Loader:
 _lock = threading.RLock()
 # a fork waits for the kernel that another thread is compiling: its locks, LLVM's among them, would never open in the
 # child; what was registered last comes first, so it waits before logging's hook takes a lock that importing Numba needs
-_ = logging
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _addresses: dict[str, int] = {}
 _loader: _Loader | None = None
